@@ -1,0 +1,100 @@
+# `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
+
+.DEFAULT_GOAL := help
+.PHONY: help install tune tensorboard export test check test-all lock clean FORCE
+
+# What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
+PYTHON ?=
+export PYTHON
+
+# Sets $python and $version, or ends with one line that says what is wrong and what to install.
+define find_python
+check='import sys
+print(sys.version.split()[0])
+if not (3, 10) <= sys.version_info[:2] <= (3, 13): sys.exit(3)
+import ensurepip, venv'
+if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3 python3.13 python3.12 python3.11 python3.10; fi
+unfit= without_venv= found=
+for python do
+    version=$$("$$python" -c "$$check" 2>/dev/null)
+    case $$?,$$version in
+        0,*) found=yes; break ;;
+        *,) ;; # not there, or no Python
+        3,*) unfit="$${unfit:+$$unfit, }$$python is $$version" ;;
+        *) [ -n "$$without_venv" ] || { without_venv="$$python ($$version)"; package="python$${version%.*}-venv"; } ;;
+    esac
+done
+if [ -z "$$found" ]; then
+    needed="cnn-tuner needs Python 3.10 to 3.13 with venv"
+    name="or name another Python: make install PYTHON=/path/to/python3.12"
+    if [ -n "$$without_venv" ]; then
+        echo "$$needed, but $$without_venv is without venv: install it (Debian, Ubuntu: sudo apt install $$package), $$name" >&2
+    elif [ -n "$$unfit" ]; then
+        echo "$$needed, but $$unfit: install a fit one (such as: sudo apt install python3.12-venv, brew install python@3.12, pyenv install 3.12), $$name" >&2
+    else
+        echo "$$needed, but found none under the name $$*: install it (Debian, Ubuntu: sudo apt install python3 python3-venv; macOS: brew install python@3.12), $$name" >&2
+    fi
+    exit 1
+fi
+endef
+export find_python
+
+# Not usable: this folder was moved or copied, its Python was removed, or PYTHON asks for another one.
+version_of = $$("$(1)" -c 'import sys; print(sys.version)' 2>&1)
+usable := $(shell [ -x .venv/bin/python ] && grep -qsF "$(CURDIR)/.venv" .venv/bin/cnn-tuner && \
+	{ [ -z "$(PYTHON)" ] || [ "$(call version_of,$(PYTHON))" = "$(call version_of,.venv/bin/python)" ]; } && echo yes)
+pip_install := .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install
+
+help: ## list the targets (default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+install: .venv/.installed ## make .venv with the packages of requirements.txt; again only when that list changes
+
+# The stamp is a copy of the list, written last: an interrupted install leaves none, and a list that only looks newer
+# (a fresh checkout of the same text) costs nothing.
+.venv/.installed: requirements.txt $(if $(usable),,FORCE)
+	@if [ -n "$(usable)" ] && cmp -s requirements.txt $@; then touch $@; exit; fi; \
+	eval "$$find_python"; set -e; start=$$(date +%s); \
+	echo "Setting up .venv with Python $$version: about 1 minute, more while 0.7 GB is downloaded; 2.5 GB on disk"; \
+	rm -f $@; \
+	"$$python" -m venv --clear .venv; \
+	$(pip_install) --only-binary :all: -r requirements.txt; \
+	$(pip_install) --no-deps --no-build-isolation --editable .; \
+	cp requirements.txt $@; \
+	echo "Set up .venv in $$(($$(date +%s) - start)) seconds"
+
+FORCE:
+
+tune: install ## search, log to TensorBoard, export the best model: make tune ARGS="--data fashion_mnist"
+	@.venv/bin/cnn-tuner tune $(ARGS)
+
+tensorboard: install ## show the runs in TensorBoard, to this machine only
+	@.venv/bin/cnn-tuner tensorboard $(ARGS)
+
+export: install ## export a run's best model again and verify it: make export RUN=name
+	@.venv/bin/cnn-tuner export $(if $(RUN),"$(RUN)") $(ARGS)
+
+test: install ## run the fast tests: make test ARGS="-k words"
+	@.venv/bin/python -m pytest $(ARGS)
+
+check: install ## check style, formatting and types
+	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff format --check
+	@.venv/bin/python -m mypy
+
+test-all: install ## run every test, the slow ones too
+	@.venv/bin/python -m pytest -m "" $(ARGS)
+
+lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--upgrade; then test on every Python
+	@eval "$$find_python"; set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	"$$python" -m venv "$$scratch/venv"; \
+	"$$scratch/venv/bin/python" -m pip --quiet --quiet --disable-pip-version-check install uv; \
+	sed -n -e '/^#/!q' -e p requirements.txt > "$$scratch/head"; \
+	cp requirements.txt "$$scratch/list"; \
+	"$$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --all-extras --no-header \
+		--annotation-style line --output-file "$$scratch/list" $(ARGS) pyproject.toml; \
+	cat "$$scratch/head" "$$scratch/list" > requirements.txt
+
+clean: ## remove .venv, caches and build products; runs/ stays
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@find . -path ./runs -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""The list of packages holds what the package asks for, on every Python, and a wheel holds the package and no more."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYTHONS = ["3.10.13", "3.11.7", "3.12.1", "3.13.0"]
+
+
+def direct_dependencies() -> list[Requirement]:
+    """What pyproject.toml asks for, the extra dev too."""
+    project = PYPROJECT["project"]
+    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+
+
+def pinned_versions(environment: dict[str, str]) -> dict[str, Version]:
+    """name -> version in requirements.txt for one Python and platform; asserts that a name comes once."""
+    pins: dict[str, Version] = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        requirement = Requirement(text)
+        [specifier] = requirement.specifier
+        assert specifier.operator == "==", f"requirements.txt: {line}: must be one exact version"
+        name = canonicalize_name(requirement.name)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert name not in pins, f"requirements.txt: {name}: two versions for {environment}"
+            pins[name] = Version(specifier.version)
+    return pins
+
+
+def wanted(environment: dict[str, str]) -> dict[str, Requirement]:
+    """name -> direct dependency on one Python and platform."""
+    return {
+        canonicalize_name(requirement.name): requirement
+        for requirement in direct_dependencies()
+        if requirement.marker is None or requirement.marker.evaluate(environment)
+    }
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_direct_dependency_is_pinned_within_its_range(python: str, platform: str) -> None:
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0], "sys_platform": platform}
+    pins = pinned_versions(environment)
+    for name, requirement in wanted(environment).items():
+        assert name in pins, f"requirements.txt: {name}: missing on Python {python}; run make lock"
+        assert pins[name] in requirement.specifier, f"requirements.txt: {requirement}: got {pins[name]}; run make lock"
+
+
+def test_the_tested_pythons_are_the_supported_ones() -> None:
+    text = (ROOT / "requirements.txt").read_text()
+    assert f"# Tested on Linux x86-64 with Python {', '.join(PYTHONS[:-1])} and {PYTHONS[-1]}.\n" in text
+    assert PYPROJECT["project"]["requires-python"] == ">=3.10,<3.14"
+
+
+def test_what_is_installed_is_what_was_pinned() -> None:
+    environment = {key: str(value) for key, value in default_environment().items()}
+    pins = pinned_versions(environment)
+    names = sorted(wanted(environment))
+    installed = {name: metadata.version(name) for name in names}
+    assert installed == {name: str(pins[name]) for name in names}
+
+
+def test_every_folder_with_code_is_packaged() -> None:
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "cnn_tuner").rglob("*.py")}
+    packages = set(PYPROJECT["tool"]["setuptools"]["packages"])
+    assert packages == {".".join(folder.parts) for folder in folders} | {"cnn_tuner.search_spaces"}
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_package_and_the_search_spaces_only(tmp_path: Path) -> None:
+    # From a copy: setuptools leaves a folder build/ behind, and would pack what an earlier build left there.
+    source = tmp_path / "source"
+    for folder in ("cnn_tuner", "search_spaces", "tests", "benchmarks"):
+        if (ROOT / folder).exists():
+            shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, source)
+    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index"]
+    subprocess.run([*pip_wheel, "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source], check=True)
+
+    [wheel] = tmp_path.glob("*.whl")
+    version = metadata.version("cnn-tuner")
+    assert wheel.name == f"cnn_tuner-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        commands = archive.read(f"cnn_tuner-{version}.dist-info/entry_points.txt").decode()
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cnn_tuner").rglob("*.py")}
+    spaces = {f"cnn_tuner/search_spaces/{path.name}" for path in (ROOT / "search_spaces").glob("*.yaml")}
+    assert spaces
+    assert {name for name in names if ".dist-info/" not in name} == modules | spaces
+    assert f"cnn_tuner-{version}.dist-info/licenses/LICENSE" in names
+    assert commands.split("\n")[:2] == ["[console_scripts]", "cnn-tuner = cnn_tuner.cli:main"]

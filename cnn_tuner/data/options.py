@@ -1,0 +1,56 @@
+"""What a user may choose about data, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnn_tuner.data.dataset import TASKS
+from cnn_tuner.errors import UsageError
+
+MAX_SIDE = 4096  # pixels; a CNN's first feature map at this side already takes gigabytes
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The choices of one load.
+
+    task: one of TASKS, or None to infer it from the labels.
+    val_fraction, test_fraction: of the images that come without such a part.
+    image_size: (height, width) to which an image folder is resized; None: see cnn_tuner.data.folder.
+    channels: 1 (grey) or 3 (colour) for an image folder; None: grey if every image is.
+    skip_broken: skip images that cannot be read instead of refusing the folder.
+    max_bytes: memory that images may take; None: half of the machine's.
+
+    Raises:
+        UsageError: a value breaks its rule.
+    """
+
+    task: str | None = None
+    seed: int = 0
+    val_fraction: float = 0.15
+    test_fraction: float = 0.2
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    skip_broken: bool = False
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.task not in TASKS:
+            raise UsageError(f"--task: must be one of {', '.join(TASKS)}; got {self.task!r}")
+        if self.seed < 0:
+            raise UsageError(f"--seed: must be a whole number >= 0, got {self.seed}")
+        _check_fractions(self.val_fraction, self.test_fraction)
+        if self.image_size is not None and not all(1 <= side <= MAX_SIDE for side in self.image_size):
+            raise UsageError(f"--image-size: height and width must be 1..{MAX_SIDE} pixels, got {self.image_size}")
+        if self.channels not in (None, 1, 3):
+            raise UsageError(f"--channels: must be 1 (grey) or 3 (colour), got {self.channels}")
+        if self.max_bytes is not None and self.max_bytes <= 0:
+            raise UsageError(f"max_bytes: must be > 0, got {self.max_bytes}")
+
+
+def _check_fractions(val: float, test: float) -> None:
+    for flag, fraction in (("--val-fraction", val), ("--test-fraction", test)):
+        if not 0 < fraction < 1:
+            raise UsageError(f"{flag}: must lie between 0 and 1, both excluded; got {fraction}")
+    if val + test >= 1:
+        raise UsageError(f"--val-fraction and --test-fraction: must add up to less than 1, got {val} + {test}")

@@ -1,0 +1,118 @@
+"""One image file to pixels, by Pillow, the same way for training and for `predict`.
+
+What is done: the first frame, 16 bit grey divided by 256, palettes resolved, transparency dropped, converted to grey or
+colour, resized bilinearly (Pillow antialiases when it shrinks) without keeping the aspect. EXIF orientation is not
+applied, because the graph that serves the model cannot do it either: what is trained on must be what is served.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cnn_tuner.data.files import expanded, one_line, reading, shown
+from cnn_tuner.errors import DataError
+
+MAX_PIXELS = 100_000_000  # of one image; decoding that many takes 400 MB
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # no others: some start programs, as EPS does
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+class BrokenImageError(DataError):
+    """An image that cannot be decoded: it alone is at fault, and may be skipped."""
+
+
+class Header(NamedTuple):
+    """What an image file says of itself before it is decoded."""
+
+    height: int
+    width: int
+    is_grey: bool
+    has_alpha: bool
+
+
+def read_header(path: Path) -> Header:
+    """Open `path` without decoding it.
+
+    Raises:
+        BrokenImageError: it is no image of a known kind, or has over 100 megapixels.
+        DataError: the file cannot be read.
+    """
+    with reading(path):
+        stream = path.open("rb")
+    with stream, _opened(stream, shown(path)) as image:
+        has_alpha = "A" in image.getbands() or "transparency" in image.info
+        return Header(image.height, image.width, _is_grey(image), has_alpha)
+
+
+def read_image(path: Path | str, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """The image in `path` as training saw it.
+
+    image_shape: (H, W, C) of the model; C 1 is grey, 3 colour (2 and 4: the same with alpha).
+
+    Returns:
+        (H, W, C) uint8.
+
+    Raises:
+        BrokenImageError: it cannot be decoded, or has over 100 megapixels.
+        DataError: the file cannot be read.
+    """
+    path = expanded(str(path))
+    with reading(path):
+        stream = path.open("rb")
+    with stream, _opened(stream, shown(path)) as image:
+        return _pixels(image, image_shape)
+
+
+def read_image_bytes(data: bytes, image_shape: tuple[int, int, int], name: str = "image") -> np.ndarray:
+    """As read_image, of a file's content; `name` is what errors call it."""
+    with _opened(io.BytesIO(data), name) as image:
+        return _pixels(image, image_shape)
+
+
+@contextmanager
+def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on odd metadata, and on sizes, which are checked here
+            with Image.open(stream, formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise BrokenImageError(_too_large(name, f"{image.width}x{image.height} pixels"))
+                yield image
+    except (DataError, MemoryError):
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise BrokenImageError(f"{name}: broken image: is none of {', '.join(_FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise BrokenImageError(_too_large(name, one_line(error))) from error
+    except Exception as error:  # damaged bytes make the decoders raise almost anything
+        raise BrokenImageError(f"{name}: broken image: {one_line(error)}") from error
+
+
+def _too_large(name: str, got: str) -> str:
+    return f"{name}: image too large: must have at most {MAX_PIXELS // 10**6} megapixels, got {got}"
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether its mode is grey. A palette counts as colour, even one of greys."""
+    return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+
+
+def _pixels(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Decode, convert, resize: (H, W, C) uint8."""
+    height, width, channels = image_shape
+    if image.mode.startswith("I"):  # 16 bit grey, which Pillow's own conversion would clip at 255
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image = image.convert(_MODES[channels])
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(image_shape)

@@ -1,0 +1,96 @@
+"""Parts that a source lacks, split off train: stratified, seeded, disjoint.
+
+The shares are worked out here rather than by scikit-learn's StratifiedShuffleSplit, because that one may leave a rare
+class out of a part, and splitting twice with it can be off by more than one image a class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnn_tuner.data.files import shown
+from cnn_tuner.errors import DataError
+
+_MOST_BINS = 10  # of a regression's target
+
+
+def split(
+    y: np.ndarray, task: str, class_names: tuple[str, ...], fractions: Mapping[str, float], seed: int, place: str
+) -> dict[str, np.ndarray]:
+    """Indices of train and of each part in `fractions`; every index of y is in exactly one, in ascending order.
+
+    y: encoded as Part.y. Each class is shared out by `fractions` to within one image, and left out of no part; so
+        is each combination of labels, the rare ones pooled, and each of up to 10 bins of a regression's first target.
+    fractions: of the length of y, by part; part after part is drawn in this order.
+
+    Raises:
+        DataError: too few images.
+    """
+    need = len(fractions) + 1
+    if task in ("binary", "multiclass"):
+        strata = y.reshape(-1).astype(np.int64)
+        _check_classes(strata, class_names, need, _advice(fractions), place)
+    else:
+        if len(y) < need:
+            raise DataError(f"{place}: train has too few images, {len(y)}; at least {need} are {_advice(fractions)}")
+        smallest = math.ceil(1 / min(fractions.values()))  # images of which every part has a share of at least one
+        strata = _binned(y[:, 0], smallest) if task == "regression" else _pooled(y, smallest, need)
+    return _drawn(strata, fractions, np.random.default_rng(seed))
+
+
+def _advice(fractions: Mapping[str, float]) -> str:
+    return f"needed, one each for train, {' and '.join(fractions)}; add images, or give those parts yourself"
+
+
+def _check_classes(strata: np.ndarray, names: tuple[str, ...], need: int, advice: str, place: str) -> None:
+    counts = np.bincount(strata, minlength=len(names))
+    rarest = int(counts.argmin())
+    if counts[rarest] < need:
+        name = shown(names[rarest])
+        raise DataError(f"{place}: class {name!r} has too few images, {counts[rarest]}; at least {need} are {advice}")
+
+
+def _binned(targets: np.ndarray, smallest: int) -> np.ndarray:
+    """Up to 10 equally filled bins of (N,) targets, lowest first."""
+    bins = max(1, min(_MOST_BINS, len(targets) // smallest))
+    ranks = np.empty(len(targets), np.int64)
+    ranks[np.argsort(targets, kind="stable")] = np.arange(len(targets))
+    return ranks * bins // len(targets)
+
+
+def _pooled(rows: np.ndarray, smallest: int, need: int) -> np.ndarray:
+    """One stratum a combination of labels of (N, L); the rare combinations share one."""
+    _, strata, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    strata = strata.reshape(-1)
+    rare = counts[strata] < smallest
+    pool = len(counts) if rare.sum() >= need else int(counts.argmax())  # a pool that is too small joins the largest
+    return np.unique(np.where(rare, pool, strata), return_inverse=True)[1].reshape(-1)
+
+
+def _drawn(strata: np.ndarray, fractions: Mapping[str, float], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Share out each stratum (numbered 0..K-1), of which none may have fewer images than there are parts."""
+    sizes = np.bincount(strata)
+    shares, spare = {}, sizes.copy()
+    for later, (part, fraction) in zip(range(len(fractions) - 1, -1, -1), fractions.items(), strict=True):
+        shares[part] = _share(sizes, fraction, spare - later - 1)  # one is kept for train and for each later part
+        spare = spare - shares[part]
+    shares["train"] = spare
+    drawn: dict[str, list[np.ndarray]] = {part: [] for part in shares}
+    for number, members in enumerate(np.split(np.argsort(strata, kind="stable"), np.cumsum(sizes)[:-1])):
+        rest = rng.permutation(members)
+        for part, share in shares.items():
+            drawn[part].append(rest[: share[number]])
+            rest = rest[share[number] :]
+    return {part: np.sort(np.concatenate(pieces)) for part, pieces in drawn.items()}
+
+
+def _share(sizes: np.ndarray, fraction: float, most: np.ndarray) -> np.ndarray:
+    """How many of each stratum: rounded so that their sum is `fraction` of all (largest remainders), each 1..most."""
+    ideal = sizes * fraction
+    share = np.floor(ideal).astype(np.int64)
+    extra = round(ideal.sum()) - share.sum()
+    share[np.argsort(share - ideal, kind="stable")[:extra]] += 1
+    return share.clip(1, most)

@@ -1,0 +1,44 @@
+"""Who watches a run, to show it to a person. Every method is called from the thread that runs the search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from cnn_tuner.records import Epoch, Trial
+
+if TYPE_CHECKING:
+    from cnn_tuner.data.dataset import Dataset
+    from cnn_tuner.store import RunStore
+
+
+class Observer(Protocol):
+    """What a run tells while it goes on."""
+
+    def run_created(self, run: RunStore, dataset: Dataset) -> None:
+        """The request was accepted: the run's folder is there, and training is about to begin."""
+
+    def trial_started(self, trial: Trial, epochs: int) -> None:
+        """A trial begins, or goes on, up to `epochs` epochs."""
+
+    def epoch_ended(self, trial: int, epoch: Epoch) -> None:
+        """A trial, or the final training, finished an epoch."""
+
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None:
+        """A trial ended; `best` is the best one so far."""
+
+    def phase(self, text: str, epochs: int = 0) -> None:
+        """What follows the search begins: final training (up to `epochs`), evaluation, export."""
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def run_created(self, run: RunStore, dataset: Dataset) -> None: ...
+
+    def trial_started(self, trial: Trial, epochs: int) -> None: ...
+
+    def epoch_ended(self, trial: int, epoch: Epoch) -> None: ...
+
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
+
+    def phase(self, text: str, epochs: int = 0) -> None: ...

@@ -1,0 +1,1 @@
+"""Oracles: what suggests the next point of a search space."""

@@ -1,0 +1,85 @@
+"""Bayesian optimization: a Gaussian process learns from the trials and suggests where the best may be.
+
+Srinivas et al., 2010, https://arxiv.org/abs/0912.3995, for the confidence bound that is maximised here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from keras_tuner.oracles import BayesianOptimizationOracle
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
+
+from cnn_tuner.oracles.feasible import FeasibleOracle, Search
+from cnn_tuner.space import Point
+
+RANDOM_CANDIDATES = 500
+NEIGHBOURS = 20  # of each of the best points
+BEST_POINTS = 10
+MAX_LEARNED = 300  # trials the process is fitted to, the latest: its cost grows with their cube
+
+
+class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
+    """KerasTuner's Bayesian optimization, its bound maximised over feasible, untried points.
+
+    KerasTuner maximises over the continuous cube and rounds, which suggests points that cannot be built and points
+    that were tried. Failed trials count as the worst score seen, running ones as the mean.
+    """
+
+    def __init__(self, search: Search) -> None:
+        points = 10 if search.max_trials is None else max(3, min(10, search.max_trials // 3))
+        super().__init__(search, max_trials=search.max_trials, num_initial_points=points)
+        self.gpr = self._make_gpr()
+
+    def _make_gpr(self) -> GaussianProcessRegressor:
+        kernel = Matern(nu=2.5, length_scale_bounds=(0.05, 20)) + WhiteKernel(1e-2, (1e-5, 1))
+        return GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=self.seed)
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        scored = [trial for trial in self.trials.values() if trial.status == "COMPLETED"]
+        values = self._random_values() if len(scored) < self.num_initial_points else self._most_promising()
+        return {"status": "STOPPED", "values": None} if values is None else self.suggest(values)
+
+    def _most_promising(self) -> Point | None:
+        candidates = self.random_points(RANDOM_CANDIDATES) + self._neighbours()
+        if not candidates:
+            return self._random_values()
+        points, losses = self._learned()
+        with warnings.catch_warnings():
+            # A length scale at the end of its range is an answer, not a fault: that hyperparameter does not matter.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.gpr.fit(points, losses)
+        mean, deviation = self.gpr.predict(np.stack([self._vector(c) for c in candidates]), return_std=True)
+        return candidates[int(np.argmin(mean - self.beta * deviation))]
+
+    def _neighbours(self) -> list[Point]:
+        best = sorted(
+            (trial for trial in self.trials.values() if trial.status == "COMPLETED"),
+            key=lambda trial: trial.score,
+            reverse=self.objective.direction == "max",
+        )[:BEST_POINTS]
+        near = (
+            self.search.space.neighbour(trial.hyperparameters.values, self.rng)
+            for trial in best
+            for _ in range(NEIGHBOURS)
+        )
+        return [point for point in near if self.is_new(point)]
+
+    def _learned(self) -> tuple[np.ndarray, np.ndarray]:
+        """The points tried so far, (trials, hyperparameters) in [0, 1], and a loss for each."""
+        trials = list(self.trials.values())[-MAX_LEARNED:]
+        sign = -1 if self.objective.direction == "max" else 1
+        known = {t.trial_id: sign * t.score for t in trials if t.status == "COMPLETED"}
+        worst, mean = max(known.values()), sum(known.values()) / len(known)
+        losses = [known.get(t.trial_id, mean if t.status == "RUNNING" else worst) for t in trials]
+        return np.stack([self._vector(t.hyperparameters.values) for t in trials]), np.array(losses)
+
+    def _vector(self, values: Point) -> np.ndarray:
+        # An inactive hyperparameter stands in the middle: it has nothing to say.
+        return np.array(
+            [hp.value_to_prob(values[hp.name]) if hp.name in values else 0.5 for hp in self._nonfixed_space()]
+        )

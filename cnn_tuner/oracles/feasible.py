@@ -1,0 +1,103 @@
+"""What every oracle here has in common: it suggests only points that can be trained, and none twice."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import keras_tuner
+
+from cnn_tuner import hyperparameters
+from cnn_tuner.space import Point, SearchSpace
+from cnn_tuner.tasks import Objective
+
+MAX_DRAWS = 2_000  # at random for one new feasible point, before the space is taken for exhausted
+MAX_LISTED = 20_000  # points of a finite space that are listed rather than drawn
+
+
+@dataclass(frozen=True)
+class Search:
+    """What an oracle must know of the search it serves.
+
+    `why_infeasible` says why a point cannot be trained, or None. `max_trials` None leaves the number of points to the
+    oracle. `epochs` is the most that one point is trained.
+    """
+
+    space: SearchSpace
+    why_infeasible: Callable[[Point], str | None]
+    objective: Objective
+    max_trials: int | None
+    epochs: int
+    seed: int
+
+
+class FeasibleOracle(keras_tuner.Oracle):
+    """Base of the oracles: draws feasible, untried points and keeps nothing on disk.
+
+    Mixed in before one of KerasTuner's oracles, it replaces how that oracle draws at random.
+    """
+
+    promotes = False  # whether a trial that has ended may be trained on
+
+    def __init__(self, search: Search, **settings: Any) -> None:
+        super().__init__(
+            objective=keras_tuner.Objective(search.objective.name, search.objective.direction),
+            hyperparameters=hyperparameters.from_space(search.space),
+            allow_new_entries=False,
+            tune_new_entries=False,
+            seed=search.seed,
+            max_consecutive_failed_trials=None,  # the search decides when to give up
+            **settings,
+        )
+        self.search = search
+        self.seed = search.seed  # KerasTuner takes seed 0 for "no seed"
+        self.verbose = 0
+        self.rng = random.Random(search.seed)
+        self.infeasible: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        self._untried = self._shuffled()
+
+    def save(self) -> None:
+        """Nothing: the run's store is the truth, and every event is in it."""
+
+    def _save_trial(self, trial: Any) -> None:
+        """Nothing, as above."""
+
+    def is_new(self, values: Point) -> bool:
+        """Whether `values` can be trained and were not suggested before. Counts the reasons of those that cannot."""
+        if self._compute_values_hash(values) in self._seen:
+            return False
+        reason = self.search.why_infeasible(values)
+        if reason is not None:
+            self.infeasible[reason] += 1
+        return reason is None
+
+    def suggest(self, values: Point) -> dict[str, Any]:
+        """KerasTuner's answer that starts a trial with `values`."""
+        self._seen.add(self._compute_values_hash(values))
+        return {"status": "RUNNING", "values": dict(values)}
+
+    def _random_values(self) -> Point | None:
+        """A new feasible point drawn at random, or None when the space has no more."""
+        if self._untried is not None:
+            return next(filter(self.is_new, self._untried), None)
+        draws = (self.search.space.sample(self.rng) for _ in range(MAX_DRAWS))
+        return next((point for point in draws if self.is_new(point)), None)
+
+    def _shuffled(self) -> Iterator[Point] | None:
+        """Every point of a small finite space in random order: drawing without end would miss the last ones."""
+        space = self.search.space
+        if not space.is_finite() or space.size().points > MAX_LISTED:
+            return None
+        points = list(space.points())
+        self.rng.shuffle(points)
+        return iter(points)
+
+    def random_points(self, count: int) -> list[Point]:
+        """Up to `count` new feasible points drawn at random; fewer when the space is narrow."""
+        draws = (self.search.space.sample(self.rng) for _ in range(10 * count))
+        return list(islice(filter(self.is_new, draws), count))

@@ -1,0 +1,170 @@
+"""Every oracle of the registry: only feasible points, none twice, seeded, and an end when there is no more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from toys import FINITE_SPACE, SPACE, TIGHT_SPACE, toy_space
+
+from cnn_tuner import architecture
+from cnn_tuner.errors import UsageError
+from cnn_tuner.oracles import registry
+from cnn_tuner.oracles.feasible import FeasibleOracle, Search
+from cnn_tuner.tasks import Objective, Output
+
+OUTPUT = Output("multiclass", 10)
+POINTS = 12
+EVERY = pytest.mark.parametrize("name", registry.ORACLES)
+
+
+def make(
+    name: str, text: str = SPACE, max_trials: int | None = POINTS, epochs: int = 9, seed: int = 0
+) -> FeasibleOracle:
+    space = toy_space(text)
+    why = architecture.why_infeasible(space, (8, 8, 1), OUTPUT)
+    return registry.create(name, Search(space, why, Objective("val_accuracy", "max"), max_trials, 9, seed))
+
+
+def own(values: dict) -> dict:
+    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
+
+
+def score_of(values: dict) -> float:
+    return 0.5 + 0.05 * values["block_1.filters"] + 0.1 * values["dense_layers"] - values["block_1.dropout"]
+
+
+def run(oracle: FeasibleOracle, fails: tuple[int, ...] = (), most: int = 200) -> list[dict]:
+    """All values that an oracle suggests, one after the other, until it stops."""
+    suggested: list[dict] = []
+    while len(suggested) < most:
+        trial = oracle.create_trial(f"job-{len(suggested)}")
+        if trial.status != "RUNNING":
+            assert trial.status == "STOPPED"
+            return suggested
+        values = trial.hyperparameters.values
+        suggested.append(dict(values))
+        if len(suggested) in fails:
+            trial.status = "FAILED"
+        else:
+            oracle.update_trial(trial.trial_id, {"val_accuracy": score_of(values)}, step=1)
+            trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+    return suggested
+
+
+def first_rounds(suggested: list[dict]) -> list[tuple]:
+    return [tuple(sorted(own(values).items())) for values in suggested if "tuner/trial_id" not in values]
+
+
+@EVERY
+def test_suggests_only_points_that_fit(name):
+    oracle = make(name, TIGHT_SPACE)
+    suggested = run(oracle)
+    assert suggested
+    for values in suggested:
+        architecture.build(own(values), (8, 8, 1), OUTPUT)
+    assert oracle.infeasible, "the space was meant to have infeasible points"
+
+
+@EVERY
+def test_counts_only_points_that_fit(name):
+    assert len(first_rounds(run(make(name, TIGHT_SPACE, max_trials=7)))) == 7
+
+
+@EVERY
+def test_never_suggests_a_point_twice(name):
+    points = first_rounds(run(make(name)))
+    assert len(points) == len(set(points)) == POINTS
+
+
+@EVERY
+def test_covers_a_small_space_exactly_once_and_stops(name):
+    points = first_rounds(run(make(name, FINITE_SPACE, max_trials=None)))
+    assert Counter(points) == Counter(tuple(sorted(p.items())) for p in toy_space(FINITE_SPACE).points())
+
+
+@EVERY
+def test_values_are_exactly_the_active_ones(name):
+    for values in run(make(name)):
+        has_layer = values["dense_layers"] == 1
+        assert ("dense_1.units" in values) is has_layer
+
+
+@EVERY
+@pytest.mark.parametrize("seed", [0, 1])
+def test_same_seed_gives_the_same_points(name, seed):
+    assert run(make(name, seed=seed)) == run(make(name, seed=seed))
+
+
+@pytest.mark.parametrize("name", ["random", "bayesian", "hyperband"])
+def test_another_seed_gives_other_points(name):
+    assert len({tuple(first_rounds(run(make(name, seed=seed)))) for seed in (0, 1, 2)}) == 3
+
+
+@EVERY
+def test_goes_on_after_failures(name):
+    assert len(first_rounds(run(make(name), fails=(1, 2, 3, 4, 5)))) == POINTS
+
+
+@EVERY
+def test_keeps_nothing_on_disk(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(make(name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grid_goes_through_the_space_in_order():
+    filters = [values["block_1.filters"] for values in run(make("grid", FINITE_SPACE, max_trials=4))]
+    assert filters == [2, 3, 4, 2]
+
+
+def test_grid_spreads_a_continuous_range_from_end_to_end():
+    rates = {round(values["learning_rate"], 6) for values in run(make("grid", max_trials=None), most=10_000)}
+    assert rates == {0.003, 0.005335, 0.009487, 0.01687, 0.03}
+
+
+def test_bayesian_finds_better_points_than_its_random_start():
+    scores = [score_of(values) for values in run(make("bayesian", max_trials=24))]
+    assert max(scores[8:]) >= max(scores[:8])
+    assert sum(scores[8:]) / 16 > sum(scores[:8]) / 8
+
+
+def test_bayesian_learns_from_failures():
+    oracle = make("bayesian", max_trials=12)
+    run(oracle, fails=(2, 4))
+    points, losses = oracle._learned()
+    assert len(points) == 12
+    assert sorted(losses)[-2:] == [max(losses)] * 2  # both failed ones count as the worst
+
+
+def hyperband_rounds(suggested: list[dict]) -> Counter:
+    return Counter((v["tuner/bracket"], v["tuner/round"], v["tuner/epochs"]) for v in suggested)
+
+
+def test_hyperband_promotes_as_planned():
+    suggested = run(make("hyperband", max_trials=17))
+    assert hyperband_rounds(suggested) == {
+        (2, 0, 1): 9, (2, 1, 3): 3, (2, 2, 9): 1, (1, 0, 3): 5, (1, 1, 9): 2, (0, 0, 9): 3,
+    }  # fmt: skip
+
+
+def test_hyperband_promotes_the_best_of_a_round():
+    suggested = run(make("hyperband", max_trials=9))
+    first = sorted((score_of(v) for v in suggested[:9]), reverse=True)
+    promoted = [score_of(v) for v in suggested if v["tuner/round"] == 1]
+    assert promoted == first[:3]
+
+
+def test_a_failed_trial_costs_hyperband_no_rung():
+    rounds = hyperband_rounds(run(make("hyperband", max_trials=9), fails=(1, 2, 3, 4)))
+    assert rounds == {(2, 0, 1): 9, (2, 1, 3): 3, (2, 2, 9): 1}
+
+
+def test_a_bracket_cut_short_still_has_its_rounds():
+    assert hyperband_rounds(run(make("hyperband", max_trials=4))) == {(2, 0, 1): 4, (2, 1, 3): 2, (2, 2, 9): 1}
+
+
+def test_an_unknown_oracle_is_named_with_the_choices():
+    with pytest.raises(UsageError, match=r"^--oracle: unknown: 'genetic'; choices: random, grid, bayesian, hyperband$"):
+        registry.check_name("genetic")

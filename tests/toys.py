@@ -1,0 +1,172 @@
+"""Small things that several tests need: a space, a dataset, a run, and an executor that trains nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cnn_tuner import space as space_module
+from cnn_tuner.data.dataset import Dataset, Part
+from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result
+from cnn_tuner.space import SearchSpace
+from cnn_tuner.store import DataConfig, RunConfig, RunStore, SearchConfig
+
+SPACE = """
+description: For tests.
+blocks: 1
+block:
+  filters: [2, 4]
+  pool_size: [1, 2]
+  dropout: [0.0, 0.2]
+dense:
+  layers: [0, 1]
+  units: [4, 8]
+training:
+  learning_rate: {min: 0.003, max: 0.03, sampling: log}
+  batch_size: [16, 32]
+"""
+# Of its 18 points all fit on 8x8 images.
+FINITE_SPACE = """
+description: Few points.
+blocks: [1, 2]
+block:
+  filters: [2, 3, 4]
+  pool_size: 2
+dense:
+  layers: 1
+  units: [4]
+training:
+  batch_size: [16]
+"""
+# A third convolution or pool does not fit on an 8x8 image in most points.
+TIGHT_SPACE = """
+description: Mostly infeasible on small images.
+blocks: [3, 2, 1]
+block:
+  filters: [2, 3]
+  kernel_size: [3, 5]
+  padding: valid
+  pool_size: [2, 3]
+dense:
+  layers: 0
+training:
+  learning_rate: {min: 0.001, max: 0.01, sampling: log}
+"""
+
+
+def toy_space(text: str = SPACE) -> SearchSpace:
+    return space_module.from_text(text, "toy")
+
+
+def labels(task: str, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels of a task that the images tell: class i has a bright row i."""
+    if task == "multiclass":
+        return classes.astype(np.int32)
+    if task == "binary":
+        return (classes % 2).astype(np.float32)[:, None]
+    if task == "multilabel":
+        return np.stack([classes % 2 == 0, classes > 1, classes == 3], axis=1).astype(np.float32)
+    return (100.0 + 50.0 * classes + rng.normal(0, 1, len(classes))).astype(np.float32)[:, None]
+
+
+def toy_part(task: str, images: int, seed: int) -> Part:
+    rng = np.random.default_rng(seed)
+    classes = np.arange(images) % 4
+    x = rng.integers(0, 60, (images, 8, 8, 1), dtype=np.uint8)
+    x[np.arange(images), 2 * classes] = 255
+    return Part(x, labels(task, classes, rng))
+
+
+NAMES = {
+    "multiclass": ("zero", "one", "two", "three"),
+    "binary": ("even", "odd"),
+    "multilabel": ("is even", "is large", "is three"),
+    "regression": ("brightness",),
+}
+
+
+def toy_dataset(task: str = "multiclass") -> Dataset:
+    parts = [toy_part(task, images, seed) for seed, images in enumerate((96, 32, 40))]
+    return Dataset("toy", "toy", task, NAMES[task], *parts)
+
+
+def toy_config(space_text: str = SPACE, dataset: Dataset | None = None, **search: object) -> RunConfig:
+    dataset = dataset or toy_dataset()
+    space = toy_space(space_text)
+    settings = {
+        "oracle": "random",
+        "objective": "val_accuracy",
+        "direction": "max",
+        "max_trials": 4,
+        "epochs": 3,
+        "final_epochs": 6,
+        "seed": 0,
+    }
+    return RunConfig(
+        created="2026-01-01T00:00:00+00:00",
+        command="cnn-tuner tune",
+        versions={"python": "3"},
+        data=DataConfig(
+            source="toy",
+            name="toy",
+            task=dataset.task,
+            class_names=dataset.class_names,
+            image_shape=dataset.image_shape,
+            fingerprint=dataset.fingerprint,
+            options={},
+        ),
+        space_name="toy",
+        space=space.to_dict(),
+        search=SearchConfig.model_validate(settings | search),
+    )
+
+
+def toy_run(folder: Path, space_text: str = SPACE, **search: object) -> RunStore:
+    return RunStore.create(folder, "toy", toy_config(space_text, **search))
+
+
+def formula(job: Job, epoch: int) -> float:
+    """An objective that more filters, a hidden layer and more epochs improve, the same for the same point."""
+    values = job.values
+    filters = sum(int(v) for name, v in values.items() if name.endswith(".filters"))
+    return round(0.5 + 0.01 * filters + 0.05 * int(values["dense_layers"]) + 0.01 * epoch, 6)
+
+
+class SimulatedExecutor:
+    """Results from a formula instead of training. `fails` and `loses` name trials that fail, or are lost so often."""
+
+    def __init__(self, slots: int = 1, fails: tuple[int, ...] = (), loses: dict[int, int] | None = None) -> None:
+        self.slots, self.fails, self.loses = slots, fails, dict(loses or {})
+        self.jobs: list[Job] = []
+        self.events: list[Event] = []
+        self.is_stopping = False
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        if self.loses.get(job.trial, 0) > 0:
+            self.loses[job.trial] -= 1
+            self.events.append(JobLost(job.trial, job.attempt, "the machine went away"))
+        elif job.trial in self.fails:
+            self.events.append(JobDone(Result(job.trial, "failed", None, None, (), 0.1, "it broke", job.attempt)))
+        else:
+            self._train(job)
+
+    def _train(self, job: Job) -> None:
+        epochs = tuple(
+            Epoch(n, {"val_accuracy": formula(job, n), "val_loss": 1.0, "accuracy": 0.5, "loss": 1.0}, 0.1)
+            for n in range(job.initial_epoch + 1, job.epochs + 1)
+        )
+        Path(job.state_file).parent.mkdir(exist_ok=True)
+        Path(job.state_file).write_bytes(b"state")
+        self.events += [EpochEnded(job.trial, job.attempt, epoch) for epoch in epochs]
+        score = formula(job, job.epochs)
+        self.events.append(JobDone(Result(job.trial, "completed", score, job.epochs, epochs, 0.1, "", job.attempt)))
+
+    def next_event(self) -> Event:
+        return self.events.pop(0)
+
+    def stop(self) -> None:
+        self.is_stopping = True
+
+    def close(self) -> None: ...

@@ -1,0 +1,89 @@
+"""The command line: the only place, with its commands, that prints, exits and reads the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from cnn_tuner import __version__
+from cnn_tuner.commands import doctor, models, runs, spaces, tune
+from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
+
+app = typer.Typer(
+    name="cnn-tuner",
+    help="Search CNN architectures for your images, watch the runs in TensorBoard, export the best as a SavedModel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    tune.tune,
+    runs.runs,
+    runs.show,
+    models.export,
+    models.evaluate,
+    models.predict,
+    spaces.spaces,
+    runs.steps,
+    runs.tensorboard,
+    doctor.doctor,
+):
+    app.command()(command)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"cnn-tuner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and TensorFlow's own messages.")] = False,
+) -> None:
+    """What every command has; `main` itself looks for --debug, wherever it stands."""
+
+
+def _fail(error: Exception, exit_code: int, as_json: bool) -> int:
+    """One line on stderr, and an object on stdout for machines."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": str(error), "exit_code": exit_code}))
+    return exit_code
+
+
+def main() -> NoReturn:
+    """Runs a command; every error a user can cause becomes one line and an exit code."""
+    arguments = sys.argv[1:]
+    is_debug, as_json = "--debug" in arguments, "--json" in arguments
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if not is_debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        code = app([argument for argument in arguments if argument != "--debug"], standalone_mode=False)
+    except typer.TyperException as error:
+        code = _fail(UsageError(error.format_message()), UsageError.exit_code, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        code = tune.INTERRUPTED
+    except CnnTunerError as error:
+        if is_debug:
+            raise
+        code = _fail(error, error.exit_code, as_json)
+    except OSError as error:
+        known = storage_error(error, error.filename or "runs")
+        if is_debug or known is None:
+            raise
+        code = _fail(known, known.exit_code, as_json)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

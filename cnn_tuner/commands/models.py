@@ -1,0 +1,96 @@
+"""cnn-tuner export, evaluate, predict: use what was found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
+from cnn_tuner.commands.output import console, say
+from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.errors import UsageError
+
+
+def export(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
+    """Export a run's best model again, as the next version, and verify it in a new process.
+
+    A run that was cut short has its best trial trained to the end first.
+    """
+    from cnn_tuner import terminal
+    from cnn_tuner.tuning import export_run
+
+    opened = open_run(folder, run)
+    reporter = terminal.reporter(console(as_json))
+    reporter.run = opened
+    try:
+        with quiet_tensorflow():
+            exported = export_run(opened, reporter)
+    finally:
+        reporter.close()
+    reporter.line(f"export    {exported.path}")
+    reporter.line(terminal.verified_line(exported.differences))
+    if as_json:
+        print(json.dumps({"run": opened.folder.name, "export": str(exported.path), "verified": exported.differences}))
+
+
+def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
+    """Evaluate a run's newest export on the run's test part: metrics, and each class by itself."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from cnn_tuner import terminal
+    from cnn_tuner.tuning import evaluate_run
+
+    opened = open_run(folder, run)
+    with quiet_tensorflow():
+        found = evaluate_run(opened)
+    if as_json:
+        print(json.dumps(found))
+        return
+    measured = ", ".join(f"{metric} {terminal.score(value)}" for metric, value in found["test"].items())
+    say(f"{found['export']}: {measured} on {found['images']:,} test images")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("class", "precision", "recall", "f1", "images"):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for row in found["classes"]:
+        numbers = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        table.add_row(escape(row["class"]), *numbers, f"{row['images']:,}")
+    if found["classes"]:
+        console().print(table)
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files: PNG, JPEG, BMP, GIF, WebP.")],
+    run: Annotated[str | None, typer.Option("--run", help="A run's name. Default: the newest run.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="A SavedModel folder instead of a run.")] = None,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what images show, by the newest export of a run."""
+    from cnn_tuner.tuning import predict_files
+
+    if model is not None and run is not None:
+        raise UsageError("--model and --run: name one of them, not both")
+    exported = open_run(folder, run).latest_export() if model is None else model
+    with quiet_tensorflow():
+        answers = predict_files(exported, images)
+    if as_json:
+        print(json.dumps(answers))
+        return
+    width = max(len(str(image)) for image in images)
+    for answer in answers:
+        say(f"{answer['image']:<{width}}  {_answer_text(answer)}")
+
+
+def _answer_text(answer: dict[str, Any]) -> str:
+    if "values" in answer:
+        return ", ".join(f"{name} {value:.6g}" for name, value in answer["values"].items())
+    likely = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+    if "labels" in answer:
+        return ", ".join(f"{n} {p:.1%}" for n, p in likely if n in answer["labels"]) or "none of the labels"
+    (_, _), *others = likely
+    rest = ", ".join(f"{name} {probability:.1%}" for name, probability in others[:2])
+    return f"{answer['class']} {answer['probability']:.1%}  (then {rest})"

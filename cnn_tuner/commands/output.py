@@ -1,0 +1,25 @@
+"""Where commands print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FILE_WIDTH = 160  # characters of a line where there is no terminal
+
+
+def console(as_json: bool = False) -> Console:
+    """Where people read: stdout, or stderr when stdout is for a machine."""
+    from rich.console import Console
+
+    found = Console(stderr=as_json, highlight=False)
+    if not found.is_terminal:
+        found.width = FILE_WIDTH  # rich takes 80, which folds tables that a file has room for
+    return found
+
+
+def say(text: str) -> None:
+    """One line, as it is."""
+    console().print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,124 @@
+"""cnn-tuner runs, show, steps, tensorboard: look at what was searched."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, multiclass, open_run, sizes
+from cnn_tuner.commands.output import console, say
+from cnn_tuner.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnn_tuner.records import Trial
+    from cnn_tuner.store import RunStore
+
+
+def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
+    """List the runs, the oldest first."""
+    from rich.table import Table
+
+    from cnn_tuner import store, terminal
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("run", "state", "trials", "objective", "best", "test"):
+        table.add_column(title, no_wrap=True)
+    rows = []
+    for path in store.run_folders(folder):
+        run = store.RunStore.open(path)
+        best, winner, trials = run.best_trial(), run.winner(), run.trials()
+        state = "complete" if run.is_complete else "unfinished"
+        score = winner.score if winner else best.score if best else None
+        test = winner.test if winner else {}
+        rows.append({"run": path.name, "state": state, "trials": len(trials), "best": score, "test": test})
+        test_text = ", ".join(f"{metric} {terminal.score(value)}" for metric, value in test.items()) or "-"
+        objective = run.config.search.objective
+        table.add_row(path.name, state, str(len(trials)), objective, terminal.score(score), test_text)
+        run.close()
+    if as_json:
+        print(json.dumps(rows))
+    elif rows:
+        console().print(table)
+    else:
+        print(f"{folder}: no runs yet; start one with cnn-tuner tune")
+
+
+def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
+    """Show a run: what was asked for, every trial, and the winner with its scores side by side."""
+    from dataclasses import asdict
+
+    from cnn_tuner import terminal
+
+    opened = open_run(folder, run)
+    trials, winner, config = opened.trials(), opened.winner(), opened.config
+    if as_json:
+        facts = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
+        print(json.dumps(facts | {"trials": [asdict(t) for t in trials], "winner": winner and asdict(winner)}))
+        return
+    screen = console()
+    search, data = config.search, config.data
+    say(f"{opened.folder}: {search.oracle} search of {config.space_name}, seed {search.seed}, {config.created}")
+    say(f"{data.source}: images of {terminal.shape(data.image_shape)}, {data.task}")
+    screen.print()
+    screen.print(terminal.trials_table(trials, config.objective))
+    screen.print()
+    if winner is None:
+        say(f"no winner yet: cnn-tuner export {opened.folder.name} trains and exports the best trial")
+        return
+    for line in terminal.winner_lines(winner, search.objective):
+        say(line)
+    for path in sorted(opened.folder.glob("export/*/*")):
+        say(f"export    {path}")
+
+
+def steps(
+    run: RunArgument = None,
+    trial: Annotated[int | None, typer.Option(help="One of the run's trials. Default: its best.")] = None,
+    space: Annotated[str | None, typer.Option(help="Draw a point of this space instead.")] = None,
+    image: Annotated[str, typer.Option(help="With --space: HEIGHTxWIDTHxCHANNELS.")] = "28x28x1",
+    classes: Annotated[int, typer.Option(help="With --space: units of the last layer.")] = 10,
+    seed: Annotated[int, typer.Option(help="With --space: which point is drawn.")] = 0,
+    folder: RunsOption = RUNS,
+) -> None:
+    """Print one architecture as the seven steps, with shapes, parameters and multiply-adds."""
+    from cnn_tuner import architecture, terminal
+    from cnn_tuner import space as space_module
+
+    if space is not None:
+        if run is not None or trial is not None:
+            raise UsageError("--space: shows a point of a space, so it takes no RUN and no --trial")
+        shape, output = sizes("--image", image, 3), multiclass(classes)
+        [point] = architecture.sample_feasible(space_module.load(space), shape, output, 1, seed)
+        plan = architecture.build(point, shape, output)
+    else:
+        opened = open_run(folder, run)
+        shown = _trial(opened, trial)
+        say(f"{opened.folder.name}, trial {shown.number}")
+        plan = architecture.build(shown.values, opened.config.data.image_shape, opened.config.output)
+    console().print(terminal.steps_table(plan))
+
+
+def _trial(opened: RunStore, number: int | None) -> Trial:
+    found = opened.best_trial() if number is None else {t.number: t for t in opened.trials()}.get(number)
+    if found is None:
+        known = ", ".join(str(t.number) for t in opened.trials()) or "none yet"
+        raise UsageError(f"--trial: {opened.folder.name} has no such trial: {number}; choices: {known}")
+    return found
+
+
+def tensorboard(
+    run: RunArgument = None,
+    port: Annotated[int | None, typer.Option(help="Port on this machine. Default: 6006, or the next free one.")] = None,
+    folder: RunsOption = RUNS,
+) -> None:
+    """Show a run in TensorBoard, to this machine only. Ctrl-C ends it."""
+    opened = open_run(folder, run)
+    opened.close()
+    address = ["--host", "127.0.0.1", *([] if port is None else ["--port", str(port)])]
+    arguments = [sys.executable, "-m", "tensorboard.main", "--logdir", str(opened.tensorboard), *address]
+    sys.stdout.flush()
+    os.execv(sys.executable, arguments)

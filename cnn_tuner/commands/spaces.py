@@ -1,0 +1,58 @@
+"""cnn-tuner spaces: list, show and sample search spaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_tuner.commands.options import multiclass, sizes
+from cnn_tuner.commands.output import console, say
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from cnn_tuner.space import SearchSpace
+    from cnn_tuner.tasks import Output
+
+
+def spaces(
+    space: Annotated[str | None, typer.Argument(help="A shipped space by name, or a YAML file.")] = None,
+    sample: Annotated[int, typer.Option(help="Draw this many feasible points, and show them.")] = 0,
+    image: Annotated[str, typer.Option(help="HEIGHTxWIDTHxCHANNELS that points must be feasible for.")] = "28x28x1",
+    classes: Annotated[int, typer.Option(help="Units of the last layer, for the sampled points.")] = 10,
+    seed: Annotated[int, typer.Option(help="Decides which points are drawn.")] = 0,
+) -> None:
+    """List the search spaces; with a name, show one with its size, or sample it."""
+    from rich.table import Table
+
+    from cnn_tuner import space as space_module
+    from cnn_tuner import terminal
+
+    if space is None:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("space", "points", "purpose"):
+            table.add_column(title, no_wrap=title != "purpose")
+        for each in map(space_module.load, space_module.shipped_names()):
+            table.add_row(each.name, str(each.size()), each.description)
+        console().print(table)
+        return
+    chosen = space_module.load(space)
+    shape, output = sizes("--image", image, 3), multiclass(classes)
+    if sample:
+        _say_points(chosen, sample, shape, output, seed)
+        return
+    feasible = terminal.feasible_line(chosen, shape, output)
+    say(f"{chosen.name}: {chosen.description}")
+    say(feasible)
+    console().print()
+    console().print(terminal.space_table(chosen))
+
+
+def _say_points(chosen: SearchSpace, count: int, shape: tuple[int, int, int], output: Output, seed: int) -> None:
+    from cnn_tuner import architecture, terminal
+
+    for point in architecture.sample_feasible(chosen, shape, output, count, seed):
+        plan = architecture.build(point, shape, output)
+        say(f"{plan.params:>10,} params  {plan.macs:>12,} multiply-adds  {terminal.summary(point)}")

@@ -1,0 +1,107 @@
+"""A Keras model as a SavedModel that needs nothing of this package, nor Keras, to be served.
+
+A plain module with each weight once: `model.export` stores weights twice and keeps dropout and augmentation in their
+training mode. Class names are constants in the graph: a hash table would not load in every reader.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from cnn_tuner.scores import THRESHOLD
+
+Tensors = dict[str, tf.Tensor]
+
+
+def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], Tensors]:
+    """What `serving_default` says of a batch of raw scores, (N, units)."""
+    names = tf.constant(class_names)
+
+    def multiclass(scores: tf.Tensor) -> Tensors:
+        best = tf.argmax(scores, axis=1)
+        return {
+            "class": tf.gather(names, best),
+            "probability": tf.reduce_max(scores, axis=1),
+            "probabilities": scores,
+        }
+
+    def binary(scores: tf.Tensor) -> Tensors:
+        both = tf.concat([1.0 - scores, scores], axis=1)
+        decided = tf.cast(scores[:, 0] >= THRESHOLD, tf.int64)  # as it was measured: an even score is class 1
+        return {
+            "class": tf.gather(names, decided),
+            "probability": tf.reduce_max(both, axis=1),
+            "probabilities": both,
+        }
+
+    def multilabel(scores: tf.Tensor) -> Tensors:
+        return {"is_present": scores >= THRESHOLD, "probabilities": scores}
+
+    def regression(scores: tf.Tensor) -> Tensors:
+        return {"values": scores}
+
+    answers = {"multiclass": multiclass, "binary": binary, "multilabel": multilabel, "regression": regression}
+    return answers[task]
+
+
+def _module(model: keras.Model, task: str, class_names: tuple[str, ...]) -> tuple[tf.Module, dict[str, object]]:
+    """The module to save, and its signatures. The Keras model stays out of it: only its variables are tracked."""
+    module = tf.Module(name="cnn")
+    module.weights = [weight.value for weight in model.weights]
+    answer = _answers(task, class_names)
+    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")
+
+    @tf.function(input_signature=[image])
+    def serving_default(image: tf.Tensor) -> Tensors:
+        return answer(model(image, training=False))
+
+    @tf.function(input_signature=[image])
+    def scores(image: tf.Tensor) -> Tensors:
+        return {"scores": model(image, training=False)}
+
+    @tf.function(input_signature=[])
+    def labels() -> Tensors:
+        return {"class_names": tf.constant(class_names)}
+
+    return module, {"serving_default": serving_default, "scores": scores, "labels": labels}
+
+
+def write(model: keras.Model, task: str, class_names: tuple[str, ...], folder: Path) -> None:
+    """Writes the SavedModel into `folder`, which is made.
+
+    Signatures, for (N, H, W, C) uint8 images of any N > 0:
+        serving_default: `class`, `probability`, `probabilities` (binary, multiclass: of both or all classes);
+            `is_present`, `probabilities` (multilabel); `values` (regression).
+        scores: `scores`, the last layer's (N, units), numbers only.
+        labels: `class_names`, (classes,), without an input.
+    """
+    module, signatures = _module(model, task, class_names)
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def next_version(model_folder: Path) -> int:
+    """The number after the highest version there, from 1 on, as servers count them."""
+    taken = [int(path.name) for path in model_folder.glob("*") if path.name.isdigit()]
+    return max(taken, default=0) + 1
+
+
+def publish(aside: Path, model_folder: Path) -> Path:
+    """Moves a finished folder to the next version of `model_folder`, in one step: servers never see half of it."""
+    for path in aside.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    version = model_folder / str(next_version(model_folder))
+    aside.rename(version)
+    return version
+
+
+def discard(aside: Path) -> None:
+    """Removes what an unfinished export left."""
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""What predictions are worth, from labels and a model's raw scores, whoever made them: a live model or an export."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import metrics
+
+THRESHOLD = 0.5
+
+
+def predicted(task: str, scores: np.ndarray) -> np.ndarray:
+    """Classes (N,) for binary and multiclass scores, (N, labels) of 0 and 1 for multilabel, values for regression."""
+    if task == "multiclass":
+        return scores.argmax(axis=1)
+    if task == "regression":
+        return scores
+    decided = (scores >= THRESHOLD).astype(int)
+    return decided[:, 0] if task == "binary" else decided
+
+
+def measure(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """The metrics of a task, by the names that the search uses.
+
+    Args:
+        task: binary, multiclass, multilabel or regression.
+        y: the labels, as a `Part` holds them.
+        scores: (N, units), as the last layer gives them.
+    """
+    if task == "regression":
+        error = scores - y
+        return {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean()))}
+    truth = y[:, 0].astype(int) if task == "binary" else y.astype(int)
+    found = {"accuracy": float((predicted(task, scores) == truth).mean())}
+    if task == "multiclass":
+        return found
+    return found | {"auc": _auc(y, scores)}
+
+
+def _auc(y: np.ndarray, scores: np.ndarray) -> float:
+    """The mean over the labels of the area under the ROC curve; labels that are always or never there have none."""
+    told = [i for i in range(y.shape[1]) if 0 < y[:, i].sum() < len(y)]
+    if not told:
+        return float("nan")
+    return float(np.mean([metrics.roc_auc_score(y[:, i], scores[:, i]) for i in told]))
+
+
+def by_class(
+    task: str, y: np.ndarray, scores: np.ndarray, class_names: tuple[str, ...]
+) -> list[dict[str, float | str]]:
+    """Precision, recall, F1 and the number of images of each class or label; nothing for regression."""
+    if task == "regression":
+        return []
+    truth = y[:, 0].astype(int) if task == "binary" else y.astype(int)
+    # scikit-learn takes a single column of 0 and 1 for two classes: the label is the second.
+    labels = [1] if truth.shape[1:] == (1,) else list(range(len(class_names)))
+    columns = metrics.precision_recall_fscore_support(truth, predicted(task, scores), labels=labels, zero_division=0.0)
+    return [
+        {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+        for name, p, r, f, n in zip(class_names, *columns, strict=True)
+    ]

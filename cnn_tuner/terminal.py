@@ -1,0 +1,297 @@
+"""How runs, spaces and architectures look in a terminal. Builds text and tables; only the command line prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from cnn_tuner.architecture import STEPS, Architecture, Layer, check_feasible, padding_pixels
+from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.records import Epoch, Trial, Winner, ranked
+from cnn_tuner.space import Point, SearchSpace
+from cnn_tuner.store import RunStore
+from cnn_tuner.tasks import Objective, Output
+from cnn_tuner.tuning import Outcome
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `3:20` or `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """`28x28x1`."""
+    return "x".join(str(size) for size in sizes)
+
+
+def score(value: float | None) -> str:
+    """Four places, as many as differ between trials; a dash where there is none."""
+    return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+
+
+def summary(values: Point) -> str:
+    """A point in one line: blocks, dense layers, then how it is trained: `32k3-48k3 | 128 | lr 0.0012, batch 32`."""
+    blocks = "-".join(_block(values, f"block_{i}") for i in range(1, int(values["blocks"]) + 1))
+    dense = " ".join(str(values[f"dense_{i}.units"]) for i in range(1, int(values["dense_layers"]) + 1))
+    trained = f"lr {float(values['learning_rate']):.2g}, batch {values['batch_size']}"
+    return f"{blocks} | {dense or 'no dense'} | {trained}"
+
+
+def _block(values: Point, name: str) -> str:
+    of = {key: values[f"{name}.{key}"] for key in ("convolutions", "filters", "kernel_size", "strides", "pool_size")}
+    times = f"{of['convolutions']}*" if of["convolutions"] != 1 else ""
+    strides = f"s{of['strides']}" if of["strides"] != 1 else ""
+    pool = f"p{of['pool_size']}" if of["pool_size"] != 1 else ""
+    return f"{times}{of['filters']}k{of['kernel_size']}{strides}{pool}"
+
+
+def describe_data(dataset: Dataset) -> list[str]:
+    """What was loaded, and what was noticed."""
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in _parts(dataset))
+    kinds = {"multilabel": "labels", "regression": "targets"}.get(dataset.task, "classes")
+    head = f"{dataset.name}: {sizes} images of {shape(dataset.image_shape)}, {len(dataset.class_names)} {kinds}"
+    return [f"{head} ({dataset.task})", *(f"  {note}" for note in dataset.notes)]
+
+
+def _parts(dataset: Dataset) -> list[tuple[str, Any]]:
+    return [("training", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
+
+
+class Reporter:
+    """An observer that writes a line a trial; the base of the live view."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.run: RunStore | None = None
+        self.best: Trial | None = None
+        self.started = time.monotonic()
+        self.ended = 0
+
+    def line(self, text: str) -> None:
+        """One line, as it is."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def run_created(self, run: RunStore, dataset: Dataset) -> None:
+        self.run = run
+        for text in describe_data(dataset):
+            self.line(text)
+        search = run.config.search
+        self.line(
+            f"{run.folder}: {search.oracle} search of {run.config.space_name}, {search.max_trials} trials of up to "
+            f"{search.epochs} epochs for the best {search.objective}"
+        )
+        self.started = time.monotonic()
+
+    def trial_started(self, trial: Trial, epochs: int) -> None: ...
+
+    def epoch_ended(self, trial: int, epoch: Epoch) -> None: ...
+
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None:
+        self.ended += 1
+        self.best = best
+        total = self.run.config.search.max_trials if self.run else 0
+        width = len(str(total))
+        mark = " *" if best is not None and best.number == trial.number else ""
+        what = trial.message if trial.status == "failed" else summary(trial.values)
+        self.line(
+            f"trial {trial.number:>{width}}/{total}  {score(trial.score)}  "
+            f"{len(trial.epochs):>3} epochs  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
+        )
+
+    def phase(self, text: str, epochs: int = 0) -> None:
+        self.line(text)
+
+    def close(self) -> None: ...
+
+
+class LiveReporter(Reporter):
+    """A line a trial, and below them a bar: trials, epochs, best so far, time left."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._task: TaskID | None = None
+        self._running: dict[int, int] = {}  # trial -> the epoch up to which it trains
+        self._epochs_done = 0
+
+    def _show(self, description: str, total: float | None, completed: float, state: str) -> None:
+        if self._task is None:
+            self._task = self._progress.add_task(description, total=total, state=state)
+            self._progress.start()
+        self._progress.update(self._task, description=description, total=total, completed=completed, state=state)
+
+    def trial_started(self, trial: Trial, epochs: int) -> None:
+        self._running = {trial.number: epochs}
+        self._show_search(trial.number, len(trial.epochs))
+
+    def _show_search(self, trial: int, epoch: int) -> None:
+        if self.run is None:
+            return
+        search = self.run.config.search
+        share = epoch / max(1, self._running.get(trial, search.epochs))
+        done = min(trial - 1 + share, search.max_trials)
+        best = f"best {score(self.best.score)} (trial {self.best.number})" if self.best else "no result yet"
+        state = f"epoch {epoch}/{self._running.get(trial, search.epochs)}, {best}{self._time_left(done)}"
+        self._show(f"trial {trial}/{search.max_trials}", search.max_trials, done, state)
+
+    def _time_left(self, done: float) -> str:
+        """From the pace so far; silent until there is one."""
+        if self.run is None or done < 0.5:
+            return ""
+        pace = (time.monotonic() - self.started) / done
+        return f", {duration(pace * (self.run.config.search.max_trials - done))} left"
+
+    def epoch_ended(self, trial: int, epoch: Epoch) -> None:
+        if trial in self._running:
+            self._show_search(trial, epoch.number)
+        elif self._task is not None:
+            value = epoch.metrics[self.run.config.search.objective] if self.run else None
+            total = self._progress.tasks[0].total or 0
+            state = f"epoch {epoch.number}/{total:.0f}, {score(value)}"
+            self._progress.update(self._task, completed=epoch.number, state=state)
+
+    def phase(self, text: str, epochs: int = 0) -> None:
+        self._running = {}
+        self._show(text, float(epochs) if epochs else None, 0.0, "")
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def reporter(console: Console) -> Reporter:
+    """The live view where there is a terminal, plain lines elsewhere."""
+    return LiveReporter(console) if console.is_terminal else Reporter(console)
+
+
+def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | None = None) -> Table:
+    """Trials as rows, the best first, failed ones last with their reason."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("trial", objective.name, "epoch", "params", "multiply-adds", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("blocks | dense | training", overflow="fold")
+    for trial in ranked(trials, objective)[:limit]:
+        what = f"{trial.status}: {trial.message}" if trial.score is None else summary(trial.values)
+        epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
+        cells = (str(trial.number), score(trial.score), epoch, f"{trial.params:,}", f"{trial.macs:,}")
+        table.add_row(*cells, duration(trial.seconds), escape(what))
+    return table
+
+
+def winner_lines(winner: Winner, objective: str) -> list[str]:
+    """The winner and its scores side by side."""
+    test = ", ".join(f"{metric} {score(value)}" for metric, value in winner.test.items())
+    trained = f"{score(winner.score)} trained to the end (epoch {winner.best_epoch} of {winner.epochs})"
+    return [
+        f"winner    trial {winner.trial}: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image",
+        f"scores    {objective} {score(winner.search_score)} in the search, {trained}",
+        f"test      {test} on {winner.test_images:,} images, looked at once",
+    ]
+
+
+def verified_line(differences: dict[str, float]) -> str:
+    """What the verification of an export found."""
+    worst = max(differences.values())
+    return f"verified  new processes predict the same from it and from best.keras (largest difference {worst:.1g})"
+
+
+def outcome_lines(outcome: Outcome) -> list[str]:
+    """The winner, where it lies, and what to do next."""
+    return [
+        *winner_lines(outcome.winner, outcome.objective.name),
+        f"export    {outcome.export}",
+        verified_line(outcome.differences),
+        "next      cnn-tuner tensorboard | cnn-tuner steps | cnn-tuner predict IMAGE...",
+    ]
+
+
+def feasible_line(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> str:
+    """How many points a space has, and how many of them images of this shape allow."""
+    share = check_feasible(space, image_shape, output)
+    return f"{space.size()} points, {share:.0%} of them feasible for images of {shape(image_shape)}"
+
+
+def steps_table(architecture: Architecture) -> Table:
+    """One architecture as the seven steps, a row each, with shapes, parameters, multiply-adds and receptive fields."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("step")
+    for title in ("output", "params", "mult-adds", "sees"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_row("image", "pixels 0 to 255, scaled to 0 to 1", shape(architecture.image_shape), "", "", "")
+    previous = ""
+    for layer in architecture.layers:
+        place = _place(layer)
+        for row in _rows(layer):
+            table.add_row("" if place == previous else place, *row)
+            previous = place
+    memory = f"{architecture.activation_bytes:,} bytes of activations at once"
+    table.add_row("total", memory, "", f"{architecture.params:,}", f"{architecture.macs:,}", "")
+    return table
+
+
+def _place(layer: Layer) -> str:
+    if layer.name.startswith("block_"):
+        return f"block {layer.name.split('_')[1]}"
+    return layer.name.removesuffix("_relu").removesuffix("_dropout").replace("_", " ")
+
+
+def _rows(layer: Layer) -> list[tuple[str, str, str, str, str]]:
+    sees = "" if layer.receptive_field is None else f"{layer.receptive_field}x{layer.receptive_field}"
+    params, macs = (f"{layer.params:,}", f"{layer.macs:,}") if layer.params else ("", "")
+    step = f"{layer.step} {STEPS[layer.step]}: {_explain(layer)}"
+    row = (step, shape(layer.output_shape), params, macs, sees)
+    if layer.kind != "convolution":
+        return [row]
+    return [row, (f"2 {STEPS[2]}: {_explain_padding(layer)}", "", "", "", "")]
+
+
+def _explain(layer: Layer) -> str:
+    of = layer.settings
+    match layer.kind:
+        case "convolution":
+            return f"{of['filters']} of {of['kernel_size']}x{of['kernel_size']}, strides {of['strides']}"
+        case "pooling":
+            return f"{of['pool_size']}x{of['pool_size']}, strides {of['strides']}"
+        case "dropout":
+            return f"{100 * of['rate']:g} % while training"
+        case "dense":
+            return f"{of['units']} units"
+        case "output":
+            return f"{of['units']} units, {of['activation']}"
+        case "flatten":
+            return "the maps in one row"
+    return "negative becomes 0"
+
+
+def _explain_padding(layer: Layer) -> str:
+    of = layer.settings
+    if of["padding"] == "valid":
+        return "valid, none"
+    high, wide = (padding_pixels(side, of["kernel_size"], of["strides"], "same") for side in layer.input_shape[:2])
+    if len({*high, *wide}) == 1:
+        return f"same, {high[0]} all round"
+    return f"same, {high[0]}+{high[1]} high, {wide[0]}+{wide[1]} wide"
+
+
+def space_table(space: SearchSpace) -> Table:
+    """Every hyperparameter of a space; those of a block once, since the blocks are alike."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("hyperparameter", no_wrap=True)
+    table.add_column("values")
+    for parameter in space.parameters:
+        if not parameter.name.startswith(("block_", "dense_")) or "_1." in parameter.name or "." not in parameter.name:
+            name = parameter.name.replace("block_1.", "each block: ").replace("dense_1.", "each dense layer: ")
+            table.add_row(name, parameter.describe())
+    for name, limit in space.limits.model_dump().items():
+        if limit is not None:
+            table.add_row(name, f"{limit:,}")
+    return table

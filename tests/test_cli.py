@@ -1,0 +1,306 @@
+"""The command line as a person, a script and a shell meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toys import SPACE, toy_part
+
+from cnn_tuner import cli, winner
+from cnn_tuner.errors import VerificationError
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["cnn-tuner", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture
+def cnn_tuner(capsys, monkeypatch):
+    return lambda *arguments: run(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+
+
+def write_toys(folder: Path) -> list[str]:
+    """Small data and a small space; the arguments of a search of them."""
+    part = toy_part("multiclass", 160, 0)
+    np.savez(folder / "toy.npz", x_train=part.x, y_train=part.y)
+    (folder / "toy.yaml").write_text(SPACE)
+    Image.fromarray(part.x[1, :, :, 0]).save(folder / "one.png")
+    return ["--data", f"npz:{folder / 'toy.npz'}", "--space", str(folder / "toy.yaml"), "--runs", str(folder / "runs")]
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A folder with one complete run, made by the command itself in a process of its own, and what that printed."""
+    folder = tmp_path_factory.mktemp("cli")
+    arguments = ["tune", *write_toys(folder), "--max-trials", "2", "--epochs", "8", "--json"]
+    done = subprocess.run([sys.executable, "-m", "cnn_tuner.cli", *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_json_is_the_last_line_of_stdout_and_progress_goes_to_stderr(tuned):
+    _, done = tuned
+    [line] = done.stdout.splitlines()
+    found = json.loads(line)
+    assert set(found) == {
+        "run", "trials", "best", "test", "test_accuracy", "export", "interrupted", "seconds",
+    }  # fmt: skip
+    assert (found["run"], found["trials"]) == ("toy-toy-1", 2)
+    assert set(found["best"]) == {"trial", "values", "objective", "params", "macs"}
+    assert (Path(found["export"]) / "saved_model.pb").is_file()
+    assert found["test_accuracy"] == found["test"]["accuracy"] > 0.5
+
+
+def test_without_a_terminal_progress_is_plain_lines_and_tensorflow_is_quiet(tuned):
+    _, done = tuned
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("toy: ")
+    assert any(line.startswith("trial 2/2  ") for line in lines)
+    assert "\x1b" not in done.stderr
+    for chatter in ("oneDNN", "absl", "cuda", "WARNING", "Warning", "retracing"):
+        assert chatter not in done.stderr
+    assert any(line.startswith("verified ") for line in lines)
+
+
+def test_runs_lists_them(tuned, cnn_tuner):
+    code, out, _ = cnn_tuner("runs", "--runs", tuned[0] / "runs")
+    assert code == 0
+    assert re.search(r"toy-toy-1 +complete +2 +val_accuracy +0\.\d{4}|1\.0000 +accuracy", out)
+    _, out, _ = cnn_tuner("runs", "--runs", tuned[0] / "runs", "--json")
+    assert json.loads(out)[0]["state"] == "complete"
+
+
+def test_runs_says_when_there_are_none(cnn_tuner, tmp_path):
+    assert cnn_tuner("runs", "--runs", tmp_path)[:2] == (0, f"{tmp_path}: no runs yet; start one with cnn-tuner tune\n")
+
+
+def test_show_has_every_trial_and_the_winner(tuned, cnn_tuner):
+    code, out, _ = cnn_tuner("show", "toy-toy-1", "--runs", tuned[0] / "runs")
+    assert code == 0
+    for text in ("random search of toy, seed 0", "val_accuracy", "winner    trial", "scores    ", "test      accuracy"):
+        assert text in out
+    _, out, _ = cnn_tuner("show", "--runs", tuned[0] / "runs", "--json")
+    found = json.loads(out)
+    assert len(found["trials"]) == 2
+    assert len(found["trials"][0]["epochs"]) >= 8
+    assert found["winner"]["test_images"] == 32
+
+
+def test_steps_of_a_run_are_its_best_trials(tuned, cnn_tuner):
+    code, out, _ = cnn_tuner("steps", "--runs", tuned[0] / "runs")
+    assert code == 0
+    for step in ("1 convolution", "2 padding", "3 ReLU", "6 flattening", "7 full connection: 4 units, softmax"):
+        assert step in out
+    code, _, err = cnn_tuner("steps", "--trial", "9", "--runs", tuned[0] / "runs")
+    assert (code, err) == (2, "error: --trial: toy-toy-1 has no such trial: 9; choices: 1, 2\n")
+
+
+def test_evaluate_says_what_each_class_reaches(tuned, cnn_tuner):
+    code, out, _ = cnn_tuner("evaluate", "--runs", tuned[0] / "runs")
+    assert code == 0
+    assert re.search(r"accuracy [01]\.\d{4} on 32 test images", out)
+    _, out, _ = cnn_tuner("evaluate", "--runs", tuned[0] / "runs", "--json")
+    assert [row["class"] for row in json.loads(out)["classes"]] == ["0", "1", "2", "3"]
+
+
+def test_predict_says_what_an_image_shows(tuned, cnn_tuner):
+    folder, done = tuned
+    code, out, _ = cnn_tuner("predict", folder / "one.png", "--runs", folder / "runs")
+    assert code == 0
+    assert re.match(rf"{re.escape(str(folder))}/one.png  \d \d+\.\d%  \(then ", out)
+    export = json.loads(done.stdout)["export"]
+    _, out, _ = cnn_tuner("predict", folder / "one.png", "--model", export, "--json")
+    [answer] = json.loads(out)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert answer["probability"] == max(answer["probabilities"].values())
+
+
+def test_predict_names_a_file_that_is_no_image(tuned, cnn_tuner):
+    folder, _ = tuned
+    code, _, err = cnn_tuner("predict", folder / "toy.yaml", "--runs", folder / "runs")
+    assert code == 3
+    assert err.startswith(f"error: {folder}/toy.yaml: ")
+    assert err.count("\n") == 1
+
+
+def test_export_makes_the_next_version(tuned, cnn_tuner, monkeypatch):
+    monkeypatch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
+    code, out, err = cnn_tuner("export", "--runs", tuned[0] / "runs", "--json")
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["export"].endswith("export/toy/2")
+
+
+def test_a_verification_that_fails_ends_with_4(tuned, cnn_tuner, monkeypatch):
+    def differs(*_):
+        raise VerificationError("1: image 0 of the test part: a score differs by 0.5, allowed are 1e-05")
+
+    monkeypatch.setattr(winner, "verify", differs)
+    code, _, err = cnn_tuner("export", "--runs", tuned[0] / "runs")
+    assert (code, err.count("\n")) == (4, 1)
+    assert err.startswith("error: 1: image 0 of the test part")
+
+
+def test_tensorboard_serves_the_runs_logs_to_this_machine_only(tuned, cnn_tuner, monkeypatch):
+    called = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: called.append(arguments))
+    cnn_tuner("tensorboard", "--runs", tuned[0] / "runs", "--port", "6007")
+    logs = str(tuned[0] / "runs" / "toy-toy-1" / "tensorboard")
+    assert called == [
+        [sys.executable, "-m", "tensorboard.main", "--logdir", logs, "--host", "127.0.0.1", "--port", "6007"]
+    ]
+
+
+def test_ctrl_c_ends_with_the_best_so_far_exported_and_exit_code_130(tmp_path):
+    arguments = ["tune", *write_toys(tmp_path), "--max-trials", "500", "--epochs", "2", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnn_tuner.cli", *arguments], stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+    try:
+        for line in process.stderr:
+            if line.startswith("trial   1/500"):
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+                break
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert "stopping: the best so far will be exported; Ctrl-C again ends at once" in err
+    assert process.returncode == 130, err
+    found = json.loads(out.splitlines()[-1])
+    assert found["interrupted"] is True
+    assert (Path(found["export"]) / "saved_model.pb").is_file()
+    assert found["trials"] < 10
+
+
+def test_help_lists_every_command_without_loading_tensorflow():
+    code = (
+        "import sys; sys.argv = ['cnn-tuner', '--help']\n"
+        "from cnn_tuner import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "heavy = {'tensorflow', 'keras', 'keras_tuner', 'sklearn', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    commands = ("tune", "runs", "show", "export", "evaluate", "predict", "spaces", "steps", "tensorboard", "doctor")
+    for command in commands:
+        assert f"\n  {command} " in done.stdout
+
+
+def test_version(cnn_tuner):
+    code, out, _ = cnn_tuner("--version")
+    assert (code, out) == (0, "cnn-tuner 0.1.0\n")
+
+
+def test_spaces_lists_shows_and_samples(cnn_tuner, tmp_path):
+    code, out, _ = cnn_tuner("spaces")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["deep", "quick", "seven_steps", "tiny"]
+    code, out, _ = cnn_tuner("spaces", "tiny")
+    assert re.search(r"677,664 x learning_rate points, \d+% of them feasible for images of 28x28x1", out)
+    assert re.search(r"max_macs +2,000,000", out)
+    code, out, _ = cnn_tuner("spaces", "tiny", "--sample", "3", "--image", "16x16x1")
+    assert out.count(" params  ") == 3
+    assert cnn_tuner("spaces", "tiny", "--sample", "3", "--image", "16x16x1")[1] == out
+
+
+def test_steps_of_a_space(cnn_tuner):
+    code, out, _ = cnn_tuner("steps", "--space", "seven_steps", "--image", "28x28x1")
+    assert code == 0
+    assert "1 convolution: " in out
+    assert "total" in out
+
+
+def test_doctor_says_what_it_will_use(cnn_tuner):
+    code, out, _ = cnn_tuner("doctor", "--json")
+    assert code == 0
+    assert set(json.loads(out)) == {
+        "cnn-tuner", "python", "tensorflow", "processor", "memory", "gpu", "disk", "will use",
+    }  # fmt: skip
+
+
+REFUSED = {
+    "unknown command": (["tuna"], 2, "No such command 'tuna'"),
+    "unknown flag": (["tune", "--trials", "3"], 2, "No such option: --trials"),
+    "no number": (["tune", "--epochs", "many"], 2, "Invalid value for '--epochs'"),
+    "image size": (["tune", "--image-size", "28"], 2, "--image-size: must be HEIGHTxWIDTH in whole numbers >= 1, got"),
+    "image": (
+        ["spaces", "tiny", "--image", "28x28"],
+        2,
+        "--image: must be HEIGHTxWIDTHxCHANNELS in whole numbers >= 1, got '28x28'",
+    ),
+    "classes": (["spaces", "tiny", "--classes", "1"], 2, "--classes: must be a whole number >= 2, got 1"),
+    "both": (["predict", "x.png", "--run", "a", "--model", "b"], 2, "--model and --run: name one of them, not both"),
+    "steps": (
+        ["steps", "a", "--space", "tiny"],
+        2,
+        "--space: shows a point of a space, so it takes no RUN and no --trial",
+    ),
+    "unknown data": (["tune", "--data", "digit"], 2, "--data digit: no such data; choose"),
+    "missing folder": (["tune", "--data", "./none"], 3, "none: no such"),
+    "unknown run": (["show", "none"], 2, "runs/none: no such run; choices: none yet"),
+    "no runs": (["show"], 2, "runs: no runs yet; start one with cnn-tuner tune"),
+    "unknown space": (
+        ["spaces", "none"],
+        2,
+        "--space: no such space or file: 'none'; choices: deep, quick, ",
+    ),
+    "no feasible point": (
+        ["spaces", "tiny", "--image", "900x900x3"],
+        2,
+        "tiny: no feasible point for images of 900x900x3",
+    ),
+    "storage": (["tune", "--runs", "file"], 5, "file: is a file, not a folder; choose another folder with --runs"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_one_line_and_its_exit_code(cnn_tuner, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    arguments, exit_code, text = REFUSED[case]
+    code, out, err = cnn_tuner(*arguments)
+    assert code == exit_code
+    assert err.startswith("error: ")
+    assert text in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_bad_input_of_a_machine_is_an_object_too(cnn_tuner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = cnn_tuner("show", "none", "--json")
+    assert code == 2
+    assert json.loads(out) == {"error": "runs/none: no such run; choices: none yet", "exit_code": 2}
+
+
+def test_a_full_disk_is_one_line(cnn_tuner, monkeypatch, tmp_path):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "runs/a/run.sqlite")
+
+    monkeypatch.setattr("cnn_tuner.store.check_writable", full)
+    code, _, err = cnn_tuner("tune", "--runs", tmp_path)
+    assert (code, err) == (
+        5,
+        "error: runs/a/run.sqlite: no space left on the disk; free some, or choose another folder with --runs\n",
+    )
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["cnn-tuner", "show", "none", "--runs", str(tmp_path), "--debug"])
+    with pytest.raises(Exception, match="no such run"):
+        cli.main()

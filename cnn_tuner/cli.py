@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cnn_tuner import __version__
-from cnn_tuner.commands import doctor, models, runs, spaces, tune
+from cnn_tuner.commands import doctor, models, runs, spaces, tensorboard, tune
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -30,7 +30,7 @@ for command in (
     models.predict,
     spaces.spaces,
     runs.steps,
-    runs.tensorboard,
+    tensorboard.tensorboard,
     doctor.doctor,
 ):
     app.command()(command)

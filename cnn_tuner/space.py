@@ -177,14 +177,20 @@ def _parameter(name: str, spec: Values | Range, parent: str | None = None, when:
 def _block_parameters(file: SpaceFile, index: int) -> Iterator[Parameter]:
     """The hyperparameters of block `index` (from 1), active when the point has that many blocks."""
     prefix = f"block_{index}."
-    parent, when = "blocks", [n for n in file.blocks if int(n) >= index]
+    condition = _condition("blocks", file.blocks, index)
     block = file.block
     for name in ("convolutions", "filters", "kernel_size", "strides", "padding", "pool_size"):
-        yield _parameter(prefix + name, getattr(block, name), parent, when)
-    pooled = [size for size in block.pool_size if int(size) > 1]
-    if block.pool_strides and pooled:
-        yield _parameter(prefix + "pool_strides", block.pool_strides, prefix + "pool_size", pooled)
-    yield _parameter(prefix + "dropout", block.dropout, parent, when)
+        yield _parameter(prefix + name, getattr(block, name), *condition)
+    if block.pool_strides and any(int(size) > 1 for size in block.pool_size):
+        is_pooled = _condition(prefix + "pool_size", block.pool_size, 2)
+        yield _parameter(prefix + "pool_strides", block.pool_strides, *(is_pooled or condition))
+    yield _parameter(prefix + "dropout", block.dropout, *condition)
+
+
+def _condition(parent: str, values: Values, least: int) -> tuple[str, list[Value]] | tuple[()]:
+    """Parent and its values of at least `least`; nothing where every value is, and so no condition is left."""
+    when = [value for value in values if int(value) >= least]
+    return () if len(when) == len(values) else (parent, when)
 
 
 def _parameters(file: SpaceFile) -> Iterator[Parameter]:
@@ -193,9 +199,9 @@ def _parameters(file: SpaceFile) -> Iterator[Parameter]:
         yield from _block_parameters(file, index)
     yield _parameter("dense_layers", file.dense.layers)
     for index in range(1, max(int(n) for n in file.dense.layers) + 1):
-        when = [n for n in file.dense.layers if int(n) >= index]
-        yield _parameter(f"dense_{index}.units", file.dense.units, "dense_layers", when)
-        yield _parameter(f"dense_{index}.dropout", file.dense.dropout, "dense_layers", when)
+        condition = _condition("dense_layers", file.dense.layers, index)
+        yield _parameter(f"dense_{index}.units", file.dense.units, *condition)
+        yield _parameter(f"dense_{index}.dropout", file.dense.dropout, *condition)
     for name in ("learning_rate", "batch_size"):
         yield _parameter(name, getattr(file.training, name))
 

@@ -86,7 +86,7 @@ class _Numbers:
             raise ValueError(f"step must be a {word} > {least}, got {step!r}")
         count = math.log(high / low, step) if is_log else (high - low) / step
         if count >= MAX_VALUES:
-            raise ValueError(f"a range may have at most {MAX_VALUES} values, got about {count:.0f}")
+            raise ValueError(f"a range may have at most {MAX_VALUES} values, got about {count + 1:.0f}")
         # A hair more than the quotient: (0.5 - 0) / 0.1 is 4.999... and would lose the last value.
         steps = range(int(count + 1e-9) + 1)
         values = [low * step**i if is_log else low + i * step for i in steps]

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -154,14 +155,22 @@ def test_a_verification_that_fails_ends_with_4(tuned, cnn_tuner, monkeypatch):
     assert err.startswith("error: 1: image 0 of the test part")
 
 
-def test_tensorboard_serves_the_runs_logs_to_this_machine_only(tuned, cnn_tuner, monkeypatch):
-    called = []
-    monkeypatch.setattr(os, "execv", lambda program, arguments: called.append(arguments))
-    cnn_tuner("tensorboard", "--runs", tuned[0] / "runs", "--port", "6007")
-    logs = str(tuned[0] / "runs" / "toy-toy-1" / "tensorboard")
-    assert called == [
-        [sys.executable, "-m", "tensorboard.main", "--logdir", logs, "--host", "127.0.0.1", "--port", "6007"]
-    ]
+@pytest.mark.slow
+def test_tensorboard_serves_the_runs_logs_to_this_machine_only(tuned):
+    arguments = ["tensorboard", "--runs", str(tuned[0] / "runs"), "--port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cnn_tuner.cli", *arguments], stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+    try:
+        line = process.stdout.readline()
+        url = re.search(r"toy-toy-1 in TensorBoard at (http://127\.0\.0\.1:\d+/) \(Ctrl-C ends it\)", line).group(1)
+        with urllib.request.urlopen(f"{url}data/plugins_listing") as answer:
+            assert json.load(answer)["hparams"]["enabled"]
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (130, "")
 
 
 def test_ctrl_c_ends_with_the_best_so_far_exported_and_exit_code_130(tmp_path):

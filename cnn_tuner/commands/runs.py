@@ -1,10 +1,8 @@
-"""cnn-tuner runs, show, steps, tensorboard: look at what was searched."""
+"""cnn-tuner runs, show, steps: look at what was searched."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -108,17 +106,3 @@ def _trial(opened: RunStore, number: int | None) -> Trial:
         known = ", ".join(str(t.number) for t in opened.trials()) or "none yet"
         raise UsageError(f"--trial: {opened.folder.name} has no such trial: {number}; choices: {known}")
     return found
-
-
-def tensorboard(
-    run: RunArgument = None,
-    port: Annotated[int | None, typer.Option(help="Port on this machine. Default: 6006, or the next free one.")] = None,
-    folder: RunsOption = RUNS,
-) -> None:
-    """Show a run in TensorBoard, to this machine only. Ctrl-C ends it."""
-    opened = open_run(folder, run)
-    opened.close()
-    address = ["--host", "127.0.0.1", *([] if port is None else ["--port", str(port)])]
-    arguments = [sys.executable, "-m", "tensorboard.main", "--logdir", str(opened.tensorboard), *address]
-    sys.stdout.flush()
-    os.execv(sys.executable, arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn import metrics
 
-THRESHOLD = 0.5
+THRESHOLD = 0.5  # a score must be above it, as in Keras's BinaryAccuracy: a dead network answers 0.5 exactly
 
 
 def predicted(task: str, scores: np.ndarray) -> np.ndarray:
@@ -14,7 +14,7 @@ def predicted(task: str, scores: np.ndarray) -> np.ndarray:
         return scores.argmax(axis=1)
     if task == "regression":
         return scores
-    decided = (scores >= THRESHOLD).astype(int)
+    decided = (scores > THRESHOLD).astype(int)
     return decided[:, 0] if task == "binary" else decided
 
 

@@ -11,6 +11,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -181,7 +182,7 @@ def _block_parameters(file: SpaceFile, index: int) -> Iterator[Parameter]:
     block = file.block
     for name in ("convolutions", "filters", "kernel_size", "strides", "padding", "pool_size"):
         yield _parameter(prefix + name, getattr(block, name), *condition)
-    if block.pool_strides and any(int(size) > 1 for size in block.pool_size):
+    if block.pool_strides:
         is_pooled = _condition(prefix + "pool_size", block.pool_size, 2)
         yield _parameter(prefix + "pool_strides", block.pool_strides, *(is_pooled or condition))
     yield _parameter(prefix + "dropout", block.dropout, *condition)
@@ -271,7 +272,9 @@ def load(name_or_path: str) -> SearchSpace:
     if name_or_path in shipped_names():
         path = shipped_folder() / f"{name_or_path}.yaml"
     else:
-        path = Path(name_or_path).expanduser()
+        path = Path(name_or_path)
+        with suppress(RuntimeError):  # a user that does not exist: then it is no such file
+            path = path.expanduser()
     if not path.is_file():
         choices = ", ".join(shipped_names())
         raise UsageError(f"--space: no such space or file: {name_or_path!r}; choices: {choices}, or a path")

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from cnn_tuner.errors import SpaceError
@@ -140,6 +140,12 @@ class Block(_Section):
     pool_size: Annotated[Values, _whole(1, 16)] = (2,)
     pool_strides: Annotated[Values | None, _whole(1, 16)] = None
     dropout: Annotated[Values | Range, _fraction(0, 0.95)] = (0.0,)
+
+    @model_validator(mode="after")
+    def _strides_need_a_pool(self) -> Block:
+        if self.pool_strides is not None and self.pool_size == (1,):
+            raise ValueError("pool_strides has no effect where pool_size is 1; leave it out, or give larger pools")
+        return self
 
 
 class Dense(_Section):

@@ -95,10 +95,10 @@ def test_every_task_is_served(task, tmp_path):
     np.testing.assert_allclose(served.scores(IMAGES), scores, rtol=1e-5)
     answers = served.predict(IMAGES)
     if task == "binary":
-        assert [a["class"] for a in answers] == [NAMES[task][int(s >= 0.5)] for s in scores[:, 0]]
+        assert [a["class"] for a in answers] == [NAMES[task][int(s > 0.5)] for s in scores[:, 0]]
         assert all(sum(a["probabilities"].values()) == pytest.approx(1) for a in answers)
     elif task == "multilabel":
-        expected = [[n for n, s in zip(NAMES[task], row, strict=True) if s >= 0.5] for row in scores]
+        expected = [[n for n, s in zip(NAMES[task], row, strict=True) if s > 0.5] for row in scores]
         assert [a["labels"] for a in answers] == expected
     else:
         assert [a["values"]["brightness"] for a in answers] == pytest.approx(scores[:, 0].tolist(), rel=1e-5)

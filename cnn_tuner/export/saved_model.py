@@ -33,7 +33,7 @@ def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], T
 
     def binary(scores: tf.Tensor) -> Tensors:
         both = tf.concat([1.0 - scores, scores], axis=1)
-        decided = tf.cast(scores[:, 0] >= THRESHOLD, tf.int64)  # as it was measured: an even score is class 1
+        decided = tf.cast(scores[:, 0] > THRESHOLD, tf.int64)
         return {
             "class": tf.gather(names, decided),
             "probability": tf.reduce_max(both, axis=1),
@@ -41,7 +41,7 @@ def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], T
         }
 
     def multilabel(scores: tf.Tensor) -> Tensors:
-        return {"is_present": scores >= THRESHOLD, "probabilities": scores}
+        return {"is_present": scores > THRESHOLD, "probabilities": scores}
 
     def regression(scores: tf.Tensor) -> Tensors:
         return {"values": scores}

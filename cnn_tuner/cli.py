@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import pairwise
 from typing import Annotated, NoReturn
 
 import typer
@@ -16,7 +17,6 @@ from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 app = typer.Typer(
     name="cnn-tuner",
     help="Search CNN architectures for your images, watch the runs in TensorBoard, export the best as a SavedModel.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -60,9 +60,17 @@ def _fail(error: Exception, exit_code: int, as_json: bool) -> int:
     return exit_code
 
 
+def _explain(error: typer.TyperException, arguments: list[str]) -> str:
+    """What the parser of the command line found wrong, with the value that it leaves out."""
+    text = " ".join(error.format_message().split())
+    flags = getattr(getattr(error, "param", None), "opts", [])
+    given = [after for flag, after in pairwise(arguments) if flag in flags]
+    return f"{text}, got {given[-1]!r}" if given and text.startswith("Invalid") else text
+
+
 def main() -> NoReturn:
     """Runs a command; every error a user can cause becomes one line and an exit code."""
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] or ["--help"]
     is_debug, as_json = "--debug" in arguments, "--json" in arguments
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if not is_debug:
@@ -70,7 +78,7 @@ def main() -> NoReturn:
     try:
         code = app([argument for argument in arguments if argument != "--debug"], standalone_mode=False)
     except typer.TyperException as error:
-        code = _fail(UsageError(error.format_message()), UsageError.exit_code, as_json)
+        code = _fail(UsageError(_explain(error, arguments)), UsageError.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):
         code = tune.INTERRUPTED
     except CnnTunerError as error:

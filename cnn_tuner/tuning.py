@@ -19,7 +19,7 @@ from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.pictures import read_image
-from cnn_tuner.errors import DataError, UsageError
+from cnn_tuner.errors import DataError, StorageError, UsageError, storage_error
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.records import Trial, Winner
@@ -159,10 +159,20 @@ class Tuning:
             outcome = self._outcome(run, winner, exported, time.monotonic() - started, is_interrupted)
             run.finish(outcome.to_dict())
             return outcome
+        except OSError as error:
+            raise self._kept(run, error) from error
         finally:
             if not run.trials():
                 run.discard()
             run.close()
+
+    @staticmethod
+    def _kept(run: RunStore, error: OSError) -> Exception:
+        """A disk that is full in the middle of a run: what was finished is there, and how to go on is said."""
+        known = storage_error(error, run.folder)
+        if known is None:
+            return error
+        return StorageError(f"{known}; finished trials are kept, cnn-tuner export {run.folder.name} exports the best")
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""

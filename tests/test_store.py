@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 from toys import toy_config, toy_run
@@ -141,6 +142,15 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path):
         store.check_writable(tmp_path / "runs")
     with pytest.raises(StorageError, match=r"/runs/x: a file is in the way; choose another folder with --runs$"):
         store.check_writable(tmp_path / "runs" / "x")
+
+
+def test_a_folder_that_the_system_refuses_is_refused(tmp_path, monkeypatch):
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StorageError, match=r"/runs: no permission to write; choose another folder with --runs$"):
+        store.check_writable(tmp_path / "runs")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

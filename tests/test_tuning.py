@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -240,6 +241,20 @@ def test_an_unknown_oracle_in_a_space_file_is_refused(request_):
     Path(request_.space).write_text(SPACE + "search: {oracle: magic}\n")
     with pytest.raises(UsageError, match=r"toy.yaml: search.oracle: unknown: 'magic'; choices: random, "):
         tuned(request_)
+
+
+def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_finished(request_, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(winner, "train_to_the_end", full)
+    text = (
+        r"/toy-toy-1: no space left on the disk; free some, or choose another folder with --runs; "
+        r"finished trials are kept, cnn-tuner export toy-toy-1 exports the best$"
+    )
+    with pytest.raises(StorageError, match=text):
+        tuned(request_)
+    assert len(RunStore.open(request_.runs / "toy-toy-1").trials()) == 2
 
 
 def test_task_overrules_what_the_labels_say(request_, unread):

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from toys import NAMES, toy_part, toy_space
 
 from cnn_tuner import architecture, model
@@ -130,8 +131,15 @@ def test_a_folder_without_a_saved_model_is_refused(tmp_path):
 
 
 def test_a_saved_model_of_somebody_else_is_refused(tmp_path):
-    import tensorflow as tf
-
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
     with pytest.raises(UsageError, match="not an export of cnn_tuner, it has no signature labels, scores, serving_def"):
         Served(tmp_path / "other")
+
+
+def test_a_disk_that_is_full_is_said_as_such(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "variables_temp/part-0; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        saved_model.write(built("multiclass"), "multiclass", NAMES["multiclass"], tmp_path / "1")

@@ -6,6 +6,7 @@ training mode. Class names are constants in the graph: a hash table would not lo
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -80,9 +81,15 @@ def write(model: keras.Model, task: str, class_names: tuple[str, ...], folder: P
             `is_present`, `probabilities` (multilabel); `values` (regression).
         scores: `scores`, the last layer's (N, units), numbers only.
         labels: `class_names`, (classes,), without an input.
+
+    Raises:
+        OSError: the disk is full.
     """
     module, signatures = _module(model, task, class_names)
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def next_version(model_folder: Path) -> int:

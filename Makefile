@@ -43,6 +43,8 @@ export find_python
 version_of = $$("$(1)" -c 'import sys; print(sys.version)' 2>&1)
 usable := $(shell [ -x .venv/bin/python ] && grep -qsF "$(CURDIR)/.venv" .venv/bin/cnn-tuner && \
 	{ [ -z "$(PYTHON)" ] || [ "$(call version_of,$(PYTHON))" = "$(call version_of,.venv/bin/python)" ]; } && echo yes)
+# A process a core, at most four: each loads TensorFlow.
+parallel := --numprocesses auto --maxprocesses 4 --dist loadgroup
 pip_install := .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install
 
 help: ## list the targets (default)
@@ -75,7 +77,7 @@ export: install ## export a run's best model again and verify it: make export RU
 	@.venv/bin/cnn-tuner export $(if $(RUN),"$(RUN)") $(ARGS)
 
 test: install ## run the fast tests: make test ARGS="-k words"
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(parallel) $(ARGS)
 
 check: install ## check style, formatting and types
 	@.venv/bin/python -m ruff check
@@ -83,7 +85,7 @@ check: install ## check style, formatting and types
 	@.venv/bin/python -m mypy
 
 test-all: install ## run every test, the slow ones too
-	@.venv/bin/python -m pytest -m "" $(ARGS)
+	@.venv/bin/python -m pytest $(parallel) -m "" $(ARGS)
 
 lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--upgrade; then test on every Python
 	@eval "$$find_python"; set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

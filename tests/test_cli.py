@@ -19,6 +19,8 @@ from toys import SPACE, toy_part
 from cnn_tuner import cli, winner
 from cnn_tuner.errors import VerificationError
 
+pytestmark = pytest.mark.xdist_group("cli")  # they share one run, which takes seconds to make
+
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command, run in this process."""

@@ -310,8 +310,11 @@ def test_a_refused_python_leaves_the_venv_as_it_is(installed: Checkout) -> None:
         (["tensorboard", "ARGS=--port 7000"], ".venv/bin/cnn-tuner tensorboard --port 7000"),
         (["export"], ".venv/bin/cnn-tuner export"),
         (["export", "RUN=my run", "ARGS=--json"], '.venv/bin/cnn-tuner export "my run" --json'),
-        (["test", "ARGS=-k words"], ".venv/bin/python -m pytest -k words"),
-        (["test-all"], '.venv/bin/python -m pytest -m ""'),
+        (
+            ["test", "ARGS=-k words"],
+            ".venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -k words",
+        ),
+        (["test-all"], '.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -m ""'),
     ],
 )
 def test_arguments_are_passed_on(installed: Checkout, arguments: list[str], command: str) -> None:

@@ -103,7 +103,7 @@ def test_layers_of_one_shape_begin_with_weights_of_their_own():
         ({"block_1.filters": 5}, {"dense_2", "output"}),
         ({"dense_1.units": 9}, {"block_1_conv_1", "output"}),
     ],
-    ids=str,
+    ids=lambda names: " ".join(sorted(names)),
 )
 def test_a_layers_weights_do_not_depend_on_the_layers_around_it(change, same):
     first, second = kernels(built()), kernels(built(**change))

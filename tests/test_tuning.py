@@ -68,6 +68,7 @@ def test_every_task_runs_from_npz_to_a_verified_export(task, tmp_path):
     assert found["test"] == pytest.approx(outcome.winner.test, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_regression_learns_targets_in_their_own_unit(tmp_path, unread):
     request = replace(write_request(tmp_path, "regression"), epochs=20, final_epochs=20)
     assert tuned(request).winner.test["mae"] < 30  # targets from 100 to 250, whose mean is off by 50
@@ -126,6 +127,7 @@ def fingerprint(monkeypatch, request):
         monkeypatch.setattr(Dataset, "fingerprint", "0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle", oracle_registry.ORACLES)
 def test_every_oracle_runs_for_real(request_, unread, oracle):
     outcome = tuned(replace(request_, oracle=oracle, max_trials=3, epochs=3, final_epochs=3))
@@ -151,7 +153,7 @@ def stopped(request: Request, after: int) -> Outcome:
     return observer.tuning.run()
 
 
-@pytest.mark.parametrize(("after", "trials"), [(1, 1), (6, 2), (9, 2)])
+@pytest.mark.parametrize(("after", "trials"), [(1, 1), (6, 2), pytest.param(9, 2, marks=pytest.mark.slow)])
 def test_a_stop_ends_with_the_best_so_far_exported(request_, unread, after, trials):
     outcome = stopped(replace(request_, epochs=4, final_epochs=400), after)
     assert outcome.is_interrupted
@@ -168,6 +170,7 @@ def test_a_stop_before_the_first_epoch_leaves_no_winner(request_):
     assert list(request_.runs.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_search_can_be_exported(request_, unread, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(winner, "train_to_the_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

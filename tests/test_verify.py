@@ -15,7 +15,7 @@ from cnn_tuner import architecture, model
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import saved_model
 from cnn_tuner.export.served import Served
-from cnn_tuner.export.verify import Measured, verify
+from cnn_tuner.export.verify import Measured, compare, verify
 from cnn_tuner.tasks import Output
 
 IMAGES = toy_part("multiclass", 7, 5).x
@@ -48,24 +48,50 @@ def test_a_faithful_export_and_a_keras_file_are_verified(multiclass, tmp_path):
     assert max(found.values()) <= 1e-5
 
 
+def answers(live: Measured, **changed: object) -> dict[str, np.ndarray]:
+    """What a reader says that agrees with what was measured, but for `changed`."""
+    names = np.array(live.class_names)
+    return {"scores": live.scores, "class_names": names, "classes": names[live.scores.argmax(axis=1)]} | changed
+
+
+def test_answers_that_agree_are_accepted(multiclass):
+    live, folder = multiclass
+    assert compare("saved_model", folder, live, answers(live)) == 0
+
+
 def test_a_score_that_differs_is_found_with_its_image(multiclass):
     live, folder = multiclass
     scores = live.scores.copy()
     scores[4, 2] += 0.001
-    with pytest.raises(VerificationError, match=r"1: image 4 of the test part: a score differs by 0.001, allowed are"):
-        verify(replace(live, scores=scores), {"saved_model": folder})
+    with pytest.raises(VerificationError, match=r"1: image 4 of the test part: a score differs by 0\.001, allowed are"):
+        compare("keras", folder, live, answers(live, scores=scores))
 
 
 def test_a_score_that_is_no_number_is_found(multiclass):
     live, folder = multiclass
     with pytest.raises(VerificationError, match="a score differs by nan"):
-        verify(replace(live, scores=live.scores * np.nan), {"saved_model": folder})
+        compare("saved_model", folder, live, answers(live, scores=live.scores * np.nan))
+
+
+def test_scores_of_another_shape_are_found(multiclass):
+    live, folder = multiclass
+    with pytest.raises(VerificationError, match=r"gives scores of shape \(7, 3\), measured were \(7, 4\)$"):
+        compare("keras", folder, live, answers(live, scores=live.scores[:, :3]))
 
 
 def test_other_class_names_are_found(multiclass):
     live, folder = multiclass
-    with pytest.raises(VerificationError, match=r"holds the class names \[.*\], not \['a', 'b', 'c', 'd'\]"):
-        verify(replace(live, class_names=("a", "b", "c", "d")), {"saved_model": folder})
+    with pytest.raises(VerificationError, match=r"holds the class names \['a', .*\], not \['zero', 'one', .*\]$"):
+        compare("saved_model", folder, live, answers(live, class_names=np.array(["a", "b", "c", "d"])))
+
+
+def test_another_class_is_found_unless_both_are_equally_likely(multiclass):
+    live, folder = multiclass
+    swapped = answers(live)["classes"][::-1]
+    with pytest.raises(VerificationError, match=r"image \d of the test part: says '\w+', measured was '\w+'$"):
+        compare("saved_model", folder, live, answers(live, classes=swapped))
+    level = replace(live, scores=np.full_like(live.scores, 0.25))
+    compare("saved_model", folder, level, answers(level, classes=swapped))
 
 
 def test_an_export_that_cannot_be_read_is_told(multiclass, tmp_path):

@@ -45,7 +45,10 @@ def verify(measured: Measured, exports: dict[str, Path]) -> dict[str, float]:
         np.save(images, measured.images)
         readers = {kind: _start(kind, path, images, Path(scratch)) for kind, path in exports.items()}
         try:
-            return {kind: _compare(kind, exports[kind], measured, reader) for kind, reader in readers.items()}
+            return {
+                kind: compare(kind, exports[kind], measured, _answers(exports[kind], reader))
+                for kind, reader in readers.items()
+            }
         finally:
             for reader in readers.values():
                 if reader.process.poll() is None:
@@ -69,15 +72,25 @@ def _start(kind: str, path: Path, images: Path, scratch: Path) -> _Reader:
     return _Reader(process, answers)
 
 
-def _compare(kind: str, path: Path, measured: Measured, reader: _Reader) -> float:
+def _answers(path: Path, reader: _Reader) -> dict[str, np.ndarray]:
+    """Waits for a reader and loads what it wrote."""
     _, errors = reader.process.communicate()
     if reader.process.returncode != 0:
         last = (errors.strip().splitlines() or ["no message"])[-1]
         raise VerificationError(f"{path}: a new process cannot read it: {last}")
     with np.load(reader.answers, allow_pickle=False) as found:
-        difference = _check_scores(path, measured, found["scores"])
-        if kind == "saved_model":
-            _check_names(path, measured, found["class_names"], found.get("classes"))
+        return dict(found)
+
+
+def compare(kind: str, path: Path, measured: Measured, answers: dict[str, np.ndarray]) -> float:
+    """The largest difference of a score between a reader's answers and what was measured.
+
+    Raises:
+        VerificationError: a score, a class name or a class differs.
+    """
+    difference = _check_scores(path, measured, answers["scores"])
+    if kind == "saved_model":
+        _check_names(path, measured, answers["class_names"], answers.get("classes"))
     return difference
 
 
@@ -94,7 +107,7 @@ def _check_scores(path: Path, measured: Measured, scores: np.ndarray) -> float:
 
 def _check_names(path: Path, measured: Measured, names: np.ndarray, classes: np.ndarray | None) -> None:
     if tuple(names) != measured.class_names:
-        raise VerificationError(f"{path}: holds the class names {list(names)}, not {list(measured.class_names)}")
+        raise VerificationError(f"{path}: holds the class names {names.tolist()}, not {list(measured.class_names)}")
     if classes is None:
         return
     expected = np.array(measured.class_names)[predicted(measured.task, measured.scores)]

@@ -203,13 +203,13 @@ def verified_line(differences: dict[str, float]) -> str:
     return f"verified  new processes predict the same from it and from best.keras (largest difference {worst:.1g})"
 
 
-def outcome_lines(outcome: Outcome) -> list[str]:
-    """The winner, where it lies, and what to do next."""
+def outcome_lines(outcome: Outcome, program: str) -> list[str]:
+    """The winner, where it lies, and what to do next with `program`, the command as this person can type it."""
     return [
         *winner_lines(outcome.winner, outcome.objective.name),
         f"export    {outcome.export}",
         verified_line(outcome.differences),
-        "next      cnn-tuner tensorboard | cnn-tuner steps | cnn-tuner predict IMAGE...",
+        f"next      {program} tensorboard; {program} steps; {program} predict IMAGE...",
     ]
 
 

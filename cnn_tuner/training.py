@@ -29,6 +29,12 @@ STEPS_AT_ONCE = 32
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 
 
+def make_repeatable() -> None:
+    """Has a GPU use kernels that give the same result each time. Those of the CPU do, for one number of threads."""
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+
+
 class Data:
     """The training and validation part as tensors, made once for all jobs. The test part never comes here."""
 

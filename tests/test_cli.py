@@ -17,6 +17,7 @@ from PIL import Image
 from toys import SPACE, toy_part
 
 from cnn_tuner import cli, winner
+from cnn_tuner.commands import tune
 from cnn_tuner.errors import VerificationError
 
 pytestmark = pytest.mark.xdist_group("cli")  # they share one run, which takes seconds to make
@@ -77,6 +78,18 @@ def test_without_a_terminal_progress_is_plain_lines_and_tensorflow_is_quiet(tune
     for chatter in ("oneDNN", "absl", "cuda", "WARNING", "Warning", "retracing"):
         assert chatter not in done.stderr
     assert any(line.startswith("verified ") for line in lines)
+
+
+def test_what_to_do_next_is_told_as_it_can_be_typed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv" / "bin" / "cnn-tuner")])
+    monkeypatch.setenv("PATH", "")
+    assert tune._program() == ".venv/bin/cnn-tuner"
+    program = tmp_path / "cnn-tuner"
+    program.write_text("")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert tune._program() == "cnn-tuner"
 
 
 def test_runs_lists_them(tuned, cnn_tuner):

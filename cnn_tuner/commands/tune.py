@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -103,12 +105,17 @@ def _run_tuning(request: Request, as_json: bool) -> None:
     screen.print()
     screen.print(terminal.trials_table(outcome.trials, outcome.objective, limit=TOP))
     screen.print()
-    for line in terminal.outcome_lines(outcome):
+    for line in terminal.outcome_lines(outcome, _program()):
         reporter.line(line)
     if as_json:
         print(json.dumps(outcome.to_dict()))
     if outcome.is_interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _program() -> str:
+    """The command as it can be typed here: `make tune` runs it from a folder that is not on the PATH."""
+    return "cnn-tuner" if shutil.which("cnn-tuner") else os.path.relpath(sys.argv[0])
 
 
 @contextmanager

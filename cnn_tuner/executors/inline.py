@@ -20,6 +20,7 @@ class InlineExecutor:
     slots = 1
 
     def __init__(self, train: Part, val: Part) -> None:
+        training.make_repeatable()
         self._data = training.Data(train, val)
         self._events: queue.Queue[Event | BaseException] = queue.Queue()
         self._stop = threading.Event()

@@ -109,6 +109,8 @@ class Search:
     def _submit(self, job: Job) -> None:
         self._jobs[job.trial] = job
         self.executor.submit(job)
+        if self.is_stopping:  # asked for while the job was on its way: it has not heard
+            self.executor.stop()
 
     def _handle(self, event: Event) -> None:
         match event:

@@ -160,19 +160,15 @@ class Tuning:
             run.finish(outcome.to_dict())
             return outcome
         except OSError as error:
-            raise self._kept(run, error) from error
+            known = storage_error(error, run.folder)
+            if known is None:
+                raise
+            kept = f"finished trials are kept, cnn-tuner export {run.folder.name} exports the best"
+            raise StorageError(f"{known}; {kept}") from error
         finally:
             if not run.trials():
                 run.discard()
             run.close()
-
-    @staticmethod
-    def _kept(run: RunStore, error: OSError) -> Exception:
-        """A disk that is full in the middle of a run: what was finished is there, and how to go on is said."""
-        known = storage_error(error, run.folder)
-        if known is None:
-            return error
-        return StorageError(f"{known}; finished trials are kept, cnn-tuner export {run.folder.name} exports the best")
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""

@@ -54,6 +54,8 @@ def train_to_the_end(
         return reached
     observer.phase(f"training trial {best.number} to the end", settings.final_epochs)
     executor.submit(job_of(store, best, settings.final_epochs, patience=settings.epochs))
+    if is_stopping():  # asked for while the job was on its way: it has not heard
+        executor.stop()
     result = _wait(executor, logs, observer)
     if result.score is None:  # it failed, or was stopped at once: what the search left is still there
         return reached

@@ -96,6 +96,23 @@ def test_a_request_to_stop_asks_for_no_more_trials(tmp_path):
     assert executor.is_stopping
 
 
+def test_a_stop_that_comes_while_a_job_is_submitted_reaches_it(tmp_path):
+    run = toy_run(tmp_path)
+    executor = SimulatedExecutor()
+    search = search_of(run, executor)
+    submit = executor.submit
+
+    def submit_late(job):
+        search.request_stop()
+        executor.is_stopping = False  # a new job begins without a request to stop
+        submit(job)
+
+    executor.submit = submit_late
+    search.run()
+    assert executor.is_stopping
+    assert len(run.trials()) == 1
+
+
 def test_hyperband_continues_a_trial_where_it_left_off(tmp_path):
     run = toy_run(tmp_path, oracle="hyperband", max_trials=9, epochs=9)
     executor = searched(run)

@@ -51,7 +51,10 @@ def tuned(request: Request) -> Outcome:
     return Tuning(request, Silent()).run()
 
 
-@pytest.mark.parametrize("task", TASKS)
+SLOW = {"binary", "multilabel"}  # they differ from the others in the last layer, which has tests of its own
+
+
+@pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.slow) if t in SLOW else t for t in TASKS])
 def test_every_task_runs_from_npz_to_a_verified_export(task, tmp_path):
     outcome = tuned(replace(write_request(tmp_path, task), final_epochs=16))
     run = RunStore.open(outcome.folder)

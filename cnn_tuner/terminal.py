@@ -37,6 +37,9 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
+SUMMARY_LEGEND = "2*16k3s2p2: twice 16 kernels of 3x3, strides 2, then a pool of 2x2; lr: learning rate"
+
+
 def summary(values: Point) -> str:
     """A point in one line: blocks, dense layers, then how it is trained: `32k3-48k3 | 128 | lr 0.0012, batch 32`."""
     blocks = "-".join(_block(values, f"block_{i}") for i in range(1, int(values["blocks"]) + 1))
@@ -174,7 +177,14 @@ def reporter(console: Console) -> Reporter:
 
 def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | None = None) -> Table:
     """Trials as rows, the best first, failed ones last with their reason."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        caption=SUMMARY_LEGEND,
+        caption_justify="left",
+        caption_style="dim",
+    )
     for title in ("trial", objective.name, "epoch", "params", "multiply-adds", "time"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("blocks | dense | training", overflow="fold")

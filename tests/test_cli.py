@@ -226,7 +226,7 @@ def test_help_lists_every_command_without_loading_tensorflow():
 
 
 def test_no_command_shows_the_help(cnn_tuner):
-    assert cnn_tuner() == cnn_tuner("--help")
+    assert cnn_tuner() == cnn_tuner("--help") == cnn_tuner("-h")
 
 
 def test_version(cnn_tuner):

@@ -115,7 +115,8 @@ def _run_tuning(request: Request, as_json: bool) -> None:
 
 def _program() -> str:
     """The command as it can be typed here: `make tune` runs it from a folder that is not on the PATH."""
-    return "cnn-tuner" if shutil.which("cnn-tuner") else os.path.relpath(sys.argv[0])
+    here = os.path.relpath(sys.argv[0])
+    return "cnn-tuner" if shutil.which("cnn-tuner") or here.startswith("..") else here
 
 
 @contextmanager

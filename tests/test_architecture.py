@@ -109,6 +109,15 @@ def build_with_keras(values, image_shape):
     return keras.layers.Flatten()(x)
 
 
+def can_be_built(values, image_shape):
+    """Whether Keras builds a point to a map with pixels; Keras 3.12 builds maps without any too."""
+    try:
+        return build_with_keras(values, image_shape).shape[1] > 0
+    except ValueError as error:
+        assert "output size would be" in str(error), "another fault than a map that is too small"
+        return False
+
+
 @pytest.mark.parametrize("image_shape", [(7, 7, 1), (12, 9, 2)], ids=str)
 def test_a_point_is_feasible_exactly_when_keras_can_build_it(image_shape):
     space, rng = space_of(EVERYTHING), random.Random(1)
@@ -123,8 +132,7 @@ def test_a_point_is_feasible_exactly_when_keras_can_build_it(image_shape):
             assert [x.output_shape for x in layers if x.kind == "flatten"] == [flat.shape[1:]]
         else:
             assert "does not fit on a" in text
-            with pytest.raises(ValueError, match="output size would be (zero or )?negative"):
-                build_with_keras(point, image_shape)
+            assert not can_be_built(point, image_shape)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])

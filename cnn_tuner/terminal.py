@@ -199,7 +199,7 @@ def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | Non
 def winner_lines(winner: Winner, objective: str) -> list[str]:
     """The winner and its scores side by side."""
     test = ", ".join(f"{metric} {score(value)}" for metric, value in winner.test.items())
-    trained = f"{score(winner.score)} trained to the end (epoch {winner.best_epoch} of {winner.epochs})"
+    trained = f"{score(winner.score)} after training on (best: epoch {winner.best_epoch} of {winner.epochs})"
     return [
         f"winner    trial {winner.trial}: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image",
         f"scores    {objective} {score(winner.search_score)} in the search, {trained}",

@@ -257,5 +257,5 @@ def check_feasible(space: SearchSpace, image_shape: tuple[int, int, int], output
     if feasible == 0:
         height, width, channels = image_shape
         [(commonest, _)] = reasons.most_common(1)
-        raise SpaceError(f"{space.name}: no feasible point for images of {height}x{width}x{channels}: {commonest}")
+        raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {commonest}")
     return feasible / FEASIBILITY_DRAWS

@@ -82,7 +82,10 @@ class Size:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What may vary: hyperparameters in the order in which data meets them, limits and the search's defaults."""
+    """What may vary: hyperparameters in the order in which data meets them, limits and the search's defaults.
+
+    `source` is the YAML text, `place` the file or the name that messages begin with.
+    """
 
     name: str
     description: str
@@ -90,6 +93,7 @@ class SearchSpace:
     limits: Limits
     defaults: SearchDefaults
     source: str
+    place: str
 
     @cached_property
     def _children(self) -> dict[str | None, list[Parameter]]:
@@ -247,7 +251,7 @@ def from_text(text: str, where: str) -> SearchSpace:
     """
     file = parse(_read_yaml_text(text, where), where)
     name = Path(where).stem
-    return SearchSpace(name, file.description, tuple(_parameters(file)), file.limits, file.search, text)
+    return SearchSpace(name, file.description, tuple(_parameters(file)), file.limits, file.search, text, where)
 
 
 def shipped_folder() -> Path:
@@ -282,4 +286,4 @@ def load(name_or_path: str) -> SearchSpace:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path}: cannot be read: {error}") from error
-    return from_text(text, str(path))
+    return from_text(text, name_or_path)

@@ -231,7 +231,8 @@ def parse(data: dict[str, Any], where: str) -> SpaceFile:
     try:
         return SpaceFile.model_validate(data)
     except ValidationError as error:
-        errors = error.errors()
+        # A key that is misspelt is missing too: what was written comes first.
+        errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in errors[0]["loc"])
         key = key if key.isprintable() else repr(key)  # a line break in a key would make two lines of one
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

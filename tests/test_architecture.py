@@ -365,7 +365,7 @@ def test_a_space_without_a_feasible_point_is_told_with_the_commonest_reason(text
     for ask in (check_feasible, lambda *args: sample_feasible(*args, count=1, seed=0)):
         with pytest.raises(SpaceError) as caught:
             ask(space, image_shape, Output("binary", 1))
-        assert str(caught.value) == f"mine: no feasible point for {problem}"
+        assert str(caught.value) == f"folder/mine.yaml: no feasible point for {problem}"
 
 
 @pytest.mark.parametrize(("side", "share"), [(6, 0.5), (8, 1)])

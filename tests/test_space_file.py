@@ -184,7 +184,7 @@ def test_a_missing_required_key_is_named(data, key):
 
 
 def test_of_several_broken_rules_the_first_is_told_and_the_others_are_counted():
-    data = file_with("block", {"filters": 0, "strides": 0, "pading": "same"})
+    data = file_with("block", {"filters": 0, "strides": 0, "padding": "none"})
     problem = f"must be a whole number from 1 to 4096, {OR}, got 0 (and 2 more)"
     assert message_of(data) == f"space.yaml: block.filters: {problem}"
 
@@ -313,3 +313,8 @@ def test_the_defaults_of_a_short_file():
         "limits": {"max_params": None, "max_macs": None, "max_activation_bytes": None},
         "search": {"oracle": "random", "max_trials": 20, "epochs": 10},
     }
+
+
+def test_a_misspelt_key_is_told_before_the_one_that_it_leaves_missing():
+    with pytest.raises(SpaceError, match=r"^x.yaml: block.filtres: unknown key \(did you mean filters\?\); choices: "):
+        parse({"description": "x", "block": {"filtres": 8}}, "x.yaml")

@@ -7,7 +7,6 @@
     |-- VerificationError   an export does not predict what was measured    exit code 4
     |-- StorageError        the disk is full, or a folder is not writable   exit code 5
     |-- InfeasibleError     this architecture cannot be built: not a trial
-    |-- TrialError          this trial failed: the search goes on
     |-- SearchError         the search cannot go on                         exit code 1
 
 A message is one line: where, rule, what came, what is allowed.
@@ -55,10 +54,6 @@ class StorageError(CnnTunerError):
 
 class InfeasibleError(CnnTunerError):
     """A point of the search space that cannot be built or breaks a limit. Never a trial."""
-
-
-class TrialError(CnnTunerError):
-    """One trial failed; the search goes on with the next."""
 
 
 class SearchError(CnnTunerError):

@@ -124,7 +124,6 @@ class LiveReporter(Reporter):
         self._progress = Progress(*columns, console=console, transient=True)
         self._task: TaskID | None = None
         self._running: dict[int, int] = {}  # trial -> the epoch up to which it trains
-        self._epochs_done = 0
 
     def _show(self, description: str, total: float | None, completed: float, state: str) -> None:
         if self._task is None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cnn_tuner.data.labels import TASKS, encode
+from cnn_tuner.data.labels import encode
 from cnn_tuner.errors import DataError
+from cnn_tuner.tasks import TASKS
 
 ONE_HOT = np.eye(3, dtype=int)[[0, 1, 2, 1]]
 ROWS = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]])
@@ -163,4 +164,4 @@ def test_rows_are_one_hot_only_if_those_of_every_part_are():
 
 
 def test_the_tasks():
-    assert TASKS == ("binary", "multiclass", "multilabel", "regression")
+    assert tuple(TASKS) == ("binary", "multiclass", "multilabel", "regression")

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 
-TASKS = ("binary", "multiclass", "multilabel", "regression")
 PARTS = ("train", "val", "test")
 
 

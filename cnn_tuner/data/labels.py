@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cnn_tuner.data.dataset import TASKS as TASKS
 from cnn_tuner.data.encoders import (
     Arrays,
     Encoder,

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -152,12 +153,13 @@ def check_name(runs: Path, name: str) -> None:
 
 
 class RunStore:
-    """One run's folder, open. Not for several threads."""
+    """One run's folder, open. Not for several threads. `close()` lets go of the SQLite file."""
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.config = folder, config
         self._database = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
         self._database.execute("PRAGMA foreign_keys = ON")
+        self.close = weakref.finalize(self, self._database.close)  # at the latest when nobody uses it any more
 
     @classmethod
     def create(cls, runs: Path, name: str, config: RunConfig) -> RunStore:
@@ -199,10 +201,6 @@ class RunStore:
         if config.format != FORMAT:
             raise UsageError(f"{folder}: run format {config.format} is not known here, only {FORMAT}")
         return cls(folder, config)
-
-    def close(self) -> None:
-        """Lets go of the SQLite file."""
-        self._database.close()
 
     @property
     def tensorboard(self) -> Path:

@@ -24,7 +24,7 @@ from cnn_tuner import architecture, model
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.records import Epoch, Job, Result, Status
 
-EVALUATION_BATCH = 256  # images at once where nothing is learned: more is not faster on two cores
+EVALUATION_BATCH = 256  # images at once where nothing is learned
 STEPS_AT_ONCE = 32
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 

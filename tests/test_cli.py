@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard import program
 from toys import SPACE, toy_part
 
 from cnn_tuner import cli, winner
@@ -168,6 +169,16 @@ def test_a_verification_that_fails_ends_with_4(tuned, cnn_tuner, monkeypatch):
     code, _, err = cnn_tuner("export", "--runs", tuned[0] / "runs")
     assert (code, err.count("\n")) == (4, 1)
     assert err.startswith("error: 1: image 0 of the test part")
+
+
+@pytest.mark.filterwarnings("ignore:html5lib's sanitizer:DeprecationWarning")  # TensorBoard's own copy of it
+def test_a_port_that_is_taken_is_one_line(tuned, cnn_tuner, monkeypatch):
+    def taken(self):
+        raise program.TensorBoardPortInUseError("port 6006 is in use")
+
+    monkeypatch.setattr(program.TensorBoard, "launch", taken)
+    code, _, err = cnn_tuner("tensorboard", "--runs", tuned[0] / "runs")
+    assert (code, err) == (2, "error: --port: TensorBoard cannot be served: port 6006 is in use\n")
 
 
 @pytest.mark.slow

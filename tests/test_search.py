@@ -86,6 +86,14 @@ def test_when_the_first_trials_all_fail_the_search_gives_up_and_says_why(tmp_pat
     assert len(executor.jobs) == 5
 
 
+def test_an_oracle_that_finds_nothing_is_told(tmp_path, monkeypatch):
+    run = toy_run(tmp_path)
+    search = search_of(run, SimulatedExecutor())
+    monkeypatch.setattr(search.oracle, "_random_values", lambda: None)
+    with pytest.raises(SearchError, match=r"^the search space has no feasible point left to try$"):
+        search.run()
+
+
 def test_a_request_to_stop_asks_for_no_more_trials(tmp_path):
     run = toy_run(tmp_path)
     executor = SimulatedExecutor()

@@ -263,6 +263,14 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_finished(request_, mo
     assert len(RunStore.open(request_.runs / "toy-toy-1").trials()) == 2
 
 
+def test_a_run_whose_best_model_is_gone_is_told(request_, unread):
+    outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
+    run = RunStore.open(outcome.folder)
+    run.best_model.unlink()
+    with pytest.raises(SearchError, match=r"/toy-toy-1: has no best\.keras to export$"):
+        tuning.export_run(run, Silent())
+
+
 def test_task_overrules_what_the_labels_say(request_, unread):
     options = DataOptions(task="regression")
     part = toy_part("multiclass", 100, 0)

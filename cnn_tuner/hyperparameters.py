@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import ExitStack
 
 import keras_tuner
 
 from cnn_tuner.space import Parameter, Point, SearchSpace, Value
+
+
+class SharedHyperParameters(keras_tuner.HyperParameters):
+    """Hyperparameters whose copies share the definitions and have values of their own.
+
+    KerasTuner copies both for every trial, which takes a driver of thousands of trials hundreds of megabytes.
+    """
+
+    def copy(self) -> SharedHyperParameters:
+        shared = copy.copy(self)
+        shared.values = dict(self.values)
+        return shared
 
 
 def declare(space: SearchSpace, hp: keras_tuner.HyperParameters) -> Point:
@@ -18,7 +31,7 @@ def declare(space: SearchSpace, hp: keras_tuner.HyperParameters) -> Point:
 
 def from_space(space: SearchSpace) -> keras_tuner.HyperParameters:
     """KerasTuner's view of `space`, for its oracles."""
-    hp = keras_tuner.HyperParameters()
+    hp = SharedHyperParameters()
     declare(space, hp)
     return hp
 

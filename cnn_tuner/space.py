@@ -61,6 +61,12 @@ class Parameter:
         """A value drawn at random that is not `value`."""
         return self.at(rng.random()) if self.is_continuous else rng.choice([v for v in self.values if v != value])
 
+    def allows(self, value: Value) -> bool:
+        """Whether this hyperparameter may have `value`."""
+        if not self.is_continuous:
+            return value in self.values
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
     def describe(self) -> str:
         """The values as a person reads them: `16, 32, 64` or `0.0005 to 0.005 (log)`."""
         if self.is_continuous:
@@ -137,6 +143,12 @@ class SearchSpace:
 
     def _is_active(self, parameter: Parameter, point: Point) -> bool:
         return parameter.parent is None or point.get(parameter.parent) in parameter.parent_values
+
+    def contains(self, point: Point) -> bool:
+        """Whether `point` is one of this space: its active hyperparameters, each with a value it may have."""
+        active = [p for p in self.parameters if self._is_active(p, point)]
+        own = {name for name in point if not name.startswith("tuner/")}
+        return own == {p.name for p in active} and all(p.allows(point[p.name]) for p in active)
 
     def points(self) -> Iterator[Point]:
         """Every point of a finite space, each once, the last hyperparameter changing fastest."""

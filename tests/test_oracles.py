@@ -8,7 +8,7 @@ import pytest
 from toys import FINITE_SPACE, SPACE, TIGHT_SPACE, toy_space
 
 from cnn_tuner import architecture
-from cnn_tuner.errors import UsageError
+from cnn_tuner.errors import SearchError, UsageError
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle, Search
 from cnn_tuner.tasks import Objective, Output
@@ -23,7 +23,7 @@ def make(
 ) -> FeasibleOracle:
     space = toy_space(text)
     why = architecture.why_infeasible(space, (8, 8, 1), OUTPUT)
-    return registry.create(name, Search(space, why, Objective("val_accuracy", "max"), max_trials, 9, seed))
+    return registry.create(name, Search(space, why, Objective("val_accuracy", "max"), max_trials, epochs, seed))
 
 
 def own(values: dict) -> dict:
@@ -51,6 +51,42 @@ def run(oracle: FeasibleOracle, fails: tuple[int, ...] = (), most: int = 200) ->
             trial.status = "COMPLETED"
         oracle.end_trial(trial)
     return suggested
+
+
+def history(oracle: FeasibleOracle, asks: int, fails: tuple[int, ...] = (), slots: int = 1) -> list[tuple]:
+    """What a search would record of so many suggestions: ("began", id, values) and ("ended", id, score)."""
+    events: list[tuple] = []
+    running: list = []
+    while sum(kind == "began" for kind, *_ in events) < asks:
+        trial = oracle.create_trial(f"job-{len(events)}")
+        if trial.status == "RUNNING":
+            running.append(trial)
+            events.append(("began", trial.trial_id, dict(trial.hyperparameters.values)))
+        if trial.status != "RUNNING" or len(running) == slots:
+            ended = running.pop(0)
+            score = None if len(events) in fails else score_of(ended.hyperparameters.values)
+            end(oracle, ended, score)
+            events.append(("ended", ended.trial_id, score))
+    return events
+
+
+def end(oracle: FeasibleOracle, trial, score: float | None) -> None:
+    if score is None:
+        trial.status = "FAILED"
+    else:
+        oracle.update_trial(trial.trial_id, {"val_accuracy": score}, step=1)
+        trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+
+
+def restored(oracle: FeasibleOracle, events: list[tuple]) -> FeasibleOracle:
+    trials = {}
+    for kind, trial_id, what in events:
+        if kind == "began":
+            trials[trial_id] = oracle.restore(trial_id, what)
+        else:
+            end(oracle, trials.pop(trial_id), what)
+    return oracle
 
 
 def first_rounds(suggested: list[dict]) -> list[tuple]:
@@ -112,6 +148,79 @@ def test_keeps_nothing_on_disk(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(make(name))
     assert list(tmp_path.iterdir()) == []
+
+
+@EVERY
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("asks", [0, 1, 5, 12, 20])
+def test_restored_from_what_was_recorded_it_suggests_what_it_would_have(name, asks, slots):
+    oracle = make(name, max_trials=30)
+    events = history(oracle, asks, fails=(4, 9), slots=slots)
+    again = restored(make(name, max_trials=30), events)
+    assert set(again.ongoing_trials) == {f"restored-{t.trial_id}" for t in oracle.ongoing_trials.values()}
+    for _ in range(12):
+        then, now = (each.create_trial(f"job-{len(each.trials)}-next") for each in (oracle, again))
+        assert (now.status, now.trial_id, now.hyperparameters.values) == (
+            then.status, then.trial_id, then.hyperparameters.values,
+        )  # fmt: skip
+        for each, trial in ((oracle, then), (again, now)):
+            if trial.status == "RUNNING":
+                end(each, trial, score_of(trial.hyperparameters.values))
+
+
+@EVERY
+def test_a_suggestion_restored_out_of_order_is_refused(name):
+    events = history(make(name), 2)
+    with pytest.raises(SearchError, match=r"^the oracle's trial 0001 comes out of order: 0000 is missing$"):
+        restored(make(name), [event for event in events if event[1] == "0001"])
+
+
+@EVERY
+def test_with_more_trials_allowed_it_goes_on_from_where_it_ended(name):
+    events = history(make(name, max_trials=6), 6)
+    again = restored(make(name, max_trials=9), events)
+    suggested = [values for _, _, values in (e for e in events if e[0] == "began")] + run(again)
+    assert len(first_rounds(suggested)) == len(set(first_rounds(suggested))) == 9
+
+
+def test_bayesian_does_not_learn_from_points_of_a_space_that_was_edited_since():
+    edited = SPACE.replace("filters: [2, 4]", "filters: [4, 8]")
+    events = history(make("bayesian", max_trials=24), 12)
+    again = restored(make("bayesian", edited, max_trials=24), events)
+    suggested = [again.create_trial(f"next-{i}").hyperparameters.values for i in range(12)]
+    assert {values["block_1.filters"] for values in suggested} <= {4, 8}
+
+
+def test_hyperband_for_other_epochs_has_no_place_for_what_was_tried():
+    events = history(make("hyperband", max_trials=17), 17)
+    with pytest.raises(SearchError, match=r"^Hyperband for 2 epochs has no place for what an earlier session tried$"):
+        restored(make("hyperband", max_trials=17, epochs=2), events)
+
+
+def test_hyperband_names_the_trials_that_may_go_on():
+    oracle = make("hyperband", max_trials=9)
+    events = history(oracle, 9, slots=4)  # the first round: 5 have ended, 4 run or have just ended
+    scores = {trial_id: score for kind, trial_id, score in events if kind == "ended"}
+    best = sorted(scores, key=lambda trial_id: -scores[trial_id])[:3]
+    running = {t.trial_id for t in oracle.ongoing_trials.values()}
+    assert oracle.continuable() == set(best) | running
+    for trial in list(oracle.ongoing_trials.values()):
+        end(oracle, trial, score_of(trial.hyperparameters.values))
+    run(oracle)
+    assert oracle.continuable() == set()
+
+
+def test_hyperband_forgets_brackets_that_have_ended():
+    oracle = make("hyperband", max_trials=200)
+    run(oracle, most=250)
+    assert len(oracle._brackets) <= 2
+
+
+def test_copies_of_the_hyperparameters_share_their_definitions():
+    oracle = make("random")
+    first, second = (oracle.create_trial(f"job-{i}").hyperparameters for i in range(2))
+    assert first.space is second.space
+    assert first.values != second.values
 
 
 def test_grid_goes_through_the_space_in_order():

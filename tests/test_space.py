@@ -391,3 +391,15 @@ def test_the_shipped_spaces_lie_beside_the_package_in_a_checkout_and_inside_it_o
     monkeypatch.setattr(space_module, "__file__", str(package / "space.py"))
     assert shipped_names() == ["mine"]
     assert load("mine").size().points == math.prod((2, 5, 10))
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_space_contains_its_own_points_and_no_others(name):
+    shipped, rng = load(name), random.Random(1)
+    for _ in range(20):
+        point = shipped.sample(rng)
+        assert shipped.contains(point)
+        assert shipped.contains(point | {"tuner/epochs": 3})
+        assert not shipped.contains(point | {"batch_size": 7})
+        assert not shipped.contains(point | {"stranger": 1})
+        assert not shipped.contains({key: value for key, value in point.items() if key != "learning_rate"})

@@ -6,6 +6,7 @@ Srinivas et al., 2010, https://arxiv.org/abs/0912.3995, for the confidence bound
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,17 +33,21 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
 
     def __init__(self, search: Search) -> None:
         points = 10 if search.max_trials is None else max(3, min(10, search.max_trials // 3))
-        super().__init__(search, max_trials=search.max_trials, num_initial_points=points)
+        super().__init__(search, num_initial_points=points)
         self.gpr = self._make_gpr()
 
     def _make_gpr(self) -> GaussianProcessRegressor:
         kernel = Matern(nu=2.5, length_scale_bounds=(0.05, 20)) + WhiteKernel(1e-2, (1e-5, 1))
         return GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=self.seed)
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        scored = [trial for trial in self.trials.values() if trial.status == "COMPLETED"]
-        values = self._random_values() if len(scored) < self.num_initial_points else self._most_promising()
-        return {"status": "STOPPED", "values": None} if values is None else self.suggest(values)
+    def _propose(self) -> Point | None:
+        scored = [trial for trial in self._known() if trial.status == "COMPLETED"]
+        return self._random_values() if len(scored) < self.num_initial_points else self._most_promising()
+
+    def _known(self) -> list[Any]:
+        """The latest trials whose points belong to this space: it may have been edited since a run began."""
+        latest = islice(reversed(self.trials.values()), MAX_LEARNED)
+        return [trial for trial in latest if self.search.space.contains(trial.hyperparameters.values)]
 
     def _most_promising(self) -> Point | None:
         candidates = self.random_points(RANDOM_CANDIDATES) + self._neighbours()
@@ -58,7 +63,7 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
 
     def _neighbours(self) -> list[Point]:
         best = sorted(
-            (trial for trial in self.trials.values() if trial.status == "COMPLETED"),
+            (trial for trial in self._known() if trial.status == "COMPLETED"),
             key=lambda trial: trial.score,
             reverse=self.objective.direction == "max",
         )[:BEST_POINTS]
@@ -71,7 +76,7 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
 
     def _learned(self) -> tuple[np.ndarray, np.ndarray]:
         """The points tried so far, (trials, hyperparameters) in [0, 1], and a loss for each."""
-        trials = list(self.trials.values())[-MAX_LEARNED:]
+        trials = self._known()
         sign = -1 if self.objective.direction == "max" else 1
         known = {t.trial_id: sign * t.score for t in trials if t.status == "COMPLETED"}
         worst, mean = max(known.values()), sum(known.values()) / len(known)

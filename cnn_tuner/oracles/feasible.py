@@ -1,4 +1,8 @@
-"""What every oracle here has in common: it suggests only points that can be trained, and none twice."""
+"""What every oracle here has in common: it suggests only points that can be trained, and none twice.
+
+An oracle has no state that a run's recorded events do not give back: what it draws depends on the seed and on how many
+suggestions went before, and `restore` takes up the suggestions that an earlier process made.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,13 @@ from typing import Any
 import keras_tuner
 
 from cnn_tuner import hyperparameters
+from cnn_tuner.errors import SearchError
 from cnn_tuner.space import Point, SearchSpace
 from cnn_tuner.tasks import Objective
 
 MAX_DRAWS = 2_000  # at random for one new feasible point, before the space is taken for exhausted
 MAX_LISTED = 20_000  # points of a finite space that are listed rather than drawn
+STOPPED: dict[str, Any] = {"status": "STOPPED", "values": None}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Search:
 class FeasibleOracle(keras_tuner.Oracle):
     """Base of the oracles: draws feasible, untried points and keeps nothing on disk.
 
-    Mixed in before one of KerasTuner's oracles, it replaces how that oracle draws at random.
+    Mixed in before one of KerasTuner's oracles, it replaces how that oracle draws at random. A subclass says in
+    `_propose` which point comes next.
     """
 
     promotes = False  # whether a trial that has ended may be trained on
@@ -54,10 +61,13 @@ class FeasibleOracle(keras_tuner.Oracle):
             **settings,
         )
         self.search = search
+        self.max_trials = None  # counted here: KerasTuner counts promotions too, and pads the trials' ids by it
         self.seed = search.seed  # KerasTuner takes seed 0 for "no seed"
         self.verbose = 0
         self.rng = random.Random(search.seed)
         self.infeasible: Counter[str] = Counter()
+        self._new_points = 0
+        self._restored: Point | None = None
         self._seen: set[str] = set()
         self._untried = self._shuffled()
 
@@ -66,6 +76,54 @@ class FeasibleOracle(keras_tuner.Oracle):
 
     def _save_trial(self, trial: Any) -> None:
         """Nothing, as above."""
+
+    def _check_consecutive_failures(self) -> None:
+        """Nothing: the search decides when to give up, and KerasTuner would look at every trial after each."""
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        self.rng = random.Random(f"{self.seed}-{len(self.trials)}")
+        return self._suggestion(trial_id) if self._restored is None else self._take_up(trial_id, self._restored)
+
+    def _suggestion(self, trial_id: str) -> dict[str, Any]:
+        """KerasTuner's answer to a request for a trial."""
+        values = self._propose() if self.takes_new_points() else None
+        return STOPPED if values is None else self.suggest(values)
+
+    def _take_up(self, trial_id: str, values: Point) -> dict[str, Any]:
+        """The answer that was given once already."""
+        return self.suggest(values)
+
+    def _propose(self) -> Point | None:
+        """The next new point, or None when there is no more."""
+        return self._random_values()
+
+    def restore(self, trial_id: str, values: Point) -> Any:
+        """KerasTuner's trial for a suggestion of an earlier process. Call in the order in which they were made.
+
+        Raises:
+            SearchError: suggestions are missing before this one.
+        """
+        self._restored = values
+        try:
+            trial = self.create_trial(f"restored-{trial_id}")
+        finally:
+            self._restored = None
+        if trial.trial_id != trial_id:
+            raise SearchError(f"the oracle's trial {trial_id} comes out of order: {trial.trial_id} is missing")
+        return trial
+
+    def continuable(self) -> set[str]:
+        """The ids of the trials that may still be trained on."""
+        return set()
+
+    def most_continuable(self) -> int:
+        """How many trials may be waiting at once to be trained on."""
+        return 0
+
+    def takes_new_points(self) -> bool:
+        """Whether the search has not yet had its number of points."""
+        limit = self.search.max_trials
+        return limit is None or self._new_points < limit
 
     def is_new(self, values: Point) -> bool:
         """Whether `values` can be trained and were not suggested before. Counts the reasons of those that cannot."""
@@ -79,6 +137,7 @@ class FeasibleOracle(keras_tuner.Oracle):
     def suggest(self, values: Point) -> dict[str, Any]:
         """KerasTuner's answer that starts a trial with `values`."""
         self._seen.add(self._compute_values_hash(values))
+        self._new_points += "tuner/trial_id" not in values
         return {"status": "RUNNING", "values": dict(values)}
 
     def _random_values(self) -> Point | None:

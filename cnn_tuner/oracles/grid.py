@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from keras_tuner.oracles import GridSearchOracle
 
@@ -31,9 +30,8 @@ class GridOracle(FeasibleOracle, GridSearchOracle):
     """
 
     def __init__(self, search: Search) -> None:
-        super().__init__(replace(search, space=discretised(search.space)), max_trials=search.max_trials)
+        super().__init__(replace(search, space=discretised(search.space)))
         self._points: Iterator[Point] = self.search.space.points()
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        values = next(filter(self.is_new, self._points), None)
-        return {"status": "STOPPED", "values": None} if values is None else self.suggest(values)
+    def _propose(self) -> Point | None:
+        return next(filter(self.is_new, self._points), None)

@@ -7,10 +7,12 @@ from typing import Any
 
 import keras_tuner
 
-from cnn_tuner.oracles.feasible import FeasibleOracle, Search
+from cnn_tuner.errors import SearchError
+from cnn_tuner.oracles.feasible import STOPPED, FeasibleOracle, Search
+from cnn_tuner.space import Point
 
 IDLE: dict[str, Any] = {"status": "IDLE", "values": None}
-STOPPED: dict[str, Any] = {"status": "STOPPED", "values": None}
+Bracket = dict[str, Any]  # KerasTuner's: {"bracket_num": s, "rounds": [[{"past_id": ..., "id": ...}, ...], ...]}
 
 
 class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
@@ -26,58 +28,116 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     def __init__(self, search: Search) -> None:
         # 0 iterations is KerasTuner's word for "without end": the number of points ends the search.
         super().__init__(search, max_epochs=search.epochs, hyperband_iterations=0)
-        self._points = 0
+        self._brackets: list[Bracket]
         self._is_exhausted = False
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
+    def _suggestion(self, trial_id: str) -> dict[str, Any]:
+        self._drop_ended_brackets()
         for bracket in self._brackets:
-            answer = self._start(trial_id, bracket) or self._promote(trial_id, bracket)
-            if answer is not None:
-                return answer
-        if self._takes_new_points():
-            self._increment_bracket_num()
-            self._start_new_bracket()
-            return self.populate_space(trial_id)
+            values = self._new_point(bracket) or self._promotion(bracket)
+            if values is not None:
+                return self._enter(trial_id, bracket, values)
+        if self.takes_new_points():
+            self._open_bracket()
+            return self._suggestion(trial_id)
         return IDLE if self.ongoing_trials else STOPPED
 
-    def _takes_new_points(self) -> bool:
-        limit = self.search.max_trials
-        return not self._is_exhausted and (limit is None or self._points < limit)
+    def _take_up(self, trial_id: str, values: Point) -> dict[str, Any]:
+        self._drop_ended_brackets()
+        return self._enter(trial_id, self._bracket_of(values), values)
 
-    def _start(self, trial_id: str, bracket: dict[str, Any]) -> dict[str, Any] | None:
+    def takes_new_points(self) -> bool:
+        return not self._is_exhausted and super().takes_new_points()
+
+    def _open_bracket(self) -> None:
+        self._increment_bracket_num()
+        self._start_new_bracket()
+
+    def _enter(self, trial_id: str, bracket: Bracket, values: Point) -> dict[str, Any]:
+        """Notes in its bracket that a point starts or goes on."""
+        bracket["rounds"][values["tuner/round"]].append({"past_id": values.get("tuner/trial_id"), "id": trial_id})
+        return self.suggest(values)
+
+    def _bracket_of(self, values: Point) -> Bracket:
+        """The bracket in which an earlier process let a point start or go on."""
+        parent, number = values.get("tuner/trial_id"), values["tuner/bracket"]
+        for bracket in self._brackets:
+            if parent is None and bracket["bracket_num"] == number and self._has_room(bracket):
+                return bracket
+            if any(entry["id"] == parent for entry in bracket["rounds"][int(values["tuner/round"]) - 1]):
+                return bracket
+        if parent is not None or not 0 <= int(number) < self._get_num_brackets():
+            raise SearchError(f"Hyperband for {self.max_epochs} epochs has no place for what an earlier session tried")
+        self._open_bracket()
+        return self._bracket_of(values)
+
+    def _has_room(self, bracket: Bracket) -> bool:
+        return len(bracket["rounds"][0]) < self._get_size(bracket["bracket_num"], 0)
+
+    def _new_point(self, bracket: Bracket) -> Point | None:
         """A new point for the first round of a bracket, if it has room."""
-        number, first = bracket["bracket_num"], bracket["rounds"][0]
-        if len(first) >= self._get_size(number, 0) or not self._takes_new_points():
+        if not self._has_room(bracket) or not self.takes_new_points():
             return None
         values = self._random_values()
         if values is None:
             self._is_exhausted = True
             return None
-        self._points += 1
-        first.append({"past_id": None, "id": trial_id})
-        return self.suggest(values | self._schedule(number, 0))
+        return values | self._schedule(bracket["bracket_num"], 0)
 
-    def _promote(self, trial_id: str, bracket: dict[str, Any]) -> dict[str, Any] | None:
+    def _promotion(self, bracket: Bracket) -> Point | None:
         """The best trial of a round that may go on to the next, if there is one."""
-        rounds = bracket["rounds"]
-        for index in range(1, len(rounds)):
-            promoted = {entry["past_id"] for entry in rounds[index]}
-            waiting = [self.trials[entry["id"]] for entry in rounds[index - 1] if entry["id"] not in promoted]
+        for index in range(1, len(bracket["rounds"])):
+            waiting = self._waiting(bracket, index)
             ended = [trial for trial in waiting if trial.status != "RUNNING"]
             completed = [trial for trial in ended if trial.status == "COMPLETED"]
             dropped = self._size(bracket, index - 1) - self._size(bracket, index)
-            if completed and len(ended) > dropped and len(promoted) < self._size(bracket, index):
-                sign = -1 if self.objective.direction == "max" else 1
-                best = min(completed, key=lambda trial: sign * trial.score)
-                rounds[index].append({"past_id": best.trial_id, "id": trial_id})
+            if completed and len(ended) > dropped and self._places(bracket, index) > 0:
+                best = self._ranked(completed)[0]
                 schedule = self._schedule(bracket["bracket_num"], index)
-                return self.suggest(best.hyperparameters.values | schedule | {"tuner/trial_id": best.trial_id})
+                values: Point = best.hyperparameters.values | schedule | {"tuner/trial_id": best.trial_id}
+                return values
         return None
 
-    def _size(self, bracket: dict[str, Any], index: int) -> int:
+    def _waiting(self, bracket: Bracket, index: int) -> list[Any]:
+        """The trials of the round before `index` that were not promoted to it."""
+        promoted = {entry["past_id"] for entry in bracket["rounds"][index]}
+        return [self.trials[entry["id"]] for entry in bracket["rounds"][index - 1] if entry["id"] not in promoted]
+
+    def _places(self, bracket: Bracket, index: int) -> int:
+        return self._size(bracket, index) - len(bracket["rounds"][index])
+
+    def _ranked(self, completed: list[Any]) -> list[Any]:
+        sign = -1 if self.objective.direction == "max" else 1
+        return sorted(completed, key=lambda trial: sign * trial.score)
+
+    def continuable(self) -> set[str]:
+        """Of each round those that run, and as many of the best as the next round has places."""
+        found: set[str] = set()
+        for bracket in self._brackets:
+            for index in range(1, len(bracket["rounds"])):
+                waiting = self._waiting(bracket, index)
+                completed = [trial for trial in waiting if trial.status == "COMPLETED"]
+                best = self._ranked(completed)[: self._places(bracket, index)]
+                found |= {trial.trial_id for trial in best + [t for t in waiting if t.status == "RUNNING"]}
+        return found
+
+    def most_continuable(self) -> int:
+        last = self._get_num_brackets() - 1
+        return 2 * int(sum(self._get_size(last, index) for index in range(1, last + 1)))  # two brackets may be open
+
+    def _drop_ended_brackets(self) -> None:
+        """Forgets brackets in which nothing can begin any more: their number would grow with the trials."""
+        self._brackets = [bracket for bracket in self._brackets if not self._has_ended(bracket)]
+
+    def _has_ended(self, bracket: Bracket) -> bool:
+        entries = (entry for each in bracket["rounds"] for entry in each)
+        is_running = any(self.trials[entry["id"]].status == "RUNNING" for entry in entries)
+        return not self._has_room(bracket) and not is_running and self._promotion(bracket) is None
+
+    def _size(self, bracket: Bracket, index: int) -> int:
         """How many trials a round has: as KerasTuner plans it, or fewer when the first round was cut short."""
         planned = self._get_size(bracket["bracket_num"], index)
-        if self._takes_new_points():
+        if self.takes_new_points():
             return int(planned)
         return int(min(planned, math.ceil(len(bracket["rounds"][0]) / self.factor**index)))
 

@@ -18,11 +18,12 @@ from itertools import islice
 from typing import Any
 
 from cnn_tuner.errors import InfeasibleError, SpaceError
-from cnn_tuner.space import Point, SearchSpace
+from cnn_tuner.space import Point, SearchSpace, Value
 from cnn_tuner.space_file import Limits
 from cnn_tuner.tasks import TASKS, Output
 
 FLOAT32_BYTES = 4
+BLOCK_VALUES = ("convolutions", "filters", "kernel_size", "strides", "padding", "pool_size", "pool_strides")
 FEASIBILITY_DRAWS = 2000  # a space that allows fewer than about one in a thousand is called infeasible
 Shape = tuple[int, ...]
 
@@ -259,3 +260,49 @@ def check_feasible(space: SearchSpace, image_shape: tuple[int, int, int], output
         [(commonest, _)] = reasons.most_common(1)
         raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {commonest}")
     return feasible / FEASIBILITY_DRAWS
+
+
+def largest_params(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> int:
+    """A number of parameters that no point of `space` exceeds, by arithmetic: every hyperparameter at its costliest.
+
+    The costliest values need not go together (a kernel that has many weights leaves a smaller map), so that the
+    largest network may have fewer.
+    """
+    values = {p.name: p.values or (p.low, p.high) for p in space.parameters}
+    largest, weights = 0, 0
+    height, width, channels = image_shape
+    for index in range(1, int(max(values["blocks"])) + 1):
+        block = {name: values.get(f"block_{index}.{name}", ()) for name in BLOCK_VALUES}
+        filters, kernel = int(max(block["filters"])), int(max(block["kernel_size"])) ** 2
+        more = int(max(block["convolutions"])) - 1
+        weights += (kernel * channels + 1) * filters + more * (kernel * filters + 1) * filters
+        height, width, channels = _largest_side(height, block), _largest_side(width, block), filters
+        if index in values["blocks"]:
+            largest = max(largest, weights + _largest_full_connection(height * width * channels, values, output))
+    limit = space.limits.max_params
+    return largest if limit is None else min(largest, limit)
+
+
+def _largest_side(side: int, block: dict[str, tuple[Value, ...]]) -> int:
+    """The largest map that a block can leave of one of `side`."""
+    padding = "same" if "same" in block["padding"] else "valid"
+    for index in range(int(min(block["convolutions"]))):
+        strides = int(min(block["strides"])) if index == 0 else 1
+        side = output_side(side, int(min(block["kernel_size"])), strides, padding)
+    pools = [int(size) for size in block["pool_size"]]
+    left = [
+        side if size == 1 else output_side(side, size, int(strides), "valid")
+        for size in pools
+        for strides in (block["pool_strides"] or (size,))
+    ]
+    return max(1, *left)
+
+
+def _largest_full_connection(inputs: int, values: dict[str, tuple[Value, ...]], output: Output) -> int:
+    units = int(max(values.get("dense_1.units", (0,))))
+    found = []
+    for layers in map(int, values["dense_layers"]):
+        last = units if layers else inputs
+        hidden = (inputs + 1) * units + (layers - 1) * (units + 1) * units if layers else 0
+        found.append(hidden + (last + 1) * output.units)
+    return max(found)

@@ -24,8 +24,11 @@ app = typer.Typer(
 )
 for command in (
     tune.tune,
+    tune.resume,
+    tune.extend,
     runs.runs,
     runs.show,
+    runs.export_trials,
     models.export,
     models.evaluate,
     models.predict,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 
 from cnn_tuner import steps
 from cnn_tuner.architecture import Architecture, Layer
+from cnn_tuner.records import Precision
 from cnn_tuner.space import Point
 from cnn_tuner.tasks import TASKS, Output
 
@@ -35,16 +39,36 @@ def _keras_layer(layer: Layer, seed: int) -> keras.layers.Layer:
     raise ValueError(f"no step builds a layer of kind {layer.kind!r}")
 
 
-def build(architecture: Architecture, seed: int) -> keras.Model:
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+@contextmanager
+def _computing_in(precision: Precision | None) -> Iterator[None]:
+    """While inside, layers are made to compute in `precision`; their weights are float32 in any case."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(before if precision is None else POLICIES[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def build(architecture: Architecture, seed: int, precision: Precision | None = None) -> keras.Model:
     """The model of an architecture, not compiled.
 
     Args:
         architecture: what to build.
         seed: decides the initial weights and dropout; every whole number >= 0 is a seed, 0 too.
+        precision: in which layers compute, None for Keras's own setting; the last one computes in float32 in any case.
 
     Returns:
         A model from (N, H, W, C) uint8 to (N, units) float32. Scaling pixels to [0, 1] is part of it.
     """
+    with _computing_in(precision):
+        return _build(architecture, seed)
+
+
+def _build(architecture: Architecture, seed: int) -> keras.Model:
     inputs = keras.Input(architecture.image_shape, dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255, name="scaling")(inputs)
     for index, layer in enumerate(architecture.layers):

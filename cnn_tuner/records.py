@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from cnn_tuner.space import Point
 from cnn_tuner.tasks import Objective, Output
 
 Status = Literal["running", "completed", "failed", "stopped"]
+Precision = Literal["float32", "bfloat16"]  # in which layers compute; weights are float32 in both
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,14 @@ class Epoch:
 class Job:
     """Train one trial from `initial_epoch` up to `epochs`.
 
-    `initial_epoch` 0 starts anew; otherwise the job takes up the state that an earlier job of the same trial left in
-    `state_file`. Every job leaves its state there. With `patience`, training ends when that many epochs in a row
-    brought no better objective.
+    `number` counts the jobs of a run in the order in which they began. A job leaves its training state in `state_file`,
+    now and then and at its end, and takes up what an earlier attempt left there. Otherwise it begins with
+    `initial_state`, where an earlier job of the same trial left its own; without that file it trains the trial from its
+    first epoch, which gives the same. With `patience`, training ends when that many epochs in a row brought no better
+    objective.
     """
 
+    number: int
     trial: int
     values: Point
     image_shape: tuple[int, int, int]
@@ -39,6 +43,8 @@ class Job:
     seed: int
     state_file: str
     initial_epoch: int = 0
+    initial_state: str | None = None
+    precision: Precision = "float32"
     patience: int | None = None
     attempt: int = 1
 
@@ -47,10 +53,11 @@ class Job:
 class Result:
     """What became of a job: completed, stopped early by request, or failed for the reason in `message`.
 
-    `score` is the best objective over all epochs of the trial so far, reached in epoch `best_epoch`.
+    `score` is the best objective over all epochs of the trial so far, reached in epoch `best_epoch`. `peak_bytes` is
+    the most memory that its process had while the job ran.
     """
 
-    trial: int
+    job: int
     status: Status
     score: float | None
     best_epoch: int | None
@@ -58,13 +65,14 @@ class Result:
     seconds: float
     message: str = ""
     attempt: int = 1
+    peak_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class EpochEnded:
     """An executor's event: a job finished an epoch."""
 
-    trial: int
+    job: int
     attempt: int
     epoch: Epoch
 
@@ -80,7 +88,7 @@ class JobDone:
 class JobLost:
     """An executor's event: a job ended by the machine's fault and may be run again."""
 
-    trial: int
+    job: int
     attempt: int
     reason: str
 
@@ -90,7 +98,11 @@ Event = EpochEnded | JobDone | JobLost
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the search space and what the search learned of it."""
+    """One point of the search space and what the search learned of it.
+
+    `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
+    jobs, and `state_job` is the last of them that left a training state.
+    """
 
     number: int
     values: Point
@@ -103,15 +115,51 @@ class Trial:
     seconds: float = 0.0
     message: str = ""
     started_at: float = 0.0
+    epochs_done: int = 0
+    state_job: int | None = None
     epochs: tuple[Epoch, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What the store knows of a job.
+
+    `suggestion` is what the oracle said of it beside the point: its own id of the trial, and KerasTuner's `tuner/...`
+    values; None is the final training of a winner. `began` and `ended` are places in the order in which all jobs of the
+    run began and ended; `ended` is None while it is under way. `losses` counts attempts that the machine lost.
+    """
+
+    number: int
+    trial: int
+    suggestion: dict[str, Any] | None
+    initial_epoch: int
+    epochs: int
+    precision: Precision
+    began: int = 0
+    ended: int | None = None
+    losses: int = 0
+    status: Status = "running"
+    score: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    message: str = ""
+    peak_bytes: int | None = None
+    started_at: float = 0.0
+
+    def result(self) -> Result:
+        """The job's result, as it was when it ended; its epochs stay in the store."""
+        score, best = self.score, self.best_epoch
+        return Result(self.number, self.status, score, best, (), self.seconds, self.message, peak_bytes=self.peak_bytes)
 
 
 @dataclass(frozen=True)
 class Winner:
     """The best trial after its final training.
 
-    `search_score` is the objective that the search measured, `score` the one after the final training; `test` holds
-    the loss and metrics on the test part, which was looked at once.
+    `search_score` is the objective that the search measured, `score` the one after the final training, and
+    `float32_score` that of its best weights once more, in a new model that computes in float32 as the exported one
+    does. `test` holds the loss and metrics on the test part, which was looked at `looks` times: once for each winner
+    that the run has had.
     """
 
     trial: int
@@ -119,11 +167,13 @@ class Winner:
     best_epoch: int
     search_score: float
     score: float
+    float32_score: float
     test: dict[str, float]
     test_images: int
     params: int
     macs: int
     seconds: float
+    looks: int = 1
 
 
 def ranked(trials: Iterable[Trial], objective: Objective) -> list[Trial]:

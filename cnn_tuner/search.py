@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cnn_tuner.architecture import build, why_infeasible
+from cnn_tuner.checkpoints import Checkpoints
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.oracles.feasible import Search as OracleSearch
-from cnn_tuner.records import EpochEnded, Event, Job, JobDone, JobLost, Result, Trial, ranked
+from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial, ranked
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs, trial_run
 
@@ -40,7 +42,7 @@ def make_oracle(store: RunStore) -> FeasibleOracle:
 
 
 class Search:
-    """One run's search, from its first trial to its last."""
+    """One run's search, from its first trial, or from where an earlier process left it, to its last."""
 
     def __init__(
         self, store: RunStore, oracle: FeasibleOracle, executor: Executor, logs: RunLogs, observer: Observer
@@ -48,11 +50,16 @@ class Search:
         self.store, self.oracle, self.executor, self.logs, self.observer = store, oracle, executor, logs, observer
         self.is_stopping = False
         self.best: Trial | None = None
-        self._jobs: dict[int, Job] = {}  # under way, by trial
-        self._asked: dict[int, Any] = {}  # KerasTuner's trial behind each job under way
+        self._waiting: deque[int] = deque()  # jobs of an earlier process that had not ended
+        self._jobs: dict[int, Job] = {}  # under way, by number
+        self._records: dict[int, JobRecord] = {}  # of the same
+        self._asked: dict[int, Any] = {}  # KerasTuner's trials behind them
         self._numbers: dict[str, int] = {}  # KerasTuner's trial ids: promoted ones belong to an earlier trial
         self._trials: dict[int, Trial] = {}
-        self._jobs_ended = 0
+        self._failed = 0
+        self._jobs_begun = self._jobs_ended = 0
+        keep, objective = store.config.search.keep, store.config.objective
+        self._checkpoints = Checkpoints(keep, oracle.most_continuable(), objective, self._drop_state)
 
     def request_stop(self) -> None:
         """Ends the search soon: trials under way end at their next batch and what they reached counts."""
@@ -65,22 +72,70 @@ class Search:
         Raises:
             SearchError: no trial completed.
         """
+        self._restore()
         while True:
             self._fill_slots()
             if not self._jobs:
                 break
             self._handle(self.executor.next_event())
         if self.oracle.promotes:
-            for trial in self._trials.values():
+            for trial in self.store.trials():
                 self.logs.trial_ended(trial)
-            self._drop_states(list(self._trials))
+        self._checkpoints.tidy()
         if self.best is None and not self.is_stopping:
             raise SearchError(self._why_nothing())
+        self.store.set_search_ended(not self.is_stopping)
+
+    def _restore(self) -> None:
+        """Takes up what earlier processes recorded: the oracle's suggestions, the results, jobs that had not ended."""
+        self._trials = {trial.number: trial for trial in self.store.trials()}
+        jobs = [job for job in self.store.jobs() if job.suggestion is not None]
+        events = [(job.began, job) for job in jobs] + [(job.ended, job) for job in jobs if job.ended is not None]
+        for place, job in sorted(events, key=lambda event: event[0]):
+            if place == job.began:
+                self._restore_beginning(job)
+            else:
+                self._tell_oracle(self._asked.pop(job.number), job.result())
+                self._jobs_ended += 1
+        self._jobs_begun = self.store.last_job()
+        self._waiting.extend(self._asked)
+        self._restore_standing()
+
+    def _restore_beginning(self, job: JobRecord) -> None:
+        suggestion = job.suggestion or {}
+        own = {name: value for name, value in suggestion.items() if name.startswith(ORACLE_OWN)}
+        self._asked[job.number] = self.oracle.restore(suggestion["id"], self._trials[job.trial].values | own)
+        self._numbers[suggestion["id"]] = job.trial
+        self._records[job.number] = job
+
+    def _restore_standing(self) -> None:
+        self._records = {number: self._records[number] for number in self._waiting}
+        for job in self._records.values():
+            self._trials[job.trial] = _without(self._trials[job.trial], job)
+        ended = [trial for trial in self._trials.values() if trial.status != "running"]
+        self._failed = sum(trial.status == "failed" for trial in ended)
+        for trial in ended:
+            self.best = self._better_of(trial)
+        running, continuable = self._needed_states()
+        for trial in self._trials.values():
+            self._checkpoints.add(trial, running | self._trials.keys(), continuable)
+        self._checkpoints.tidy(running, continuable)
+        standing = {trial.state_job for trial in self._trials.values()} | set(self._waiting)
+        for job in self.store.jobs():  # a process that is killed before it dropped a state leaves it
+            if job.suggestion is not None and job.number not in standing:
+                self._drop_state(job.number)
+        unfinished = [self._records[number].trial for number in self._waiting]
+        for number in self._trials if self.oracle.promotes else unfinished:
+            self._begin_logs(number)
+        self.observer.search_restored(list(self._trials.values()), self.best)
 
     def _fill_slots(self) -> None:
-        while len(self._jobs) < self.executor.slots and not self.is_stopping and not self._is_hopeless():
-            asked = self.oracle.create_trial(f"job-{len(self._numbers)}")
-            if asked.status != "RUNNING":  # STOPPED: there is no more; IDLE: it waits for a result
+        while len(self._jobs) < self.executor.slots and not self.is_stopping:
+            if self._waiting:
+                self._submit(self._records[self._waiting.popleft()])
+                continue
+            asked = None if self._is_hopeless() else self.oracle.create_trial(f"job-{self._jobs_begun}")
+            if asked is None or asked.status != "RUNNING":  # STOPPED: there is no more; IDLE: it waits for a result
                 return
             self._start(asked)
 
@@ -88,15 +143,23 @@ class Search:
         values = asked.hyperparameters.values
         parent = values.get("tuner/trial_id")
         trial = self._new_trial(values) if parent is None else self._trials[self._numbers[parent]]
+        own = {name: value for name, value in values.items() if name.startswith(ORACLE_OWN)}
+        settings = self.store.config.search
+        self._jobs_begun += 1
+        job = JobRecord(
+            self._jobs_begun,
+            trial.number,
+            {"id": asked.trial_id} | own,
+            trial.epochs_done,
+            int(values.get("tuner/epochs", settings.epochs)),
+            self.store.precision or "float32",
+            started_at=time.time(),
+        )
+        self.store.start_job(job, trial if parent is None else None)
         self._numbers[asked.trial_id] = trial.number
-        self._trials[trial.number], self._asked[trial.number] = trial, asked
-        if parent is None:
-            self.store.start_trial(trial)
-        else:
-            self.store.continue_trial(trial.number)
-        epochs = int(values.get("tuner/epochs", self.store.config.search.epochs))
-        self._submit(job_of(self.store, trial, epochs))
-        self.observer.trial_started(trial, epochs)
+        self._trials[trial.number] = replace(trial, status="running")
+        self._asked[job.number], self._records[job.number] = asked, job
+        self._submit(job)
 
     def _new_trial(self, values: dict[str, Any]) -> Trial:
         config = self.store.config
@@ -106,44 +169,64 @@ class Search:
         seed = trial_seed(config.search.seed, number)
         return Trial(number, point, seed, plan.params, plan.macs, started_at=time.time())
 
-    def _submit(self, job: Job) -> None:
-        self._jobs[job.trial] = job
+    def _submit(self, record: JobRecord) -> None:
+        trial = self._trials[record.trial]
+        job = job_of(self.store, trial, record)
+        self._jobs[job.number] = job
         self.executor.submit(job)
         if self.is_stopping:  # asked for while the job was on its way: it has not heard
             self.executor.stop()
+        self.observer.trial_started(trial, job.epochs)
 
     def _handle(self, event: Event) -> None:
         match event:
-            case EpochEnded(trial, attempt, epoch) if self._is_current(trial, attempt):
-                self.logs.epoch(trial_run(trial), epoch)
-                self.observer.epoch_ended(trial, epoch)
-            case JobLost(trial, attempt, reason) if self._is_current(trial, attempt):
-                self._retry_or_fail(self._jobs[trial], reason)
-            case JobDone(result) if self._is_current(result.trial, result.attempt):
+            case EpochEnded(number, attempt, epoch) if self._is_current(number, attempt):
+                self._note_epoch(self._jobs[number], epoch)
+            case JobLost(number, attempt, reason) if self._is_current(number, attempt):
+                self._retry_or_fail(self._jobs[number], reason)
+            case JobDone(result) if self._is_current(result.job, result.attempt):
                 self._end(result)
 
-    def _is_current(self, trial: int, attempt: int) -> bool:
+    def _is_current(self, number: int, attempt: int) -> bool:
         """Whether an event speaks of a job that is under way, not of an earlier attempt."""
-        return trial in self._jobs and self._jobs[trial].attempt == attempt
+        return number in self._jobs and self._jobs[number].attempt == attempt
+
+    def _note_epoch(self, job: Job, epoch: Epoch) -> None:
+        self.logs.epoch(trial_run(job.trial), epoch)
+        self.store.add_epoch(job.number, epoch)
+        self.observer.epoch_ended(job.trial, epoch)
 
     def _retry_or_fail(self, job: Job, reason: str) -> None:
         if job.attempt < MAX_ATTEMPTS and not self.is_stopping:
-            self._submit(replace(job, attempt=job.attempt + 1))
+            self.store.lose_job(job.number)
+            self._begin_logs(job.trial)
+            self._records[job.number] = replace(self._records[job.number], losses=job.attempt)
+            self.observer.job_lost(job.trial, reason)
+            self._submit(self._records[job.number])
         else:
-            self._end(Result(job.trial, "failed", None, None, (), 0.0, reason, job.attempt))
+            epochs = self.store.epochs(job.number)
+            self._end(Result(job.number, "failed", None, None, epochs, 0.0, reason, job.attempt))
+
+    def _begin_logs(self, trial: int) -> None:
+        """Leaves in a trial's logs what its ended jobs trained: the job under way tells its epochs from its first."""
+        ended = [epoch for epoch in self._trials[trial].epochs if epoch.number <= self._trials[trial].epochs_done]
+        self.logs.rewrite(trial_run(trial), ended)
 
     def _end(self, result: Result) -> None:
-        self.store.end_trial(result)
-        trial = updated(self._trials[result.trial], result)
-        self._trials[trial.number] = trial
-        del self._jobs[trial.number]
-        self._tell_oracle(self._asked.pop(trial.number), result)
-        self._jobs_ended += 1
-        previous = self.best
-        self.best = self._better_of(trial)
+        trial = updated(self._trials[self._jobs[result.job].trial], result)
         if not self.oracle.promotes:
-            self.logs.trial_ended(trial)
-            self._drop_states([trial.number] + ([previous.number] if previous else []))
+            self.logs.trial_ended(trial)  # before it is recorded: a process that is killed in between does both again
+        self.store.end_job(result, trial)
+        self._trials[trial.number] = trial if self.oracle.promotes else replace(trial, epochs=())
+        for under_way in (self._jobs, self._records):
+            del under_way[result.job]
+        self._tell_oracle(self._asked.pop(result.job), result)
+        self._jobs_ended += 1
+        self._failed += trial.status == "failed"
+        self.best = self._better_of(trial)
+        self._checkpoints.add(trial, *self._needed_states())
+        if trial.state_job != result.job:
+            self._drop_state(result.job)  # of a trial that failed in between
         if self.best is not None:
             self.logs.best_so_far(self._jobs_ended, float(self.best.score or 0.0))
         self.observer.trial_ended(trial, self.best)
@@ -163,15 +246,17 @@ class Search:
             asked.status = "COMPLETED"
         self.oracle.end_trial(asked)
 
-    def _drop_states(self, numbers: list[int]) -> None:
-        """Deletes the training state of trials that nothing will continue: of all but the best."""
-        for number in numbers:
-            if self.best is None or number != self.best.number:
-                self.store.state_file(number).unlink(missing_ok=True)
+    def _needed_states(self) -> tuple[set[int], set[int]]:
+        """The trials with a job under way, and those that may be trained on."""
+        running = {job.trial for job in self._records.values()}
+        return running, {self._numbers[trial_id] for trial_id in self.oracle.continuable()}
+
+    def _drop_state(self, job: int) -> None:
+        self.store.state_file(job).unlink(missing_ok=True)
 
     def _is_hopeless(self) -> bool:
-        ended = [trial for trial in self._trials.values() if trial.status != "running"]
-        return len(ended) >= HOPELESS and all(trial.status == "failed" for trial in ended)
+        ended = len(self._trials) - len({job.trial for job in self._records.values()})
+        return self._failed == ended >= HOPELESS
 
     def _why_nothing(self) -> str:
         failed = [trial for trial in self._trials.values() if trial.status == "failed"]
@@ -180,31 +265,52 @@ class Search:
         return f"all {len(failed)} trials failed; the last one: {failed[-1].message}"
 
 
+def _without(trial: Trial, job: JobRecord) -> Trial:
+    """A trial as it was before a job that was stopped and goes on: the job tells all that it trains once more."""
+    if trial.state_job != job.number:
+        return trial
+    return replace(trial, status="running", epochs_done=job.initial_epoch, seconds=trial.seconds - job.seconds)
+
+
 def updated(trial: Trial, result: Result) -> Trial:
-    """A trial after one more of its jobs."""
+    """A trial after one more of its jobs. What it had reached before a job that failed still counts."""
+    kept = tuple(epoch for epoch in trial.epochs if epoch.number <= trial.epochs_done)
+    seconds = trial.seconds + result.seconds
+    if result.status == "failed" and trial.score is not None:
+        message = f"trained on from epoch {trial.epochs_done} it failed: {result.message}"
+        return replace(trial, status="completed", seconds=seconds, message=message, epochs=kept)
+    has_state = bool(result.epochs) and result.status != "failed"
+    if result.status == "stopped" and not has_state:  # while it trained again what a lost state had held
+        return replace(trial, status="stopped", seconds=seconds, message=result.message, epochs=kept)
     return replace(
         trial,
         status=result.status,
         score=result.score,
         best_epoch=result.best_epoch,
-        seconds=trial.seconds + result.seconds,
+        seconds=seconds,
         message=result.message,
-        epochs=trial.epochs + result.epochs,
+        epochs_done=result.epochs[-1].number if has_state else trial.epochs_done,
+        state_job=result.job if has_state else trial.state_job,
+        epochs=(*kept, *result.epochs),
     )
 
 
-def job_of(store: RunStore, trial: Trial, epochs: int, patience: int | None = None) -> Job:
-    """The job that trains a trial on, from where it is, up to `epochs`."""
+def job_of(store: RunStore, trial: Trial, record: JobRecord, patience: int | None = None) -> Job:
+    """The job that trains a trial on, from where it is, as its record says."""
     config = store.config
     return Job(
+        record.number,
         trial.number,
         trial.values,
         config.data.image_shape,
         config.output,
         config.objective,
-        epochs,
+        record.epochs,
         trial.seed,
-        str(store.state_file(trial.number)),
-        initial_epoch=len(trial.epochs),
+        str(store.state_file(record.number)),
+        initial_epoch=record.initial_epoch,
+        initial_state=None if trial.state_job is None else str(store.state_file(trial.state_job)),
+        precision=record.precision,
         patience=patience,
+        attempt=record.losses + 1,
     )

@@ -1,9 +1,10 @@
 """The run folder and its store: a config file, and one SQLite file in which every event is a transaction.
 
     runs/<name>/  config.yaml    what was asked for: data, space, search, versions
-                  run.sqlite     what happened: trials, jobs, epochs, the winner
+                  run.sqlite     what happened: trials, jobs, epochs, sessions, the winner
                   tensorboard/  checkpoints/  best.keras  test_scores.npy  export/
                   result.json    the summary; written last, so a folder that has it is complete
+                  lock, data/    while a process is at work on it
 
 Everything that is shown, resumed, exported or reported is read from here.
 """
@@ -14,142 +15,48 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from cnn_tuner import space as space_module
-from cnn_tuner.errors import StorageError, UsageError, storage_error
-from cnn_tuner.records import Epoch, Result, Trial, Winner, ranked
-from cnn_tuner.space import Point, SearchSpace
-from cnn_tuner.tasks import Objective, Output
-
-FORMAT = 1  # of the run folder; a reader refuses one it does not know
-MIN_FREE_BYTES = 200 * 2**20  # what a small run writes, with room to spare
+from cnn_tuner import config as config_module
+from cnn_tuner import folders
+from cnn_tuner.config import RunConfig
+from cnn_tuner.errors import StorageError, UsageError
+from cnn_tuner.records import Epoch, JobRecord, Precision, Result, Trial, Winner, ranked
+from cnn_tuner.space import Point
 
 SCHEMA = """
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, point TEXT NOT NULL, seed INTEGER NOT NULL, params INTEGER NOT NULL,
     macs INTEGER NOT NULL, started_at REAL NOT NULL, status TEXT NOT NULL, score REAL, best_epoch INTEGER,
-    seconds REAL NOT NULL, message TEXT NOT NULL
+    seconds REAL NOT NULL, message TEXT NOT NULL, epochs_done INTEGER NOT NULL, state_job INTEGER
 );
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trials (number), suggestion TEXT,
+    initial_epoch INTEGER NOT NULL, epochs INTEGER NOT NULL, precision TEXT NOT NULL, began INTEGER NOT NULL UNIQUE,
+    ended INTEGER UNIQUE, losses INTEGER NOT NULL, status TEXT NOT NULL, score REAL, best_epoch INTEGER,
+    seconds REAL NOT NULL, message TEXT NOT NULL, peak_bytes INTEGER, started_at REAL NOT NULL
+);
+CREATE INDEX jobs_of_trials ON jobs (trial);
 CREATE TABLE epochs (
-    trial INTEGER NOT NULL REFERENCES trials (number), number INTEGER NOT NULL, is_final INTEGER NOT NULL,
-    metrics TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (trial, number)
+    job INTEGER NOT NULL REFERENCES jobs (number), number INTEGER NOT NULL, metrics TEXT NOT NULL,
+    seconds REAL NOT NULL, PRIMARY KEY (job, number)
+) WITHOUT ROWID;
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY, started_at REAL NOT NULL, command TEXT NOT NULL, versions TEXT NOT NULL,
+    workers TEXT NOT NULL, seconds REAL NOT NULL
 );
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-
-
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataConfig(_Config):
-    """Which images a run learns from, and what they turned out to be."""
-
-    source: str
-    name: str
-    task: str
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    output_scale: tuple[float, ...] = ()
-    output_offset: tuple[float, ...] = ()
-    fingerprint: str
-    options: dict[str, Any]
-
-
-class SearchConfig(_Config):
-    """How a run searches. `epochs` is the most for one trial, `final_epochs` for the winner, in all."""
-
-    oracle: str
-    objective: str
-    direction: str
-    max_trials: int
-    epochs: int
-    final_epochs: int
-    seed: int
-
-
-class RunConfig(_Config):
-    """Everything that decides what a run does."""
-
-    format: int = FORMAT
-    created: str
-    command: str
-    versions: dict[str, str]
-    data: DataConfig
-    space_name: str
-    space: dict[str, Any]
-    search: SearchConfig
-
-    @property
-    def objective(self) -> Objective:
-        return Objective(self.search.objective, self.search.direction)
-
-    @property
-    def output(self) -> Output:
-        units = 1 if self.data.task == "binary" else len(self.data.class_names)
-        return Output(self.data.task, units, self.data.output_scale, self.data.output_offset)
-
-    def search_space(self) -> SearchSpace:
-        """The space as it was when the run began, whatever became of its file."""
-        return space_module.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not at all: aside, flushed to the disk, renamed."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def check_writable(folder: Path) -> None:
-    """Makes `folder` and proves that it can be written and has room.
-
-    Raises:
-        StorageError: it cannot, or less than 200 MB are free.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
-    except NotADirectoryError as error:
-        raise StorageError(f"{folder}: a file is in the way; choose another folder with --runs") from error
-    except FileExistsError as error:
-        raise StorageError(f"{folder}: is a file, not a folder; choose another folder with --runs") from error
-    except OSError as error:
-        raise storage_error(error, folder) or error from error
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        need, have = MIN_FREE_BYTES // 2**20, free // 2**20
-        raise StorageError(f"{folder}: a run needs {need} MB of free disk space, {have} MB are free; choose --runs")
-
-
-def next_name(runs: Path, stem: str) -> str:
-    """The first of `stem-1`, `stem-2`, ... that no run has."""
-    number = 1
-    while (runs / f"{stem}-{number}").exists():
-        number += 1
-    return f"{stem}-{number}"
-
-
-def check_name(runs: Path, name: str) -> None:
-    """Raises UsageError when `name` cannot be a new run's: it leaves the folder, or is taken."""
-    if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name):
-        raise UsageError(f"--name: letters, digits, '.', '_' and '-' only, not first '.' or '-', got {name!r}")
-    if (runs / name).exists():
-        raise UsageError(f"--name: {runs / name} exists already; choose another name")
+JOB_COLUMNS = (
+    "number, trial, suggestion, initial_epoch, epochs, precision, began, ended, losses, status, score, best_epoch, "
+    "seconds, message, peak_bytes, started_at"
+)
 
 
 class RunStore:
@@ -157,8 +64,10 @@ class RunStore:
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder, self.config = folder, config
-        self._database = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
+        # Another thread may be the one that collects what nobody uses any more, and closes it.
+        self._database = sqlite3.connect(folder / "run.sqlite", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA foreign_keys = ON")
+        self._session_started = time.monotonic()
         self.close = weakref.finalize(self, self._database.close)  # at the latest when nobody uses it any more
 
     @classmethod
@@ -168,11 +77,11 @@ class RunStore:
         Raises:
             UsageError: the name is taken or leaves the folder.
         """
-        check_name(runs, name)
+        folders.check_name(runs, name)
         aside = runs / f".{name}-{os.getpid()}"
         aside.mkdir(parents=True)
         try:
-            write_aside(aside / "config.yaml", _dump(config))
+            folders.write_aside(aside / "config.yaml", config.to_yaml())
             database = sqlite3.connect(aside / "run.sqlite")
             database.executescript(SCHEMA)
             database.close()
@@ -190,17 +99,9 @@ class RunStore:
             UsageError: there is none, or it cannot be read.
         """
         if not (folder / "config.yaml").is_file() or not (folder / "run.sqlite").is_file():
-            known = ", ".join(run.name for run in run_folders(folder.parent)) or "none yet"
+            known = ", ".join(run.name for run in folders.run_folders(folder.parent)) or "none yet"
             raise UsageError(f"{folder}: no such run; choices: {known}")
-        try:
-            data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-            config = RunConfig.model_validate(data)
-        except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"{folder / 'config.yaml'}: not the config of a run: {reason}") from error
-        if config.format != FORMAT:
-            raise UsageError(f"{folder}: run format {config.format} is not known here, only {FORMAT}")
-        return cls(folder, config)
+        return cls(folder, config_module.read(folder / "config.yaml"))
 
     @property
     def tensorboard(self) -> Path:
@@ -215,6 +116,16 @@ class RunStore:
         """What the best model said of the test part when it was measured, (N, units) float32."""
         return self.folder / "test_scores.npy"
 
+    def reconfigure(self, config: RunConfig) -> None:
+        """Replaces what the run was asked for; `config.changes` says what and when."""
+        folders.write_aside(self.folder / "config.yaml", config.to_yaml())
+        self.config = config
+
+    @property
+    def shared_data(self) -> Path:
+        """Where workers find the images while a process is at work on the run."""
+        return self.folder / "data"
+
     def latest_export(self) -> Path:
         """The newest version of the exported model.
 
@@ -227,62 +138,194 @@ class RunStore:
             raise UsageError(f"{self.folder}: has no export yet; make one with cnn-tuner export {name}")
         return max(versions, key=lambda path: int(path.name))
 
-    def state_file(self, trial: int) -> Path:
-        """Where a trial's training state is kept while it may be continued."""
-        return self.folder / "checkpoints" / f"trial-{trial:04d}.npz"
+    @property
+    def checkpoints(self) -> Path:
+        """Where training states lie while something may be continued or exported from them."""
+        return self.folder / "checkpoints"
+
+    def state_file(self, job: int) -> Path:
+        """Where a job leaves its training state."""
+        return self.checkpoints / f"job-{job:05d}.npz"
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, is_lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, however this process ends; one that is not lasting may be lost to a power failure."""
         try:
+            self._database.execute(f"PRAGMA synchronous = {'FULL' if is_lasting else 'NORMAL'}")
             self._database.execute("BEGIN IMMEDIATE")
             yield self._database
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error):
+                raise
             raise StorageError(f"{self.folder / 'run.sqlite'}: cannot be written: {error}") from error
 
-    def start_trial(self, trial: Trial) -> None:
-        """Writes a new trial, before its first job is submitted."""
-        row = (trial.number, json.dumps(trial.values), trial.seed, trial.params, trial.macs, trial.started_at)
-        with self._transaction() as database:
-            database.execute("INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'')", row)
+    @contextmanager
+    def at_work(self, command: str, versions: dict[str, str]) -> Iterator[None]:
+        """While inside, this process alone may go on with the run; a session of the run is noted.
 
-    def continue_trial(self, number: int) -> None:
-        """Marks a trial as running again."""
-        with self._transaction() as database:
-            database.execute("UPDATE trials SET status = 'running' WHERE number = ?", (number,))
+        Raises:
+            UsageError: another process is at work on it.
+        """
+        with folders.locked(self.folder):
+            self._database.execute("PRAGMA journal_mode = WAL")  # others may read while this process writes
+            self.summary_file.unlink(missing_ok=True)
+            row = (time.time(), command, json.dumps(versions))
+            with self._transaction() as database:
+                database.execute("INSERT INTO sessions VALUES (NULL,?,?,?,'',0)", row)
+            self._session_started = time.monotonic()
+            try:
+                yield
+            finally:
+                with suppress(StorageError), self._transaction() as database:
+                    self._note_seconds(database)
+                with suppress(sqlite3.Error):  # somebody reads: a run in two files is as good
+                    self._database.execute("PRAGMA journal_mode = DELETE")
 
-    def end_trial(self, result: Result) -> None:
-        """Writes the result of a search job: the epochs it trained, and what the trial has reached."""
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a process is at work on the run now."""
+        try:
+            with folders.locked(self.folder):
+                return False
+        except UsageError:
+            return True
+
+    def note_workers(self, text: str) -> None:
+        """Notes with what the session that goes on trains."""
         with self._transaction() as database:
-            self._insert_epochs(database, result, is_final=False)
             database.execute(
-                "UPDATE trials SET status = ?, score = ?, best_epoch = ?, seconds = seconds + ?, message = ? "
-                "WHERE number = ?",
-                (result.status, result.score, result.best_epoch, result.seconds, result.message, result.trial),
+                "UPDATE sessions SET workers = ? WHERE number = (SELECT MAX(number) FROM sessions)", (text,)
             )
 
-    def end_final_training(self, result: Result) -> None:
-        """Writes the epochs of the winner's final training; what the search measured stays as it was."""
+    def _next_place(self) -> int:
+        """The next place in the order of beginnings and ends."""
+        row = self._database.execute("SELECT MAX(MAX(began), IFNULL(MAX(ended), 0)) FROM jobs").fetchone()
+        return int(row[0] or 0) + 1
+
+    def start_job(self, job: JobRecord, trial: Trial | None = None) -> None:
+        """Writes a job before it is submitted; with `trial`, a new trial whose first job it is."""
+        suggestion = None if job.suggestion is None else json.dumps(job.suggestion)
+        with self._transaction(is_lasting=False) as database:
+            if trial is not None:
+                row = (trial.number, json.dumps(trial.values), trial.seed, trial.params, trial.macs, trial.started_at)
+                database.execute("INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL)", row)
+            elif job.suggestion is not None:
+                database.execute("UPDATE trials SET status = 'running' WHERE number = ?", (job.trial,))
+            database.execute(
+                "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,NULL,0,'running',NULL,NULL,0,'',NULL,?)",
+                (
+                    job.number,
+                    job.trial,
+                    suggestion,
+                    job.initial_epoch,
+                    job.epochs,
+                    job.precision,
+                    self._next_place(),
+                    job.started_at,
+                ),
+            )
+
+    def add_epoch(self, job: int, epoch: Epoch) -> None:
+        """Writes an epoch of a job under way; one that is trained again replaces what it was."""
+        with self._transaction(is_lasting=False) as database:
+            self._insert_epochs(database, job, (epoch,))
+
+    def lose_job(self, job: int) -> None:
+        """Counts an attempt that the machine lost."""
         with self._transaction() as database:
-            self._insert_epochs(database, result, is_final=True)
+            database.execute("UPDATE jobs SET losses = losses + 1 WHERE number = ?", (job,))
+
+    def end_job(self, result: Result, trial: Trial | None = None) -> None:
+        """Writes the result of a job with its epochs; with `trial`, what its trial has reached by it."""
+        with self._transaction() as database:
+            self._insert_epochs(database, result.job, result.epochs)
+            database.execute(
+                "UPDATE jobs SET status = ?, score = ?, best_epoch = ?, message = ?, seconds = ?, peak_bytes = ?, "
+                "ended = ? WHERE number = ?",
+                (
+                    result.status,
+                    result.score,
+                    result.best_epoch,
+                    result.message,
+                    result.seconds,
+                    result.peak_bytes,
+                    self._next_place(),
+                    result.job,
+                ),
+            )
+            if trial is not None:
+                database.execute(
+                    "UPDATE trials SET status = :status, score = :score, best_epoch = :best_epoch, seconds = :seconds, "
+                    "message = :message, epochs_done = :epochs_done, state_job = :state_job WHERE number = :number",
+                    vars(trial),
+                )
+            self._note_seconds(database)
+
+    def _note_seconds(self, database: sqlite3.Connection) -> None:
+        seconds = time.monotonic() - self._session_started
+        database.execute(
+            "UPDATE sessions SET seconds = ? WHERE number = (SELECT MAX(number) FROM sessions)", (seconds,)
+        )
+
+    def reopen_stopped(self) -> None:
+        """Marks the search's jobs that were stopped by request as under way again. What they reached stays known."""
+        with self._transaction() as database:
+            database.execute(
+                "UPDATE jobs SET status = 'running', ended = NULL WHERE status = 'stopped' AND suggestion IS NOT NULL"
+            )
 
     @staticmethod
-    def _insert_epochs(database: sqlite3.Connection, result: Result, is_final: bool) -> None:
-        rows = [(result.trial, e.number, is_final, json.dumps(e.metrics), e.seconds) for e in result.epochs]
-        database.executemany("INSERT INTO epochs VALUES (?,?,?,?,?)", rows)
+    def _insert_epochs(database: sqlite3.Connection, job: int, epochs: Iterable[Epoch]) -> None:
+        rows = [(job, e.number, json.dumps(e.metrics), e.seconds) for e in epochs]
+        database.executemany("INSERT OR REPLACE INTO epochs VALUES (?,?,?,?)", rows)
+
+    def jobs(self) -> list[JobRecord]:
+        """Every job by number."""
+        return [_job(row) for row in self._database.execute(f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY number")]
+
+    def last_trial(self) -> int:
+        """The number of the latest trial; 0 before the first."""
+        return int(self._database.execute("SELECT IFNULL(MAX(number), 0) FROM trials").fetchone()[0])
+
+    def last_job(self) -> int:
+        """The number of the latest job; 0 before the first."""
+        return int(self._database.execute("SELECT IFNULL(MAX(number), 0) FROM jobs").fetchone()[0])
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Every process that was at work on the run: when, for how many seconds, by which command, with what."""
+        names = ("started_at", "seconds", "command", "workers", "versions")
+        rows = self._database.execute(f"SELECT {', '.join(names)} FROM sessions ORDER BY number")
+        return [dict(zip(names, row, strict=True)) | {"versions": json.loads(row[-1])} for row in rows]
+
+    def final_job(self, trial: int) -> JobRecord | None:
+        """The latest final training of a trial."""
+        row = self._database.execute(
+            f"SELECT {JOB_COLUMNS} FROM jobs WHERE trial = ? AND suggestion IS NULL ORDER BY number DESC", (trial,)
+        ).fetchone()
+        return None if row is None else _job(row)
+
+    def epochs(self, job: int) -> tuple[Epoch, ...]:
+        """The epochs of a job, those of one under way too."""
+        rows = self._database.execute(
+            "SELECT number, metrics, seconds FROM epochs WHERE job = ? ORDER BY number", (job,)
+        )
+        return tuple(Epoch(number, json.loads(metrics), seconds) for number, metrics, seconds in rows)
 
     def trials(self) -> list[Trial]:
-        """Every trial by number, with the epochs of the search and of the final training."""
+        """Every trial by number, with the epochs of the search."""
         epochs: dict[int, list[Epoch]] = {}
         for trial, number, metrics, seconds in self._database.execute(
-            "SELECT trial, number, metrics, seconds FROM epochs ORDER BY trial, number"
+            "SELECT jobs.trial, epochs.number, epochs.metrics, epochs.seconds "
+            "FROM epochs JOIN jobs ON jobs.number = epochs.job WHERE jobs.suggestion IS NOT NULL "
+            "ORDER BY jobs.trial, epochs.number"
         ):
             epochs.setdefault(trial, []).append(Epoch(number, json.loads(metrics), seconds))
         rows = self._database.execute(
-            "SELECT number, point, seed, params, macs, status, score, best_epoch, seconds, message, started_at "
-            "FROM trials ORDER BY number"
+            "SELECT number, point, seed, params, macs, status, score, best_epoch, seconds, message, started_at, "
+            "epochs_done, state_job FROM trials ORDER BY number"
         )
         return [
             replace(Trial(number, _point(point), *rest), epochs=tuple(epochs.get(number, ())))
@@ -299,54 +342,69 @@ class RunStore:
 
     def winner(self) -> Winner | None:
         """What the final training found, or None before it has ended."""
-        row = self._database.execute("SELECT value FROM facts WHERE key = 'winner'").fetchone()
-        return None if row is None else Winner(**json.loads(row[0]))
+        found = self._get("winner")
+        return None if found is None else Winner(**found)
+
+    def set_search_ended(self, has_ended: bool) -> None:
+        """Notes whether the oracle has nothing more to suggest. An earlier winner no longer counts."""
+        self._set("is_crowned", False)
+        self._set("search_ended", has_ended)
+
+    def set_crowned(self) -> None:
+        """Notes that the winner is that of the whole search, trained to the end."""
+        self._set("is_crowned", True)
+
+    @property
+    def precision(self) -> Precision | None:
+        """In what precision the run trains; None before that was chosen."""
+        asked = self.config.search.precision
+        found: Precision | None = self._get("precision") if asked == "auto" else asked
+        return found
+
+    def set_precision(self, precision: Precision) -> None:
+        """Notes in what precision the run trains, where that was left to a measurement."""
+        self._set("precision", precision)
+
+    @property
+    def is_crowned(self) -> bool:
+        """Whether the winner is that of the whole search, trained to the end."""
+        return bool(self._get("is_crowned"))
+
+    @property
+    def has_search_ended(self) -> bool:
+        return bool(self._get("search_ended"))
 
     def _set(self, key: str, value: Any) -> None:
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
 
+    def _get(self, key: str) -> Any:
+        row = self._database.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    @property
+    def summary_file(self) -> Path:
+        return self.folder / "result.json"
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as complete: its summary, written last."""
-        write_aside(self.folder / "result.json", json.dumps(summary, indent=2) + "\n")
+        folders.write_aside(self.summary_file, json.dumps(summary, indent=2) + "\n")
 
     def discard(self) -> None:
         """Removes the folder of a run that never began its first trial."""
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def is_complete(self) -> bool:
-        return (self.folder / "result.json").is_file()
+        return self.summary_file.is_file()
+
+
+def _job(row: tuple[Any, ...]) -> JobRecord:
+    number, trial, suggestion, *rest = row
+    return JobRecord(number, trial, None if suggestion is None else json.loads(suggestion), *rest)
 
 
 def _point(text: str) -> Point:
     point: Point = json.loads(text)
     return point
-
-
-def _dump(config: RunConfig) -> str:
-    head = "# What this run was asked for. Written once; changing it changes nothing.\n"
-    return head + yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-
-
-def run_folders(runs: Path) -> list[Path]:
-    """The folders of all runs in `runs`, the oldest first."""
-    if not runs.is_dir():
-        return []
-    folders = [path for path in runs.iterdir() if not path.name.startswith(".") and (path / "config.yaml").is_file()]
-    return sorted(folders, key=lambda path: ((path / "config.yaml").stat().st_mtime_ns, path.name))
-
-
-def find_run(runs: Path, name: str | None) -> Path:
-    """The folder of the run called `name` (or at the path `name`); without a name, the newest run.
-
-    Raises:
-        UsageError: there is no such run, or none at all.
-    """
-    if name is not None:
-        given = Path(name).expanduser()
-        return given if (given / "config.yaml").is_file() else runs / name
-    folders = run_folders(runs)
-    if not folders:
-        raise UsageError(f"{runs}: no runs yet; start one with cnn-tuner tune")
-    return folders[-1]

@@ -6,13 +6,20 @@ write-once in TensorBoard, so that a row is written when its trial can no longer
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from cnn_tuner.records import Epoch, Trial
 from cnn_tuner.space import Parameter, SearchSpace
@@ -65,13 +72,39 @@ def _hparam_info(parameter: Parameter) -> api_pb2.HParamInfo:
     return info
 
 
+class _EventFile:
+    """One file of events, as TensorFlow's own summary writers write it, with a record for several values at once."""
+
+    _made = itertools.count()
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{next(self._made)}.v2"
+        self._writer = tf.io.TFRecordWriter(str(folder / name))
+        self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def add(self, summaries: Iterable[summary_pb2.Summary], step: int) -> None:
+        """Writes these values, so that TensorBoard can read them at once."""
+        event = event_pb2.Event(wall_time=time.time(), step=step)
+        # As bytes: TensorBoard's plug-ins make them of TensorFlow's class or of TensorBoard's own.
+        event.summary.ParseFromString(b"".join(summary.SerializeToString() for summary in summaries))
+        self._write(event)
+        self._writer.flush()
+
+    def _write(self, event: event_pb2.Event) -> None:
+        self._writer.write(event.SerializeToString())
+
+    def close(self) -> None:
+        self._writer.close()
+
+
 class RunLogs:
     """The log folder of one run."""
 
     def __init__(self, folder: Path, space: SearchSpace, objective: Objective) -> None:
         self.folder, self.objective = folder, objective
         self.parameters = [p for p in space.parameters if not p.is_fixed]
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._files: dict[str, _EventFile] = {}
 
     def begin(self, started_at: float) -> None:
         """Declares the columns of HParams: typed hyperparameters, and the metrics with the objective first."""
@@ -82,7 +115,7 @@ class RunLogs:
             for tag, title in self._metric_titles().items()
         ]
         infos = [status, *(_hparam_info(p) for p in self.parameters)]
-        self._raw("", hparams_summary.experiment_pb(infos, metrics, time_created_secs=started_at))
+        self._file("").add([hparams_summary.experiment_pb(infos, metrics, time_created_secs=started_at)], 0)
 
     def _metric_titles(self) -> dict[str, str]:
         objective = {"objective": f"best {self.objective.name}"}
@@ -90,14 +123,19 @@ class RunLogs:
 
     def epoch(self, run: str, epoch: Epoch) -> None:
         """The curves of a trial or of the best model, one point each."""
-        for metric, value in epoch.metrics.items():
-            self._scalar(run, scalar_tag(metric), value, epoch.number)
-        self._writer(run).flush()
+        values = {scalar_tag(metric): value for metric, value in epoch.metrics.items()}
+        self._file(run).add(_scalars(values), epoch.number)
+
+    def rewrite(self, run: str, epochs: Iterable[Epoch]) -> None:
+        """Replaces what was written of a run by these epochs."""
+        self.close(run)
+        shutil.rmtree(self.folder / run, ignore_errors=True)
+        for epoch in epochs:
+            self.epoch(run, epoch)
 
     def best_so_far(self, trials_ended: int, score: float) -> None:
         """The best objective after so many trials, at the root."""
-        self._scalar("", f"search/best {self.objective.name}", score, trials_ended)
-        self._writer("").flush()
+        self._file("").add(_scalars({f"search/best {self.objective.name}": score}), trials_ended)
 
     def trial_ended(self, trial: Trial) -> None:
         """The trial's row in HParams, once and for all."""
@@ -107,34 +145,28 @@ class RunLogs:
         metrics = {"seconds": trial.seconds, "params": trial.params, "macs": trial.macs}
         if trial.score is not None and trial.best_epoch is not None:
             metrics |= {"objective": trial.score, "best_epoch": trial.best_epoch}
-        for name, value in metrics.items():
-            self._scalar(run, f"trial/{name}", value, 0)
-        self._raw(run, hparams_summary.session_start_pb(row, group_name=run, start_time_secs=trial.started_at))
         status = api_pb2.STATUS_FAILURE if STATUSES[trial.status] == "failure" else api_pb2.STATUS_SUCCESS
-        ended_at = trial.started_at + trial.seconds
-        self._raw(run, hparams_summary.session_end_pb(status, end_time_secs=ended_at))
+        began = hparams_summary.session_start_pb(row, group_name=run, start_time_secs=trial.started_at)
+        ended = hparams_summary.session_end_pb(status, end_time_secs=trial.started_at + trial.seconds)
+        values = {f"trial/{name}": value for name, value in metrics.items()}
+        self._file(run).add([*_scalars(values), began, ended], 0)
         self.close(run)
 
     def close(self, run: str | None = None) -> None:
-        """Closes one run's writer, or all; a closed run can be written again."""
-        for name in [run] if run is not None else list(self._writers):
-            writer = self._writers.pop(name, None)
-            if writer is not None:
-                writer.close()
+        """Closes one run's file, or all; a closed run can be written again."""
+        for name in [run] if run is not None else list(self._files):
+            file = self._files.pop(name, None)
+            if file is not None:
+                file.close()
 
-    def _writer(self, run: str) -> tf.summary.SummaryWriter:
-        if run not in self._writers:
-            self._writers[run] = tf.summary.create_file_writer(str(self.folder / run))
-        return self._writers[run]
+    def _file(self, run: str) -> _EventFile:
+        if run not in self._files:
+            self._files[run] = _EventFile(self.folder / run)
+        return self._files[run]
 
-    def _scalar(self, run: str, tag: str, value: float, step: int) -> None:
-        with self._writer(run).as_default():
-            tf.summary.scalar(tag, value, step=step)
 
-    def _raw(self, run: str, summary: Any) -> None:
-        with self._writer(run).as_default():
-            tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=0)
-            self._writer(run).flush()
+def _scalars(values: dict[str, float]) -> list[summary_pb2.Summary]:
+    return [scalar_pb(tag, value) for tag, value in values.items()]
 
 
 def trial_run(number: int) -> str:

@@ -13,11 +13,12 @@ from rich.table import Table
 
 from cnn_tuner.architecture import STEPS, Architecture, Layer, check_feasible, padding_pixels
 from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial, Winner, ranked
+from cnn_tuner.session import Outcome
 from cnn_tuner.space import Point, SearchSpace
 from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import Objective, Output
-from cnn_tuner.tuning import Outcome
 
 
 def duration(seconds: float) -> str:
@@ -25,6 +26,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(count: int) -> str:
+    """`12 MB`, `1.4 GB`."""
+    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
 def shape(sizes: Sequence[int]) -> str:
@@ -76,13 +82,13 @@ class Reporter:
         self.run: RunStore | None = None
         self.best: Trial | None = None
         self.started = time.monotonic()
-        self.ended = 0
+        self.done_before = 0  # trials that had ended when this process began
 
     def line(self, text: str) -> None:
         """One line, as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def run_created(self, run: RunStore, dataset: Dataset) -> None:
+    def run_opened(self, run: RunStore, dataset: Dataset) -> None:
         self.run = run
         for text in describe_data(dataset):
             self.line(text)
@@ -93,12 +99,28 @@ class Reporter:
         )
         self.started = time.monotonic()
 
+    def workers_chosen(self, workers: Workers, checkpoint_bytes: int) -> None:
+        reason = f" ({workers.reason})" if workers.reason else ""
+        self.line(f"{workers}{reason}; checkpoints take at most {size(checkpoint_bytes)}")
+        self.started = time.monotonic()
+
+    def search_restored(self, trials: list[Trial], best: Trial | None) -> None:
+        if not trials:
+            return
+        running = [trial for trial in trials if trial.status == "running"]
+        self.best, self.done_before = best, len(trials) - len(running)
+        again = f", {len(running)} to be gone on with" if running else ""
+        so_far = f"; best so far: trial {best.number}, {score(best.score)}" if best else ""
+        self.line(f"going on after {self.done_before} trials{again}{so_far}")
+
+    def job_lost(self, trial: int, reason: str) -> None:
+        self.line(f"trial {trial}: {reason}; run again")
+
     def trial_started(self, trial: Trial, epochs: int) -> None: ...
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None: ...
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
-        self.ended += 1
         self.best = best
         total = self.run.config.search.max_trials if self.run else 0
         width = len(str(total))
@@ -123,7 +145,8 @@ class LiveReporter(Reporter):
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
         self._progress = Progress(*columns, console=console, transient=True)
         self._task: TaskID | None = None
-        self._running: dict[int, int] = {}  # trial -> the epoch up to which it trains
+        self._running: dict[int, tuple[int, int]] = {}  # trial -> epochs done, and up to which it trains
+        self._ended: set[int] = set()
 
     def _show(self, description: str, total: float | None, completed: float, state: str) -> None:
         if self._task is None:
@@ -132,29 +155,36 @@ class LiveReporter(Reporter):
         self._progress.update(self._task, description=description, total=total, completed=completed, state=state)
 
     def trial_started(self, trial: Trial, epochs: int) -> None:
-        self._running = {trial.number: epochs}
-        self._show_search(trial.number, len(trial.epochs))
+        self._ended.discard(trial.number)  # one that is trained on
+        self._running[trial.number] = (trial.epochs_done, epochs)
+        self._show_search()
 
-    def _show_search(self, trial: int, epoch: int) -> None:
+    def trial_ended(self, trial: Trial, best: Trial | None) -> None:
+        super().trial_ended(trial, best)
+        self._running.pop(trial.number, None)
+        self._ended.add(trial.number)
+
+    def _show_search(self) -> None:
         if self.run is None:
             return
-        search = self.run.config.search
-        share = epoch / max(1, self._running.get(trial, search.epochs))
-        done = min(trial - 1 + share, search.max_trials)
+        most = self.run.config.search.max_trials
+        new = len(self._ended) + sum(epoch / max(1, goal) for epoch, goal in self._running.values())
+        done = min(self.done_before + new, most)
+        running = ", ".join(f"{trial} ({epoch}/{goal})" for trial, (epoch, goal) in sorted(self._running.items()))
         best = f"best {score(self.best.score)} (trial {self.best.number})" if self.best else "no result yet"
-        state = f"epoch {epoch}/{self._running.get(trial, search.epochs)}, {best}{self._time_left(done)}"
-        self._show(f"trial {trial}/{search.max_trials}", search.max_trials, done, state)
+        state = f"{int(done)}/{most} done, training {running}, {best}{self._time_left(new, most - done)}"
+        self._show("trials", most, done, state)
 
-    def _time_left(self, done: float) -> str:
+    def _time_left(self, done: float, left: float) -> str:
         """From the pace so far; silent until there is one."""
-        if self.run is None or done < 0.5:
+        if done < 0.5:
             return ""
-        pace = (time.monotonic() - self.started) / done
-        return f", {duration(pace * (self.run.config.search.max_trials - done))} left"
+        return f", {duration((time.monotonic() - self.started) / done * left)} left"
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None:
         if trial in self._running:
-            self._show_search(trial, epoch.number)
+            self._running[trial] = (epoch.number, self._running[trial][1])
+            self._show_search()
         elif self._task is not None:
             value = epoch.metrics[self.run.config.search.objective] if self.run else None
             total = self._progress.tasks[0].total or 0
@@ -188,7 +218,9 @@ def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | Non
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("blocks | dense | training", overflow="fold")
     for trial in ranked(trials, objective)[:limit]:
-        what = f"{trial.status}: {trial.message}" if trial.score is None else summary(trial.values)
+        what = f"failed: {trial.message}" if trial.status == "failed" else summary(trial.values)
+        if trial.status in ("running", "stopped"):
+            what = f"{trial.status} after {len(trial.epochs)} epochs: {what}"
         epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
         cells = (str(trial.number), score(trial.score), epoch, f"{trial.params:,}", f"{trial.macs:,}")
         table.add_row(*cells, duration(trial.seconds), escape(what))
@@ -199,10 +231,12 @@ def winner_lines(winner: Winner, objective: str) -> list[str]:
     """The winner and its scores side by side."""
     test = ", ".join(f"{metric} {score(value)}" for metric, value in winner.test.items())
     trained = f"{score(winner.score)} after training on (best: epoch {winner.best_epoch} of {winner.epochs})"
+    in_float32 = f"{score(winner.float32_score)} as exported"
+    looks = "looked at once" if winner.looks == 1 else f"looked at {winner.looks} times: once for each winner so far"
     return [
         f"winner    trial {winner.trial}: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image",
-        f"scores    {objective} {score(winner.search_score)} in the search, {trained}",
-        f"test      {test} on {winner.test_images:,} images, looked at once",
+        f"scores    {objective} {score(winner.search_score)} in the search, {trained}, {in_float32}",
+        f"test      {test} on {winner.test_images:,} images, {looks}",
     ]
 
 

@@ -2,19 +2,24 @@
 
 The order of the data in epoch e depends on the job's seed and e alone, and a job leaves its whole training state
 behind (weights, optimizer with its step count, random state of dropout), so that training 3 epochs and then 6 more
-gives what training 9 at once gives.
+gives what training 9 at once gives, and so does a job that was killed and is run again.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -22,10 +27,22 @@ import tensorflow as tf
 
 from cnn_tuner import architecture, model
 from cnn_tuner.data.dataset import Part
-from cnn_tuner.records import Epoch, Job, Result, Status
+from cnn_tuner.data.shared import opened
+from cnn_tuner.records import Epoch, Job, Result
+
+if TYPE_CHECKING:
+    from cnn_tuner.executors.executor import Settings, Train
 
 EVALUATION_BATCH = 256  # images at once where nothing is learned
 STEPS_AT_ONCE = 32
+STOPWATCH_SECONDS = 0.05  # between two readings
+SAVE_SECONDS = 30.0  # between two states of a job under way: what a power failure may cost, and an epoch
+MOST_SAVING = 50  # of the time at most one part in so many goes into saving
+RESERVED_BYTES = 50 * 2**20  # left free on the disk for the run's records and logs
+TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
+FACTS = ("epochs_done", "score", "best_epoch", "best_loss", "seconds", "message", "has_ended")
+ARRAYS = ("variables", "optimizer", "best_weights")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 
 
@@ -36,11 +53,16 @@ def make_repeatable() -> None:
 
 
 class Data:
-    """The training and validation part as tensors, made once for all jobs. The test part never comes here."""
+    """The training and validation part as tensors, made once for all jobs. The test part never comes here.
+
+    Arrays that are mapped from files (see `cnn_tuner.data.shared`) stay there: nothing is copied.
+    """
 
     def __init__(self, train: Part, val: Part) -> None:
-        self.x, self.y = tf.convert_to_tensor(train.x), tf.convert_to_tensor(train.y)
-        self.val = tf.data.Dataset.from_tensor_slices((val.x, val.y)).batch(EVALUATION_BATCH).prefetch(2)
+        self._train, self._val = train, val  # the tensors point into their arrays
+        self.x, self.y, val_x, val_y = (_tensor(array) for part in (train, val) for array in (part.x, part.y))
+        places = tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
+        self.val = _uncopied(places.map(lambda at: (tf.gather(val_x, at), tf.gather(val_y, at))).prefetch(2))
 
     @property
     def images(self) -> int:
@@ -55,7 +77,47 @@ class Data:
             batches = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
             return batches.map(lambda at: (tf.gather(self.x, at), tf.gather(self.y, at)))
 
-        return tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max).flat_map(one_epoch).prefetch(2)
+        return _uncopied(tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max).flat_map(one_epoch).prefetch(2))
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    """A tensor that uses the array's own memory where that may be shared (NumPy hands out no read-only array)."""
+    if array.flags.writeable and array.flags.c_contiguous and array.ctypes.data % TENSOR_ALIGNMENT == 0:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.convert_to_tensor(array)
+
+
+def _uncopied(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without the rewriting of the pipeline, which would copy the images into it as a constant."""
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    return dataset.with_options(options)
+
+
+def open_trainer(settings: Settings) -> Train:
+    """What trains jobs in this process, by the data in `settings.folder`. Called before TensorFlow has done anything.
+
+    See `cnn_tuner.executors.executor.load_trainer`.
+    """
+    data = _open(settings)
+    return lambda job, on_epoch, should_stop: train(job, data, on_epoch, should_stop)
+
+
+def open_stopwatch(settings: Settings) -> Train:
+    """As `open_trainer`, for jobs that only measure how fast they train."""
+    data = _open(settings)
+    return lambda job, on_epoch, should_stop: measure(job, data, on_epoch, should_stop)
+
+
+def _open(settings: Settings) -> Data:
+    if settings.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # leave room for whoever shares it
+    make_repeatable()
+    tf.matmul(tf.zeros((64, 64)), tf.zeros((64, 64)))  # starts its threads: their stacks count as memory
+    return Data(*opened(Path(settings.folder)))
 
 
 class _StopRequestedError(Exception):
@@ -64,12 +126,19 @@ class _StopRequestedError(Exception):
 
 @dataclass
 class _Progress:
-    """What a trial has reached: its training state after the last whole epoch, and its best weights."""
+    """What a job has reached: its training state after the last whole epoch, and its best weights.
+
+    epochs: those that this job trained; seconds: what it took, in earlier attempts too; has_ended: it is done.
+    """
 
     epochs_done: int = 0
     score: float | None = None
     best_epoch: int | None = None
     best_loss: float = math.inf
+    epochs: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+    message: str = ""
+    has_ended: bool = False
     variables: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
     best_weights: list[np.ndarray] = field(default_factory=list)
@@ -88,9 +157,10 @@ class _Recorder(keras.callbacks.Callback):
         super().__init__()
         self.job, self.progress = job, progress
         self.on_epoch, self.should_stop = on_epoch, should_stop
-        self.epochs: list[Epoch] = []
-        self.message = ""
-        self._epoch_started = 0.0
+        self._started = time.monotonic()
+        self._earlier_seconds = progress.seconds
+        self._epoch_started = self._saved_at = self._started
+        self._save_every = SAVE_SECONDS
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch_started = time.monotonic()
@@ -99,21 +169,29 @@ class _Recorder(keras.callbacks.Callback):
         if self.should_stop():
             raise _StopRequestedError
 
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        self.on_train_batch_end(batch)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         metrics = {name: float(value) for name, value in (logs or {}).items()}
         score = metrics[self.job.objective.name]
         if not (math.isfinite(metrics["loss"]) and math.isfinite(score)):
-            self.message = f"the loss was no longer finite in epoch {epoch + 1}; a smaller learning rate may help"
+            self.progress.message = (
+                f"the loss was no longer finite in epoch {epoch + 1}; a smaller learning rate may help"
+            )
             self.model.stop_training = True
             return
         self._keep(epoch + 1, score, metrics["val_loss"])
-        record = Epoch(epoch + 1, metrics, time.monotonic() - self._epoch_started)
-        self.epochs.append(record)
-        self.on_epoch(record)
+        if epoch + 1 > self.job.initial_epoch:  # earlier ones are trained again only where their state was lost
+            record = Epoch(epoch + 1, metrics, time.monotonic() - self._epoch_started)
+            self.progress.epochs.append(record)
+            self.on_epoch(record)
         if self.should_stop():
             raise _StopRequestedError
         if self.job.patience is not None and epoch + 1 - (self.progress.best_epoch or 0) >= self.job.patience:
             self.model.stop_training = True
+        elif epoch + 1 < self.job.epochs:
+            self._save_now_and_then()
 
     def _keep(self, epochs_done: int, score: float, val_loss: float) -> None:
         # On few images many epochs have the same accuracy; of those the one that is surest of its answers is the best.
@@ -126,6 +204,24 @@ class _Recorder(keras.callbacks.Callback):
             progress.score, progress.best_epoch, progress.best_loss = score, epochs_done, val_loss
             progress.best_weights = _values(self.model.weights)
 
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self._saved_at < self._save_every:
+            return
+        started = time.monotonic()
+        self.save()
+        self._saved_at = time.monotonic()
+        self._save_every = max(SAVE_SECONDS, MOST_SAVING * (self._saved_at - started))
+
+    def save(self, has_ended: bool = False) -> None:
+        """Writes the training state, if the job has trained at all."""
+        self.progress.seconds, self.progress.has_ended = self.seconds(), has_ended
+        if self.progress.epochs:
+            _save_state(self.job, self.progress)
+
+    def seconds(self) -> float:
+        """How long the job has been trained, in earlier attempts too."""
+        return self._earlier_seconds + time.monotonic() - self._started
+
 
 def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
     return [np.array(variable.numpy()) for variable in variables]
@@ -136,13 +232,22 @@ def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -
         variable.assign(value)
 
 
-def _save_state(path: Path, progress: _Progress) -> None:
-    """Writes the state of a trial, aside first: a reader never meets half of it."""
-    facts = {name: getattr(progress, name) for name in ("epochs_done", "score", "best_epoch", "best_loss")}
+def _save_state(job: Job, progress: _Progress) -> None:
+    """Writes the state of a trial, aside first: a reader never meets half of it.
+
+    Raises:
+        OSError: the disk has no room for it, which is asked first, or cannot be written.
+    """
+    facts = {name: getattr(progress, name) for name in FACTS}
+    facts |= {"of": _identity(job), "epochs": [asdict(epoch) for epoch in progress.epochs]}
     arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
-    for kind in ("variables", "optimizer", "best_weights"):
+    for kind in ARRAYS:
         arrays |= {f"{kind}_{i}": value for i, value in enumerate(getattr(progress, kind))}
+    path = Path(job.state_file)
     path.parent.mkdir(parents=True, exist_ok=True)
+    need = sum(array.nbytes for array in arrays.values())
+    if shutil.disk_usage(path.parent).free < need + RESERVED_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     aside = path.with_name(f".{path.name}.tmp")
     try:
         with aside.open("wb") as file:
@@ -155,15 +260,43 @@ def _save_state(path: Path, progress: _Progress) -> None:
         raise
 
 
-def _load_state(path: Path) -> _Progress:
-    with np.load(path, allow_pickle=False) as arrays:
+def _identity(job: Job) -> str:
+    """What a state belongs to: a trial's point, seed and precision."""
+    return json.dumps([job.values, job.seed, job.image_shape, job.precision], sort_keys=True)
+
+
+def _load_state(path: Path, job: Job) -> _Progress:
+    """The state of a job or an earlier one of its trial.
+
+    Raises:
+        One of UNREADABLE: it is not there, damaged, or another trial's.
+    """
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         facts = json.loads(str(arrays["facts"]))
+        if facts.pop("of") != _identity(job):
+            raise ValueError(f"{path}: the state of another trial")
+        facts["epochs"] = [Epoch(**epoch) for epoch in facts["epochs"]]
 
         def of(kind: str) -> list[np.ndarray]:
             count = sum(name.rsplit("_", 1)[0] == kind for name in arrays.files)
             return [arrays[f"{kind}_{i}"] for i in range(count)]
 
-        return _Progress(**facts, variables=of("variables"), optimizer=of("optimizer"), best_weights=of("best_weights"))
+        states: dict[str, Any] = {kind: of(kind) for kind in ARRAYS}
+        return _Progress(**facts, **states)
+
+
+def _take_up(job: Job) -> _Progress:
+    """Where the job goes on: at its own last state, at that of the trial's earlier job, or at the beginning.
+
+    A state that is missing or damaged costs time only: what was trained before it is trained again, to the same result.
+    """
+    with suppress(*UNREADABLE):
+        return _load_state(Path(job.state_file), job)
+    if job.initial_state is not None:
+        with suppress(*UNREADABLE):
+            earlier = _load_state(Path(job.initial_state), job)
+            return replace(earlier, epochs=[], seconds=0.0, message="", has_ended=False)
+    return _Progress()
 
 
 def _steps_per_execution(steps: int, macs_of_batch: int) -> int:
@@ -172,20 +305,18 @@ def _steps_per_execution(steps: int, macs_of_batch: int) -> int:
     return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
 
 
-def _prepare(job: Job, data: Data) -> tuple[keras.Model, _Progress, int]:
+def _prepare(job: Job, data: Data, progress: _Progress) -> tuple[keras.Model, int]:
     """The compiled model, in the state where the job takes it up, and the number of batches of an epoch."""
     plan = architecture.build(job.values, job.image_shape, job.output)
     batch_size = int(job.values["batch_size"])
     steps = math.ceil(data.images / batch_size)
-    built = model.build(plan, job.seed)
+    built = model.build(plan, job.seed, job.precision)
     model.compile_model(built, job.values, job.output, _steps_per_execution(steps, plan.macs * batch_size))
-    if job.initial_epoch == 0:
-        return built, _Progress(), steps
-    progress = _load_state(Path(job.state_file))
-    built.optimizer.build(built.trainable_variables)
-    _assign(built.variables, progress.variables)
-    _assign(built.optimizer.variables, progress.optimizer)
-    return built, progress, steps
+    if progress.epochs_done:
+        built.optimizer.build(built.trainable_variables)
+        _assign(built.variables, progress.variables)
+        _assign(built.optimizer.variables, progress.optimizer)
+    return built, steps
 
 
 def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: Callable[[], bool]) -> Result:
@@ -194,7 +325,7 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
     Args:
         job: what to train, from which epoch to which.
         data: the training and validation part.
-        on_epoch: told each epoch when it has ended.
+        on_epoch: told each epoch when it has ended, those of an earlier attempt at once.
         should_stop: asked after each execution of batches; when true, the epoch under way is dropped and what was
             reached before it counts.
 
@@ -204,37 +335,43 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
     Raises:
         OSError: the state could not be written.
     """
-    started = time.monotonic()
     keras.utils.clear_session()
+    progress = _take_up(job)
+    recorder = _Recorder(job, progress, on_epoch, should_stop)
+    for epoch in progress.epochs:
+        on_epoch(epoch)
     try:
-        built, progress, steps = _prepare(job, data)
-        recorder = _Recorder(job, progress, on_epoch, should_stop)
-        stopped = _fit(built, job, data, recorder, steps)
+        stopped = not progress.has_ended and _fit(job, data, recorder)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        return _failed(job, started, f"out of memory: {str(error).splitlines()[0] if str(error) else 'MemoryError'}")
+        return _failed(recorder, f"out of memory: {str(error).splitlines()[0] if str(error) else 'MemoryError'}")
     except (tf.errors.OpError, ValueError, ArithmeticError) as error:
-        return _failed(job, started, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        return _failed(recorder, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
     if progress.score is None and not stopped:
-        return _failed(job, started, recorder.message)
-    if recorder.epochs:
-        _save_state(Path(job.state_file), progress)
-    status: Status = "stopped" if stopped else "completed"
-    seconds = time.monotonic() - started
-    epochs = tuple(recorder.epochs)
+        return _failed(recorder, progress.message)
+    recorder.save(has_ended=not stopped)
     return Result(
-        job.trial, status, progress.score, progress.best_epoch, epochs, seconds, recorder.message, job.attempt
+        job.number,
+        "stopped" if stopped else "completed",
+        progress.score,
+        progress.best_epoch,
+        tuple(progress.epochs),
+        recorder.seconds(),
+        progress.message,
+        job.attempt,
     )
 
 
-def _fit(built: keras.Model, job: Job, data: Data, recorder: _Recorder, steps: int) -> bool:
+def _fit(job: Job, data: Data, recorder: _Recorder) -> bool:
     """Fits until the job's last epoch; whether it was stopped by request."""
     if recorder.should_stop():
         return True
+    built, steps = _prepare(job, data, recorder.progress)
+    first = recorder.progress.epochs_done
     try:
         built.fit(
-            data.batches(job.seed, int(job.values["batch_size"]), job.initial_epoch),
+            data.batches(job.seed, int(job.values["batch_size"]), first),
             steps_per_epoch=steps,
-            initial_epoch=job.initial_epoch,
+            initial_epoch=first,
             epochs=job.epochs,
             validation_data=data.val,
             callbacks=[recorder],
@@ -246,20 +383,57 @@ def _fit(built: keras.Model, job: Job, data: Data, recorder: _Recorder, steps: i
     return False
 
 
-def _failed(job: Job, started: float, message: str) -> Result:
-    return Result(job.trial, "failed", None, None, (), time.monotonic() - started, message, job.attempt)
+class _Stopwatch(keras.callbacks.Callback):
+    """Tells every moment how many images were trained on so far, until it is asked to stop."""
+
+    def __init__(self, batch_size: int, on_epoch: Callable[[Epoch], None], should_stop: Callable[[], bool]) -> None:
+        super().__init__()
+        self.batch_size, self.on_epoch, self.should_stop = batch_size, on_epoch, should_stop
+        self._told_at, self._told, self._images = 0.0, 0, 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        # `batch` is the last one of an execution, counted from 0.
+        now, images = time.monotonic(), self._images + (batch + 1) * self.batch_size
+        if now - self._told_at >= STOPWATCH_SECONDS:
+            self._told_at, self._told = now, self._told + 1
+            self.on_epoch(Epoch(self._told, {"images": float(images)}, now))
+        if self.should_stop():
+            raise _StopRequestedError
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._images += self.params["steps"] * self.batch_size
+
+
+def measure(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: Callable[[], bool]) -> Result:
+    """Trains a job's network until it is asked to stop, and tells how far it is: the metric `images` of an "epoch".
+
+    `seconds` of such an epoch is the time (monotonic) at which it was told.
+    """
+    keras.utils.clear_session()
+    built, steps = _prepare(job, data, _Progress())
+    batch_size = int(job.values["batch_size"])
+    stopwatch = _Stopwatch(batch_size, on_epoch, should_stop)
+    batches = data.batches(job.seed, batch_size, 0)
+    with suppress(_StopRequestedError):
+        built.fit(batches, steps_per_epoch=steps, epochs=10**9, callbacks=[stopwatch], shuffle=False, verbose=0)
+    return Result(job.number, "stopped", None, None, (), 0.0)
+
+
+def _failed(recorder: _Recorder, message: str) -> Result:
+    job, epochs = recorder.job, tuple(recorder.progress.epochs)
+    return Result(job.number, "failed", None, None, epochs, recorder.seconds(), message, job.attempt)
 
 
 def load_best(job: Job) -> keras.Model:
-    """The model of a trained job with the weights of its best epoch, compiled.
+    """The model of a trained job with the weights of its best epoch, compiled, computing in float32.
 
     Raises:
         FileNotFoundError: the job left no state.
     """
     plan = architecture.build(job.values, job.image_shape, job.output)
-    built = model.build(plan, job.seed)
+    built = model.build(plan, job.seed, "float32")
     model.compile_model(built, job.values, job.output)
-    built.set_weights(_load_state(Path(job.state_file)).best_weights)
+    built.set_weights(_load_state(Path(job.state_file), job).best_weights)
     return built
 
 

@@ -1,37 +1,34 @@
-"""From a request to a verified export: data, search, final training, evaluation, export, in one run folder."""
+"""What is asked of a new run, and what can be had from a finished one."""
 
 from __future__ import annotations
 
-import platform
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn_tuner import scores, space, store
+from cnn_tuner import folders, scores, space
 from cnn_tuner.architecture import check_feasible
+from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.pictures import read_image
-from cnn_tuner.errors import DataError, StorageError, UsageError, storage_error
+from cnn_tuner.errors import DataError, UsageError
+from cnn_tuner.machine import Workers, versions
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry as oracle_registry
-from cnn_tuner.records import Trial, Winner
+from cnn_tuner.session import Outcome, Session
 from cnn_tuner.space import SearchSpace
-from cnn_tuner.store import DataConfig, RunConfig, RunStore, SearchConfig
-from cnn_tuner.tasks import Objective, Output, choose_objective
+from cnn_tuner.store import RunStore
+from cnn_tuner.tasks import Output, choose_objective
 
 if TYPE_CHECKING:
-    from cnn_tuner.search import Search
     from cnn_tuner.winner import Export
 
-PACKAGES = ("cnn-tuner", "tensorflow", "keras", "keras-tuner", "numpy")
 FINAL_FACTOR = 3  # how many times the epochs of a trial the winner may train, when nothing else is said
 
 
@@ -51,47 +48,8 @@ class Request:
     runs: Path = Path("runs")
     name: str | None = None
     command: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run found: its trials, its winner and where the verified export lies."""
-
-    folder: Path
-    trials: list[Trial]
-    objective: Objective
-    winner: Winner
-    values: dict[str, Any]
-    export: Path
-    differences: dict[str, float]
-    seconds: float
-    is_interrupted: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """The outcome for machines, as `--json` prints it and result.json holds it."""
-        winner = self.winner
-        reached = {"name": self.objective.name, "search": winner.search_score, "final": winner.score}
-        return {
-            "run": self.folder.name,
-            "trials": len(self.trials),
-            "best": {
-                "trial": winner.trial,
-                "values": self.values,
-                "objective": reached,
-                "params": winner.params,
-                "macs": winner.macs,
-            },
-            "test": winner.test,
-            "test_accuracy": winner.test.get("accuracy"),
-            "export": str(self.export),
-            "interrupted": self.is_interrupted,
-            "seconds": round(self.seconds, 1),
-        }
-
-
-def versions() -> dict[str, str]:
-    """The versions that decide what a run does."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    workers: Workers = field(default_factory=Workers)
+    keep: int = 3
 
 
 def _output(dataset: Dataset) -> Output:
@@ -112,9 +70,20 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
         image_shape=dataset.image_shape,
         output_scale=output.scale,
         output_offset=output.offset,
+        images=(len(dataset.train), len(dataset.val), len(dataset.test)),
         fingerprint=dataset.fingerprint,
         options=asdict(options),
     )
+
+
+def lasting(place: str) -> str:
+    """Where a space can be found again, from whatever folder: a shipped space's name, or the full path of its file."""
+    return place if place in space.shipped_names() else str(Path(place).expanduser().resolve())
+
+
+def is_there(place: str) -> bool:
+    """Whether the space at a lasting place still is."""
+    return place in space.shipped_names() or Path(place).is_file()
 
 
 def _at_least_one(flag: str, given: int | None, default: int) -> int:
@@ -124,20 +93,12 @@ def _at_least_one(flag: str, given: int | None, default: int) -> int:
     return value
 
 
-class Tuning:
-    """One run from its request to its export. Everything that can be refused is refused before the first training."""
+class Tuning(Session):
+    """One run from its request to its export."""
 
     def __init__(self, request: Request, observer: Observer) -> None:
-        self.request, self.observer = request, observer
-        self.is_stopping = False
-        self.has_begun = False  # whether there is a run whose best could be exported
-        self._search: Search | None = None
-
-    def request_stop(self) -> None:
-        """Ends soon, with the best so far exported. Safe to call from a signal handler."""
-        self.is_stopping = True
-        if self._search is not None:
-            self._search.request_stop()
+        super().__init__(observer, request.workers, request.command)
+        self.request = request
 
     def run(self) -> Outcome:
         """Searches, trains the winner to the end, evaluates it, exports it and has the export verified.
@@ -147,24 +108,12 @@ class Tuning:
             SearchError: no trial completed.
             VerificationError: the export does not predict what was measured.
         """
-        started = time.monotonic()
         chosen = self._check_request()
         options = self.request.data_options
         dataset = data_registry.load(self.request.data, options)
         run = self._create(chosen, dataset, options)
-        self.has_begun = True
-        self.observer.run_created(run, dataset)
         try:
-            winner, exported, is_interrupted = self._train(run, dataset)
-            outcome = self._outcome(run, winner, exported, time.monotonic() - started, is_interrupted)
-            run.finish(outcome.to_dict())
-            return outcome
-        except OSError as error:
-            known = storage_error(error, run.folder)
-            if known is None:
-                raise
-            kept = f"finished trials are kept, cnn-tuner export {run.folder.name} exports the best"
-            raise StorageError(f"{known}; {kept}") from error
+            return self.go_on(run, dataset)
         finally:
             if not run.trials():
                 run.discard()
@@ -176,9 +125,9 @@ class Tuning:
         oracle_registry.check_name(chosen.defaults.oracle, f"{self.request.space}: search.oracle")
         if self.request.oracle is not None:
             oracle_registry.check_name(self.request.oracle)
-        store.check_writable(self.request.runs)
+        folders.check_writable(self.request.runs)
         if self.request.name is not None:
-            store.check_name(self.request.runs, self.request.name)
+            folders.check_name(self.request.runs, self.request.name)
         self._search_numbers(chosen)
         return chosen
 
@@ -202,6 +151,7 @@ class Tuning:
             versions=versions(),
             data=_data_config(dataset, options),
             space_name=chosen.name,
+            space_place=lasting(chosen.place),
             space=chosen.to_dict(),
             search=SearchConfig(
                 oracle=chosen.defaults.oracle if request.oracle is None else request.oracle,
@@ -211,92 +161,60 @@ class Tuning:
                 epochs=epochs,
                 final_epochs=final_epochs,
                 seed=request.seed,
+                precision=request.workers.precision or "auto",
+                keep=_at_least_one("--keep", request.keep, 1),
             ),
         )
         stem = f"{dataset.name}-{chosen.name}"
-        name = store.next_name(request.runs, stem) if request.name is None else request.name
+        name = folders.next_name(request.runs, stem) if request.name is None else request.name
         return RunStore.create(request.runs, name, config)
 
-    def _train(self, run: RunStore, dataset: Dataset) -> tuple[Winner, Export, bool]:
-        """The winner, its export, and whether training was cut short by request."""
-        # TensorFlow is loaded only once nothing can be refused any more.
-        from cnn_tuner import winner
-        from cnn_tuner.executors.inline import InlineExecutor
-        from cnn_tuner.search import Search, make_oracle
-        from cnn_tuner.tensorboard import RunLogs
 
-        logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
-        logs.begin(time.time())
-        executor = InlineExecutor(dataset.train, dataset.val)
-        try:
-            self._search = Search(run, make_oracle(run), executor, logs, self.observer)
-            if self.is_stopping:
-                self._search.request_stop()
-            self._search.run()
-            result = winner.train_to_the_end(run, executor, logs, self.observer, lambda: self.is_stopping)
-            is_interrupted = self.is_stopping
-        finally:
-            executor.close()
-            logs.close()
-        crowned = winner.crown(run, dataset, result, self.observer)
-        return crowned, winner.export(run, dataset, self.observer), is_interrupted
-
-    def _outcome(
-        self, run: RunStore, winner: Winner, exported: Export, seconds: float, is_interrupted: bool
-    ) -> Outcome:
-        trials = run.trials()
-        values = next(trial.values for trial in trials if trial.number == winner.trial)
-        return Outcome(
-            run.folder,
-            trials,
-            run.config.objective,
-            winner,
-            values,
-            exported.path,
-            exported.differences,
-            seconds,
-            is_interrupted,
-        )
-
-
-def load_data(run: RunStore) -> Dataset:
-    """The data of a run, read again, as it was when the run began.
+def load_data(run: RunStore, source: str | None = None) -> Dataset:
+    """The data of a run, read again as it was when the run began; with `source`, from where it lies now.
 
     Raises:
-        DataError: it cannot be read, or has changed since.
+        DataError: it cannot be read, or is not what it was; the message says what differs.
     """
     config = run.config.data
     options = dict(config.options)
     size = options.pop("image_size")
-    dataset = data_registry.load(config.source, DataOptions(image_size=tuple(size) if size else None, **options))
+    place = config.source if source is None else source
+    dataset = data_registry.load(place, DataOptions(image_size=tuple(size) if size else None, **options))
     if dataset.fingerprint != config.fingerprint:
-        raise DataError(f"{config.source}: the images or labels are not those that {run.folder.name} was trained on")
+        differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
+        raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
     return dataset
 
 
-def export_run(run: RunStore, observer: Observer) -> Export:
-    """Exports a run's winner as the next version; a run that was cut short has its winner trained to the end first.
+def _differs(before: DataConfig, now: Dataset) -> str:
+    """The first thing in which data differs from what a run began with."""
+    counts = (len(now.train), len(now.val), len(now.test))
+    facts: tuple[tuple[str, Any, Any], ...] = (
+        ("the task", before.task, now.task),
+        ("the shape of its images", before.image_shape, now.image_shape),
+        ("its classes", before.class_names, now.class_names),
+        ("the number of training, validation and test images", before.images, counts),
+    )
+    for what, old, new in facts:
+        if old != new:
+            return f"{what} was {_plain(old)}, is {_plain(new)}"
+    return "its pixels or labels have changed"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def export_run(run: RunStore, session: Session) -> Export:
+    """Exports a run's winner as the next version; a run that was cut short has its best trial trained to the end first.
 
     Raises:
         SearchError: no trial of the run completed.
         DataError: the data cannot be read again, or has changed.
         VerificationError: the export does not predict what was measured.
     """
-    from cnn_tuner import winner
-    from cnn_tuner.executors.inline import InlineExecutor
-    from cnn_tuner.tensorboard import RunLogs
-
-    dataset = load_data(run)
-    if run.winner() is None:
-        logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
-        executor = InlineExecutor(dataset.train, dataset.val)
-        try:
-            result = winner.train_to_the_end(run, executor, logs, observer, lambda: False)
-        finally:
-            executor.close()
-            logs.close()
-        winner.crown(run, dataset, result, observer)
-    return winner.export(run, dataset, observer)
+    return session.export(run, load_data(run))
 
 
 def evaluate_run(run: RunStore) -> dict[str, Any]:

@@ -1,10 +1,9 @@
-"""What follows a search: the best trial trained to the end, evaluated once on the test part, exported and verified."""
+"""What follows the final training: the best model saved, evaluated once on the test part, exported and verified."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +13,12 @@ import numpy as np
 from cnn_tuner import scores, training
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.errors import SearchError
-from cnn_tuner.executors.executor import Executor
 from cnn_tuner.export import saved_model
 from cnn_tuner.export.verify import Measured, verify
+from cnn_tuner.final_training import Candidate
 from cnn_tuner.observer import Observer
-from cnn_tuner.records import EpochEnded, Event, JobDone, Result, Trial, Winner
-from cnn_tuner.search import job_of
+from cnn_tuner.records import Winner
 from cnn_tuner.store import RunStore
-from cnn_tuner.tensorboard import BEST, RunLogs
 
 
 @dataclass(frozen=True)
@@ -32,81 +29,51 @@ class Export:
     differences: dict[str, float]
 
 
-def train_to_the_end(
-    store: RunStore, executor: Executor, logs: RunLogs, observer: Observer, is_stopping: Callable[[], bool]
-) -> Result:
-    """Trains the best trial on, from where the search left it, until its objective has stopped improving.
-
-    At most to `final_epochs`, and no longer than the search's `epochs` without a better objective. Since the trial is
-    continued, what the search measured is the least that it reaches.
-
-    Raises:
-        SearchError: no trial has a score.
-    """
-    best = store.best_trial()
-    if best is None:
-        raise SearchError(f"{store.folder}: no trial completed an epoch, so there is nothing to export")
-    for epoch in best.epochs:
-        logs.epoch(BEST, epoch)
-    settings = store.config.search
-    reached = Result(best.number, best.status, best.score, best.best_epoch, (), 0.0)
-    if is_stopping() or len(best.epochs) >= settings.final_epochs:
-        return reached
-    observer.phase(f"training trial {best.number} to the end", settings.final_epochs)
-    executor.submit(job_of(store, best, settings.final_epochs, patience=settings.epochs))
-    if is_stopping():  # asked for while the job was on its way: it has not heard
-        executor.stop()
-    result = _wait(executor, logs, observer)
-    if result.score is None:  # it failed, or was stopped at once: what the search left is still there
-        return reached
-    store.end_final_training(result)
-    return result
-
-
-def _wait(executor: Executor, logs: RunLogs, observer: Observer) -> Result:
-    while True:
-        event: Event = executor.next_event()
-        match event:
-            case EpochEnded(trial, _, epoch):
-                logs.epoch(BEST, epoch)
-                observer.epoch_ended(trial, epoch)
-            case JobDone(result):
-                return result
-            case _:
-                return Result(event.trial, "failed", None, None, (), 0.0, event.reason)
-
-
-def crown(store: RunStore, dataset: Dataset, result: Result, observer: Observer) -> Winner:
-    """Saves the best model as `best.keras` and evaluates it on the test part, once: a run has one winner."""
+def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Observer) -> Winner:
+    """Saves the best model as `best.keras` and evaluates it on the test part, once: unless it is the winner already."""
+    earlier = store.winner()
+    trial, result = candidate.trial, candidate.result
+    is_known = earlier is not None and (earlier.trial, earlier.epochs) == (trial.number, candidate.epochs)
+    if earlier is not None and is_known and store.best_model.is_file() and store.test_scores.is_file():
+        return earlier
     observer.phase("evaluating on the test part")
     started = time.monotonic()
-    trials = {trial.number: trial for trial in store.trials()}
-    trial = trials[result.trial]
-    model = training.load_best(job_of(store, trial, len(trial.epochs)))
+    model = training.load_best(candidate.job)
+    float32_score = training.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
     found = predict(model, dataset.test.x)
     test = scores.measure(dataset.task, dataset.test.y, found)
-    np.save(store.test_scores, found)
+    _save_scores(found, store.test_scores)
     _save_keras(model, store.best_model)
-    winner = _winner(trial, result, test, len(dataset.test), time.monotonic() - started)
-    store.set_winner(winner)
-    return winner
-
-
-def _winner(trial: Trial, result: Result, test: dict[str, float], test_images: int, seconds: float) -> Winner:
     if result.score is None or result.best_epoch is None or trial.score is None:
         raise SearchError(f"trial {trial.number} has no score")
-    return Winner(
+    winner = Winner(
         trial.number,
-        len(trial.epochs),
+        candidate.epochs,
         result.best_epoch,
         trial.score,
         result.score,
+        float32_score,
         test,
-        test_images,
+        len(dataset.test),
         trial.params,
         trial.macs,
-        result.seconds + seconds,
+        result.seconds + time.monotonic() - started,
+        looks=1 if earlier is None else earlier.looks + (not is_known),
     )
+    store.set_winner(winner)
+    for job in store.jobs():
+        if job.suggestion is None and job.number != candidate.job.number:
+            store.state_file(job.number).unlink(missing_ok=True)  # of a winner that another one has replaced
+    return winner
+
+
+def _save_scores(found: np.ndarray, path: Path) -> None:
+    aside = path.with_name(f".{path.name}.tmp")
+    with aside.open("wb") as file:
+        np.save(file, found)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def _save_keras(model: keras.Model, path: Path) -> None:

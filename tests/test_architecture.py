@@ -15,6 +15,7 @@ from cnn_tuner.architecture import (
     check_feasible,
     check_limits,
     fit,
+    largest_params,
     output_side,
     padding_pixels,
     sample_feasible,
@@ -383,3 +384,32 @@ def test_feasible_points_are_drawn_by_seed():
     assert {reason(point) for point in points} == {None}
     assert points == sample_feasible(space, (9, 9, 1), OUTPUTS[0], 50, seed=4)
     assert points != sample_feasible(space, (9, 9, 1), OUTPUTS[0], 50, seed=5)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("image_shape", [(28, 28, 1), (32, 32, 3)])
+def test_no_point_has_more_parameters_than_the_largest(name, image_shape):
+    space, output = load(name), Output("multiclass", 10)
+    bound = largest_params(space, image_shape, output)
+    found = [
+        fit(space, p, image_shape, output).params for p in sample_feasible(space, image_shape, output, 200, seed=0)
+    ]
+    assert max(found) <= bound
+    assert bound <= 60 * max(found), "a bound that is no use"
+
+
+def test_the_largest_number_of_parameters_is_exact_where_the_costliest_values_go_together():
+    text = """
+description: Costliest together.
+blocks: [1, 2]
+block: {filters: [2, 4], kernel_size: [3, 5], padding: [same], pool_size: [1, 2]}
+dense: {layers: [0, 1], units: [4, 8]}
+"""
+    space, output = from_text(text, "together"), Output("multiclass", 3)
+    found = max(build(point, (6, 6, 1), output).params for point in space.points())
+    assert largest_params(space, (6, 6, 1), output) == found
+
+
+def test_a_limit_bounds_the_largest_number_of_parameters():
+    text = "description: Small.\nblocks: 1\nblock: {filters: 64}\nlimits: {max_params: 5000}\n"
+    assert largest_params(from_text(text, "small"), (28, 28, 1), Output("multiclass", 10)) == 5000

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboard import program
+from test_folders import holding
 from toys import SPACE, toy_part
 
 from cnn_tuner import cli, winner
@@ -231,7 +232,20 @@ def test_help_lists_every_command_without_loading_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    commands = ("tune", "runs", "show", "export", "evaluate", "predict", "spaces", "steps", "tensorboard", "doctor")
+    commands = (
+        "tune",
+        "resume",
+        "extend",
+        "runs",
+        "show",
+        "export",
+        "evaluate",
+        "predict",
+        "spaces",
+        "steps",
+        "tensorboard",
+        "doctor",
+    )
     for command in commands:
         assert f"\n  {command} " in done.stdout
 
@@ -264,12 +278,25 @@ def test_steps_of_a_space(cnn_tuner):
     assert "total" in out
 
 
-def test_doctor_says_what_it_will_use(cnn_tuner):
-    code, out, _ = cnn_tuner("doctor", "--json")
+DOCTOR = {"cnn-tuner", "python", "tensorflow", "processor", "memory", "gpu", "disk"}
+
+
+def test_doctor_says_what_this_machine_is(cnn_tuner):
+    code, out, _ = cnn_tuner("doctor", "--quick", "--json")
     assert code == 0
-    assert set(json.loads(out)) == {
-        "cnn-tuner", "python", "tensorflow", "processor", "memory", "gpu", "disk", "will use",
-    }  # fmt: skip
+    assert set(json.loads(out)) == DOCTOR
+    _, out, _ = cnn_tuner("doctor", "--quick")
+    assert {line.split()[0] for line in out.splitlines()} == DOCTOR
+
+
+@pytest.mark.slow
+def test_doctor_says_what_this_machine_trains_fastest_with(cnn_tuner):
+    code, out, _ = cnn_tuner("doctor", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert set(found) == DOCTOR | {"speeds", "fastest"}
+    assert found["fastest"] in found["speeds"]
+    assert all(speed["images_per_second"] > 0 for speed in found["speeds"])
 
 
 REFUSED = {
@@ -296,6 +323,16 @@ REFUSED = {
     "unknown data": (["tune", "--data", "digit"], 2, "--data digit: no such data; choose"),
     "missing folder": (["tune", "--data", "./none"], 3, "none: no such"),
     "unknown run": (["show", "none"], 2, "runs/none: no such run; choices: none yet"),
+    "resume an unknown run": (["resume", "none"], 2, "runs/none: no such run; choices: none yet"),
+    "extend without runs": (["extend"], 2, "runs: no runs yet; start one with cnn-tuner tune"),
+    "workers": (["tune", "--workers", "0"], 2, "--workers: must be a whole number >= 1, or auto, got '0'"),
+    "precision": (
+        ["tune", "--precision", "half"],
+        2,
+        "--precision: unknown: 'half'; choices: auto, float32, bfloat16",
+    ),
+    "timeout": (["tune", "--timeout", "0"], 2, "--timeout: must be a number of seconds above 0, got 0"),
+    "keep": (["tune", "--keep", "0"], 2, "--keep: must be a whole number >= 1, got 0"),
     "no runs": (["show"], 2, "runs: no runs yet; start one with cnn-tuner tune"),
     "unknown space": (
         ["spaces", "none"],
@@ -331,11 +368,81 @@ def test_bad_input_of_a_machine_is_an_object_too(cnn_tuner, tmp_path, monkeypatc
     assert json.loads(out) == {"error": "runs/none: no such run; choices: none yet", "exit_code": 2}
 
 
+GOING_ON = {
+    "complete": (
+        ["resume"],
+        2,
+        "{runs}/toy-toy-1: is complete, nothing is left to do; "
+        "cnn-tuner extend toy-toy-1 --trials N goes on with more trials",
+    ),
+    "seed": (
+        ["resume", "--seed", "3", "--accept-changes"],
+        2,
+        "{runs}/toy-toy-1: seed was 0, is 3: its trials were drawn by the seed that it began with",
+    ),
+    "epochs": (
+        ["resume", "--epochs", "9"],
+        2,
+        "{runs}/toy-toy-1: epochs was 8, is 9; --accept-changes goes on with what is now",
+    ),
+    "space": (
+        ["resume", "--space", "{runs}/other.yaml"],
+        2,
+        "--space: no such space or file: '{runs}/other.yaml'; choices: deep, quick, seven_steps, tiny, or a path",
+    ),
+    "precision": (["resume", "--precision", "x"], 2, "--precision: unknown: 'x'; choices: auto, float32, bfloat16"),
+    "workers": (["resume", "--workers", "x"], 2, "--workers: must be a whole number >= 1, or auto, got 'x'"),
+    "no trials": (["extend", "--trials", "0"], 2, "--trials: must be a whole number >= 1, got 0"),
+    "data": (
+        ["extend", "toy-toy-1"],
+        3,
+        "npz:{folder}/toy.npz: not what toy-toy-1 was trained on: its pixels or labels have changed; "
+        "scores compare only on the same data: start a new run",
+    ),
+}
+
+
+@pytest.fixture
+def changed_data(tuned):
+    """While a test runs, the images of the run are others."""
+    file = tuned[0] / "toy.npz"
+    before = file.read_bytes()
+    with np.load(file) as found:
+        arrays = dict(found)
+    arrays["x_train"][0, 0, 0, 0] ^= 1
+    np.savez(file, **arrays)
+    yield
+    file.write_bytes(before)
+
+
+@pytest.mark.parametrize("case", GOING_ON)
+def test_a_run_that_cannot_be_gone_on_with_is_one_line_and_its_exit_code(tuned, cnn_tuner, case, request):
+    if case == "data":
+        request.getfixturevalue("changed_data")
+    arguments, exit_code, text = GOING_ON[case]
+    places = {"folder": tuned[0], "runs": tuned[0] / "runs"}
+    code, out, err = cnn_tuner(*(a.format(**places) for a in arguments), "--runs", tuned[0] / "runs")
+    expected = text.format(**places)
+    assert (code, out) == (exit_code, "")
+    assert err in (f"error: {expected}\n", f"error: {places['runs']}/toy-toy-1: {expected}\n")
+
+
+def test_a_run_at_work_in_another_process_is_one_line(tuned, cnn_tuner):
+    with holding(tuned[0] / "runs" / "toy-toy-1"):
+        code, _, err = cnn_tuner("extend", "--runs", tuned[0] / "runs")
+    assert (code, err) == (2, f"error: {tuned[0]}/runs/toy-toy-1: another process is at work on this run\n")
+
+
+def test_a_refusal_of_a_machine_is_an_object_too(tuned, cnn_tuner):
+    code, out, _ = cnn_tuner("resume", "--json", "--runs", tuned[0] / "runs")
+    assert (code, json.loads(out)["exit_code"]) == (2, 2)
+
+
 def test_a_full_disk_is_one_line(cnn_tuner, monkeypatch, tmp_path):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "runs/a/run.sqlite")
 
-    monkeypatch.setattr("cnn_tuner.store.check_writable", full)
+    monkeypatch.setattr("cnn_tuner.folders.check_writable", full)
     code, _, err = cnn_tuner("tune", "--runs", tmp_path)
     assert (code, err) == (
         5,

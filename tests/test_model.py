@@ -134,16 +134,41 @@ def test_the_last_layer_is_that_of_the_task(task):
 
 
 @EACH_TASK
-def test_predictions_are_float32_also_where_the_model_computes_in_half_precision(task):
+def test_predictions_and_weights_are_float32_also_where_the_model_computes_in_half_precision(task):
+    plan = architecture.build(POINT, (8, 8, 1), OUTPUTS[task])
+    network = model.build(plan, 0, "bfloat16")
+    half = [layer for layer in network.layers if layer.name not in ("image", "output", "unit")]
+    assert {layer.compute_dtype for layer in half} == {"bfloat16"}
+    assert {str(weight.dtype) for weight in network.trainable_variables} == {"float32"}
+    predictions = np.asarray(network(images(5)))
+    assert (predictions.shape, predictions.dtype) == ((5, OUTPUTS[task].units), np.float32)
+
+
+def test_the_precision_of_one_model_is_not_that_of_the_next():
+    plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
+    before = keras.config.dtype_policy()
+    model.build(plan, 0, "bfloat16")
+    assert keras.config.dtype_policy() is before
+    assert built().get_layer("dense_1").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [(None, "float16"), ("float32", "float32")])
+def test_a_policy_of_keras_decides_only_where_no_precision_is_asked_for(precision, expected):
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        network = built(task)
+        network = model.build(architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"]), 0, precision)
+        assert keras.config.dtype_policy().name == "mixed_float16"
     finally:
         keras.config.set_dtype_policy(usual)
-    assert network.get_layer("dense_1").compute_dtype == "float16"
-    predictions = np.asarray(network(images(5)))
-    assert (predictions.shape, predictions.dtype) == ((5, OUTPUTS[task].units), np.float32)
+    assert network.get_layer("dense_1").compute_dtype == expected
+
+
+def test_the_initial_weights_are_the_same_in_either_precision():
+    plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
+    first, second = kernels(model.build(plan, 3)), kernels(model.build(plan, 3, "bfloat16"))
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_a_regression_predicts_in_the_unit_of_its_targets():

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from toys import FINITE_SPACE, TIGHT_SPACE, SimulatedExecutor, toy_run
+from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from toys import (
+    FINITE_SPACE,
+    TIGHT_SPACE,
+    FormulaExecutor,
+    KilledError,
+    NoLogs,
+    SlowAndFastExecutor,
+    toy_config,
+    toy_run,
+)
 
 from cnn_tuner.errors import SearchError
+from cnn_tuner.executors.executor import Executor
 from cnn_tuner.observer import Silent
-from cnn_tuner.search import Search, make_oracle, trial_seed
+from cnn_tuner.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial, ranked
+from cnn_tuner.search import MAX_ATTEMPTS, Search, make_oracle, trial_seed, updated
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs
 
+ORACLES = ("random", "grid", "bayesian", "hyperband")
 
-def search_of(run: RunStore, executor: SimulatedExecutor) -> Search:
-    logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
+
+def search_of(run: RunStore, executor: Executor, logs: RunLogs | NoLogs | None = None) -> Search:
+    logs = logs or RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
     return Search(run, make_oracle(run), executor, logs, Silent())
 
 
-def searched(run: RunStore, executor: SimulatedExecutor | None = None) -> SimulatedExecutor:
-    executor = executor or SimulatedExecutor()
+def searched(run: RunStore, executor: FormulaExecutor | None = None) -> FormulaExecutor:
+    executor = executor or FormulaExecutor()
     search_of(run, executor).run()
     return executor
 
@@ -27,7 +46,7 @@ def searched(run: RunStore, executor: SimulatedExecutor | None = None) -> Simula
 @pytest.mark.parametrize("slots", [1, 3])
 def test_every_oracle_and_number_of_slots_makes_the_asked_number_of_trials(tmp_path, oracle, slots):
     run = toy_run(tmp_path, oracle=oracle, max_trials=5, epochs=3)
-    searched(run, SimulatedExecutor(slots))
+    searched(run, FormulaExecutor(slots))
     trials = run.trials()
     assert [trial.number for trial in trials] == [1, 2, 3, 4, 5]
     assert {trial.status for trial in trials} == {"completed"}
@@ -45,7 +64,7 @@ def test_every_result_is_in_the_store(tmp_path):
 
 def test_infeasible_points_are_never_trials(tmp_path):
     run = toy_run(tmp_path, TIGHT_SPACE, max_trials=6)
-    search = search_of(run, SimulatedExecutor())
+    search = search_of(run, FormulaExecutor())
     search.run()
     assert len(run.trials()) == 6
     assert sum(search.oracle.infeasible.values()) > 0
@@ -59,7 +78,7 @@ def test_a_space_with_fewer_points_than_trials_ends_when_all_are_tried(tmp_path)
 
 def test_a_failed_trial_is_kept_with_its_reason_and_the_search_goes_on(tmp_path):
     run = toy_run(tmp_path)
-    searched(run, SimulatedExecutor(fails=(2,)))
+    searched(run, FormulaExecutor(fails=(2,)))
     assert [trial.status for trial in run.trials()] == ["completed", "failed", "completed", "completed"]
     assert run.trials()[1].message == "it broke"
     assert run.best_trial().number != 2
@@ -67,20 +86,20 @@ def test_a_failed_trial_is_kept_with_its_reason_and_the_search_goes_on(tmp_path)
 
 def test_a_lost_job_is_run_again_once(tmp_path):
     run = toy_run(tmp_path)
-    executor = searched(run, SimulatedExecutor(loses={2: 1}))
+    executor = searched(run, FormulaExecutor(loses={2: 1}))
     assert [(job.trial, job.attempt) for job in executor.jobs] == [(1, 1), (2, 1), (2, 2), (3, 1), (4, 1)]
     assert run.trials()[1].status == "completed"
 
 
 def test_a_job_that_is_always_lost_fails_its_trial(tmp_path):
     run = toy_run(tmp_path)
-    searched(run, SimulatedExecutor(loses={2: 9}))
+    searched(run, FormulaExecutor(loses={2: 9}))
     assert (run.trials()[1].status, run.trials()[1].message) == ("failed", "the machine went away")
 
 
 def test_when_the_first_trials_all_fail_the_search_gives_up_and_says_why(tmp_path):
     run = toy_run(tmp_path, max_trials=10)
-    executor = SimulatedExecutor(fails=tuple(range(1, 11)))
+    executor = FormulaExecutor(fails=tuple(range(1, 11)))
     with pytest.raises(SearchError, match=r"^all 5 trials failed; the last one: it broke$"):
         searched(run, executor)
     assert len(executor.jobs) == 5
@@ -88,7 +107,7 @@ def test_when_the_first_trials_all_fail_the_search_gives_up_and_says_why(tmp_pat
 
 def test_an_oracle_that_finds_nothing_is_told(tmp_path, monkeypatch):
     run = toy_run(tmp_path)
-    search = search_of(run, SimulatedExecutor())
+    search = search_of(run, FormulaExecutor())
     monkeypatch.setattr(search.oracle, "_random_values", lambda: None)
     with pytest.raises(SearchError, match=r"^the search space has no feasible point left to try$"):
         search.run()
@@ -96,7 +115,7 @@ def test_an_oracle_that_finds_nothing_is_told(tmp_path, monkeypatch):
 
 def test_a_request_to_stop_asks_for_no_more_trials(tmp_path):
     run = toy_run(tmp_path)
-    executor = SimulatedExecutor()
+    executor = FormulaExecutor()
     search = search_of(run, executor)
     search.observer.trial_ended = lambda trial, best: trial.number == 2 and search.request_stop()
     search.run()
@@ -106,7 +125,7 @@ def test_a_request_to_stop_asks_for_no_more_trials(tmp_path):
 
 def test_a_stop_that_comes_while_a_job_is_submitted_reaches_it(tmp_path):
     run = toy_run(tmp_path)
-    executor = SimulatedExecutor()
+    executor = FormulaExecutor()
     search = search_of(run, executor)
     submit = executor.submit
 
@@ -133,15 +152,30 @@ def test_hyperband_continues_a_trial_where_it_left_off(tmp_path):
 
 
 @pytest.mark.parametrize("oracle", ["random", "hyperband"])
-def test_only_the_state_of_the_best_trial_stays_on_disk(tmp_path, oracle):
-    run = toy_run(tmp_path, oracle=oracle, max_trials=6)
+@pytest.mark.parametrize("keep", [1, 3])
+def test_only_the_states_of_the_best_trials_stay_on_disk(tmp_path, oracle, keep):
+    run = toy_run(tmp_path, oracle=oracle, max_trials=6, keep=keep)
     searched(run)
-    assert list((run.folder / "checkpoints").iterdir()) == [run.state_file(run.best_trial().number)]
+    best = ranked(run.trials(), run.config.objective)[:keep]
+    assert set(run.checkpoints.iterdir()) == {run.state_file(trial.state_job) for trial in best}
+
+
+def test_the_state_of_a_trial_that_failed_is_dropped(tmp_path):
+    run = toy_run(tmp_path, max_trials=2)
+
+    class FailsLate(FormulaExecutor):
+        def submit(self, job: Job) -> None:
+            Path(job.state_file).parent.mkdir(exist_ok=True)
+            Path(job.state_file).write_bytes(b"state of an earlier epoch")
+            super().submit(job)
+
+    searched(run, FailsLate(fails=(2,)))
+    assert list(run.checkpoints.iterdir()) == [run.state_file(1)]
 
 
 def test_of_equally_good_trials_the_smaller_is_the_best(tmp_path):
     run = toy_run(tmp_path, max_trials=6)
-    search = search_of(run, SimulatedExecutor())
+    search = search_of(run, FormulaExecutor())
     search.run()
     best = run.best_trial()
     equals = [trial for trial in run.trials() if trial.score == best.score]
@@ -162,3 +196,451 @@ def test_the_same_seed_gives_the_same_trials(tmp_path, seed):
 
 def test_trial_seeds_differ_by_run_and_trial():
     assert len({trial_seed(run, number) for run in range(10) for number in range(10)}) == 100
+
+
+def gone_on_with(run: RunStore, executor: FormulaExecutor | None = None, logs: RunLogs | None = None) -> RunStore:
+    """The run, opened anew as another process does, searched to its end."""
+    run.close()
+    again = RunStore.open(run.folder)
+    search_of(again, executor or FormulaExecutor(), logs).run()
+    return again
+
+
+def killed(run: RunStore, executor: FormulaExecutor, logs: RunLogs | NoLogs | None = None) -> None:
+    search = search_of(run, executor, logs)
+    with pytest.raises(KilledError):
+        search.run()
+    search.logs.close()
+
+
+def facts(run: RunStore) -> list[tuple]:
+    """What must not depend on how often a search was killed."""
+    return [
+        (t.number, t.values, t.seed, t.score, t.best_epoch, t.status, t.epochs_done, t.epochs) for t in run.trials()
+    ]
+
+
+def ended(run: RunStore) -> set[int]:
+    return {job.number for job in run.jobs() if job.ended is not None}
+
+
+# Three brackets of Hyperband, with three rounds in the first.
+LONG = {"random": (4, 2), "grid": (4, 2), "bayesian": (5, 1), "hyperband": (16, 9)}
+
+
+@pytest.fixture(scope="module", params=ORACLES)
+def uninterrupted(request, tmp_path_factory) -> tuple[RunStore, int]:
+    """A search to its end, and how many events that took."""
+    trials, epochs = LONG[request.param]
+    run = toy_run(tmp_path_factory.mktemp("whole"), oracle=request.param, max_trials=trials, epochs=epochs)
+    executor = FormulaExecutor()
+    search_of(run, executor, NoLogs()).run()
+    return run, executor.told
+
+
+@pytest.mark.parametrize(
+    "offset", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_a_search_that_is_killed_at_any_event_goes_on_to_the_same_trials(tmp_path, uninterrupted, offset):
+    whole, events = uninterrupted
+    for event in range(offset, events, 3):
+        run = RunStore.create(tmp_path, f"run-{event}", whole.config)
+        killed(run, FormulaExecutor(killed_at=event), NoLogs())
+        before, executor = ended(run), FormulaExecutor()
+        again = gone_on_with(run, executor, NoLogs())
+        assert facts(again) == facts(whole), event
+        assert not before & {job.number for job in executor.jobs}, "no job that had ended is run again"
+        assert {job.number for job in again.jobs()} == before | {job.number for job in executor.jobs}
+
+
+def test_a_search_that_is_killed_after_each_event_goes_on_to_the_same_trials(tmp_path, uninterrupted):
+    whole, _ = uninterrupted
+    run, kills, epochs = RunStore.create(tmp_path, "run", whole.config), 0, whole.config.search.epochs
+    while True:
+        try:
+            gone_on_with(run, FormulaExecutor(killed_at=epochs + 2), NoLogs())
+            break
+        except KilledError:
+            kills += 1
+    assert facts(RunStore.open(run.folder)) == facts(whole)
+    assert kills >= 2
+
+
+def test_a_search_that_is_killed_before_a_job_reached_its_worker_runs_that_job(tmp_path, uninterrupted):
+    whole, _ = uninterrupted
+
+    class Killed(FormulaExecutor):
+        def submit(self, job: Job) -> None:
+            if job.number == 3:
+                raise KilledError
+            super().submit(job)
+
+    run = RunStore.create(tmp_path, "run", whole.config)
+    killed(run, Killed(), NoLogs())
+    assert run.last_job() == 3
+    assert facts(gone_on_with(run, logs=NoLogs())) == facts(whole)
+
+
+@pytest.mark.parametrize("oracle", ["random", "hyperband"])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_search_with_several_slots_survives_any_kills(tmp_path, oracle, seed):
+    rng = random.Random(seed)
+    epochs = rng.choice([3, 9, 27]) if oracle == "hyperband" else 2
+    run = toy_run(tmp_path, oracle=oracle, max_trials=rng.randint(5, 30), epochs=epochs)
+    for _ in range(100):
+        before, executor = ended(run), SlowAndFastExecutor(rng.randint(1, 6), rng, rng.randint(0, 100))
+        run.close()
+        run = RunStore.open(run.folder)
+        try:
+            search_of(run, executor, NoLogs()).run()
+            break
+        except KilledError:
+            pass
+        finally:
+            assert not before & {job.number for job in executor.jobs}
+    trials = run.trials()
+    assert [trial.number for trial in trials] == list(range(1, run.config.search.max_trials + 1))
+    assert {trial.status for trial in trials} == {"completed"}
+    for trial in trials:
+        assert [epoch.number for epoch in trial.epochs] == list(range(1, trial.epochs_done + 1))
+    assert len(list(run.checkpoints.iterdir())) == run.config.search.keep
+    assert run.has_search_ended
+
+
+def test_a_promotion_is_restored_while_a_slow_trial_of_an_older_smaller_bracket_runs(tmp_path):
+    run = toy_run(tmp_path, oracle="hyperband", max_trials=26, epochs=9)
+
+    class Slow(FormulaExecutor):
+        """Trial 16, the first one of the bracket with one round, never ends."""
+
+        def next_event(self):
+            of_slow = {job.number for job in self.jobs if job.trial == 16}
+            place = next((i for i, e in enumerate(self.events) if _number(e) not in of_slow), None)
+            if place is None:
+                raise KilledError
+            return self.events.pop(place)
+
+    killed(run, Slow(slots=2), NoLogs())
+    under_way = [job for job in run.jobs() if job.ended is None]
+    assert [(job.trial, job.suggestion["tuner/bracket"]) for job in under_way] == [(16, 0)]
+    later = [job.suggestion for job in run.jobs() if job.trial > 18]
+    assert {(s["tuner/bracket"], s["tuner/round"]) for s in later} >= {(2, 0), (2, 1), (2, 2)}
+    again = gone_on_with(run, logs=NoLogs())
+    assert {trial.status for trial in again.trials()} == {"completed"}
+    assert len(again.trials()) == 26
+
+
+def _number(event: object) -> int:
+    return event.result.job if isinstance(event, JobDone) else event.job
+
+
+def test_the_oracle_counts_a_failure_of_an_earlier_process(tmp_path):
+    def runs(folder: str, killed_at: int | None) -> RunStore:
+        (tmp_path / folder).mkdir()
+        run = toy_run(tmp_path / folder, oracle="bayesian", max_trials=6, epochs=1)
+        if killed_at is not None:
+            killed(run, FormulaExecutor(fails=(2,), killed_at=killed_at), NoLogs())
+        return gone_on_with(run, FormulaExecutor(fails=(2,)), NoLogs())
+
+    assert facts(runs("a", None)) == facts(runs("b", 5))
+
+
+def test_failures_of_an_earlier_process_count_for_giving_up(tmp_path):
+    run = toy_run(tmp_path, max_trials=10)
+    fails = tuple(range(1, 11))
+    killed(run, FormulaExecutor(fails=fails, killed_at=3))
+    executor = FormulaExecutor(fails=fails)
+    with pytest.raises(SearchError, match=r"^all 5 trials failed; the last one: it broke$"):
+        gone_on_with(run, executor)
+    assert len(executor.jobs) == 2
+
+
+def test_a_search_that_had_ended_has_nothing_to_do(tmp_path):
+    run = toy_run(tmp_path)
+    searched(run)
+    executor = FormulaExecutor()
+    again = gone_on_with(run, executor)
+    assert executor.jobs == []
+    assert again.has_search_ended
+
+
+def test_what_was_restored_is_told(tmp_path):
+    run = toy_run(tmp_path)
+    killed(run, FormulaExecutor(killed_at=9))  # two ended, the third is under way
+    search, told = search_of(run, FormulaExecutor()), []
+    search.observer.search_restored = lambda trials, best: told.append((trials, best))
+    search.observer.trial_started = lambda trial, epochs: told and told.append(trial.number)
+    search.run()
+    (trials, best), *started = told
+    assert [trial.status for trial in trials] == ["completed", "completed", "running"]
+    assert best.number == max(trials[:2], key=lambda t: t.score).number
+    assert started == [3, 4]
+
+
+def test_a_first_search_restores_nothing(tmp_path):
+    search, told = search_of(toy_run(tmp_path), FormulaExecutor()), []
+    search.observer.search_restored = lambda trials, best: told.append((trials, best))
+    search.run()
+    assert told == [([], None)]
+
+
+def test_jobs_that_wait_are_run_first_also_with_fewer_slots_than_before(tmp_path):
+    run = toy_run(tmp_path, max_trials=6)
+    killed(run, FormulaExecutor(slots=4, killed_at=0))
+    assert len(run.jobs()) == 4
+    executor = FormulaExecutor(slots=1)
+    again = gone_on_with(run, executor)
+    assert [job.number for job in executor.jobs] == [1, 2, 3, 4, 5, 6]
+    assert {trial.status for trial in again.trials()} == {"completed"}
+
+
+def test_more_slots_than_before_are_filled_with_new_trials(tmp_path):
+    run = toy_run(tmp_path, max_trials=6)
+    killed(run, FormulaExecutor(slots=1, killed_at=0))
+
+    class Watched(FormulaExecutor):
+        most = 0
+
+        def next_event(self):
+            self.most = max(self.most, len({_number(event) for event in self.events}))
+            return super().next_event()
+
+    executor = Watched(slots=3)
+    gone_on_with(run, executor)
+    assert executor.most == 3
+
+
+def test_a_job_that_waits_has_the_seed_point_and_precision_that_it_began_with(tmp_path):
+    run = toy_run(tmp_path, precision="bfloat16")
+    first = FormulaExecutor(killed_at=1)
+    killed(run, first)
+    run.reconfigure(toy_config(precision="float32", epochs=9))
+    executor = FormulaExecutor()
+    gone_on_with(run, executor)
+    assert executor.jobs[0] == first.jobs[0]
+    assert (executor.jobs[1].precision, executor.jobs[1].epochs) == ("float32", 9)
+
+
+def test_attempts_that_the_machine_lost_count_across_processes(tmp_path):
+    run = toy_run(tmp_path, max_trials=2)
+    killed(run, FormulaExecutor(loses={1: 1}, killed_at=1))
+    assert run.jobs()[0].losses == 1
+    executor = FormulaExecutor(loses={1: 1})
+    again = gone_on_with(run, executor)
+    assert [(job.trial, job.attempt) for job in executor.jobs] == [(1, MAX_ATTEMPTS), (2, 1)]
+    assert (again.trials()[0].status, again.trials()[0].message) == ("failed", "the machine went away")
+
+
+def test_a_kill_is_no_attempt_that_the_machine_lost(tmp_path):
+    run = toy_run(tmp_path, max_trials=2)
+    for _ in range(3):
+        run.close()
+        run = RunStore.open(run.folder)
+        killed(run, FormulaExecutor(killed_at=1))
+    executor = FormulaExecutor()
+    assert {trial.status for trial in gone_on_with(run, executor).trials()} == {"completed"}
+    assert executor.jobs[0].attempt == 1
+
+
+def test_a_lost_job_is_told(tmp_path):
+    search, told = search_of(toy_run(tmp_path), FormulaExecutor(loses={2: 1})), []
+    search.observer.job_lost = lambda trial, reason: told.append((trial, reason))
+    search.run()
+    assert told == [(2, "the machine went away")]
+
+
+def test_events_of_an_earlier_attempt_or_of_an_unknown_job_are_not_heard(tmp_path):
+    run = toy_run(tmp_path, max_trials=1)
+    epoch = Epoch(1, {"val_accuracy": 0.99}, 0.1)
+
+    class Late(FormulaExecutor):
+        def submit(self, job: Job) -> None:
+            if job.attempt == 2:
+                self.events.append(EpochEnded(job.number, 1, replace(epoch, number=7)))
+                self.events.append(JobDone(Result(job.number, "completed", 0.99, 1, (epoch,), 0.1, attempt=1)))
+                self.events.append(JobLost(job.number, 1, "again"))
+                self.events.append(EpochEnded(99, 1, epoch))
+            super().submit(job)
+
+    executor = Late(loses={1: 1})
+    searched(run, executor)
+    [trial] = run.trials()
+    assert [epoch.number for epoch in trial.epochs] == [1, 2, 3]
+    assert trial.score < 0.99
+    assert len(executor.jobs) == 2
+
+
+def test_a_trial_that_fails_when_it_is_trained_on_keeps_what_it_had_reached(tmp_path):
+    run = toy_run(tmp_path, oracle="hyperband", max_trials=9, epochs=9)
+    executor = searched(run, FormulaExecutor(fails_from=3))
+    [late] = [job for job in executor.jobs if job.initial_epoch == 3]
+    trial = run.trials()[late.trial - 1]
+    assert (trial.status, trial.epochs_done, trial.best_epoch) == ("completed", 3, 3)
+    assert trial.message == "trained on from epoch 3 it failed: it broke"
+    assert [epoch.number for epoch in trial.epochs] == [1, 2, 3]
+    assert run.state_file(trial.state_job).exists()
+    assert run.jobs()[late.number - 1].status == "failed"
+
+
+def test_a_trial_that_is_stopped_is_gone_on_with_after_it_was_reopened(tmp_path, uninterrupted):
+    whole, _ = uninterrupted
+
+    class Stopped(FormulaExecutor):
+        """Ends its third job by request after its first epoch."""
+
+        def _train(self, job: Job) -> None:
+            if job.number != 3:
+                super()._train(job)
+                return
+            super()._train(replace(job, epochs=job.initial_epoch + 1))
+            self.events[-1] = JobDone(replace(self.events[-1].result, status="stopped"))
+
+    run, executor = RunStore.create(tmp_path, "run", whole.config), Stopped()
+    search = search_of(run, executor, NoLogs())
+    search.observer.trial_ended = lambda trial, best: trial.status == "stopped" and search.request_stop()
+    search.run()
+    assert not run.has_search_ended
+    assert [job.status for job in run.jobs()][-1] == "stopped"
+    run.reopen_stopped()
+    again = FormulaExecutor()
+    assert facts(gone_on_with(run, again, NoLogs())) == facts(whole)
+    assert again.jobs[0].number == 3
+
+
+def test_a_stopped_trial_counts_with_what_it_reached(tmp_path):
+    run = toy_run(tmp_path, max_trials=3)
+
+    class Stopped(FormulaExecutor):
+        def _train(self, job: Job) -> None:
+            super()._train(replace(job, epochs=1))
+            self.events[-1] = JobDone(replace(self.events[-1].result, status="stopped"))
+
+    search = search_of(run, Stopped())
+    search.observer.trial_ended = lambda trial, best: search.request_stop()
+    search.run()
+    [trial] = run.trials()
+    assert (trial.status, trial.epochs_done, trial.state_job) == ("stopped", 1, 1)
+    assert run.best_trial() == trial
+
+
+@pytest.mark.parametrize("killed_at", [12, 20, 25])
+def test_several_rounds_of_hyperband_are_restored_without_their_states(tmp_path, killed_at):
+    config = {"oracle": "hyperband", "max_trials": 9, "epochs": 9}
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    whole, run = toy_run(tmp_path / "a", **config), toy_run(tmp_path / "b", **config)
+    searched(whole)
+    killed(run, FormulaExecutor(killed_at=killed_at))
+    shutil.rmtree(run.checkpoints)
+    executor = FormulaExecutor()
+    assert facts(gone_on_with(run, executor)) == facts(whole)
+    assert max(job.initial_epoch for job in executor.jobs) == 3
+
+
+def test_a_later_job_is_given_the_state_of_the_earlier_one(tmp_path):
+    run = toy_run(tmp_path, oracle="hyperband", max_trials=9, epochs=9)
+    there = []
+
+    class Looks(FormulaExecutor):
+        def submit(self, job: Job) -> None:
+            if job.initial_state is not None:
+                there.append((Path(job.initial_state).exists(), job.initial_state != job.state_file))
+            super().submit(job)
+
+    searched(run, Looks(slots=3))
+    assert there == [(True, True)] * 4
+
+
+def steps(run: RunStore, name: str, tag: str) -> list[int]:
+    """The steps at which a run of TensorBoard has a value."""
+    events = EventMultiplexer()
+    events.AddRunsFromDirectory(str(run.tensorboard))
+    events.Reload()
+    return [event.step for event in events.Tensors(name, tag)]
+
+
+@pytest.mark.parametrize("oracle", ["random", "hyperband"])
+@pytest.mark.parametrize("killed_at", [5, 6, 7, 8, 12])
+def test_each_trial_has_one_row_and_each_epoch_one_point_however_often_it_was_killed(tmp_path, oracle, killed_at):
+    run = toy_run(tmp_path, oracle=oracle, max_trials=4)
+    killed(run, FormulaExecutor(slots=2, killed_at=killed_at))
+    again = gone_on_with(run, FormulaExecutor(slots=2))
+    for trial in again.trials():
+        name = f"trial-{trial.number:04d}"
+        assert steps(again, name, "trial/params") == [0]
+        assert steps(again, name, "accuracy/validation") == list(range(1, trial.epochs_done + 1))
+
+
+def test_a_search_that_was_killed_between_the_row_and_the_store_does_both_again(tmp_path, monkeypatch):
+    run = toy_run(tmp_path, max_trials=2)
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "end_job", kill)
+        killed(run, FormulaExecutor())
+    assert run.jobs()[0].ended is None
+    again = gone_on_with(run)
+    for name in ("trial-0001", "trial-0002"):
+        assert steps(again, name, "trial/params") == [0]
+        assert steps(again, name, "accuracy/validation") == [1, 2, 3]
+
+
+def test_a_lost_attempt_leaves_no_points(tmp_path):
+    run = toy_run(tmp_path, max_trials=1)
+
+    class Lost(FormulaExecutor):
+        def _train(self, job: Job) -> None:
+            super()._train(job)
+            if job.attempt == 1:
+                self.events[-1:] = [JobLost(job.number, 1, "the machine went away")]
+
+    searched(run, Lost())
+    assert steps(run, "trial-0001", "accuracy/validation") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("oracle", ["random", "hyperband"])
+def test_a_kill_between_the_store_and_the_states_leaves_no_file_behind(tmp_path, monkeypatch, oracle):
+    run = toy_run(tmp_path, oracle=oracle, max_trials=9, epochs=9, keep=1)
+    for job in range(1, 12):
+        executor, end_job = FormulaExecutor(), run.end_job
+
+        def end(result: Result, trial: Trial | None = None, at: int = job, end_job=end_job) -> None:
+            end_job(result, trial)
+            if result.job == at:
+                raise KilledError
+
+        monkeypatch.setattr(run, "end_job", end)
+        try:
+            search_of(run, executor, NoLogs()).run()
+        except KilledError:
+            run.close()
+            run = RunStore.open(run.folder)
+    again = gone_on_with(run, logs=NoLogs())
+    assert list(again.checkpoints.iterdir()) == [again.state_file(again.best_trial().state_job)]
+
+
+def test_a_failed_job_keeps_what_its_trial_had_reached():
+    before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
+    after = updated(before, Result(9, "failed", None, None, (Epoch(4, {}, 1.0),), 2.0, "out of memory"))
+    message = "trained on from epoch 3 it failed: out of memory"
+    assert after == replace(before, status="completed", seconds=7.0, message=message)
+
+
+def test_a_first_job_that_failed_leaves_its_trial_without_a_score():
+    before = Trial(1, {}, 0, 10, 20)
+    after = updated(before, Result(1, "failed", None, None, (Epoch(1, {}, 1.0),), 2.0, "it broke"))
+    assert after == replace(before, status="failed", seconds=2.0, message="it broke")
+
+
+def test_a_job_that_was_stopped_before_its_first_epoch_leaves_its_trial_where_it_was():
+    before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
+    after = updated(before, Result(9, "stopped", 0.7, 2, (), 1.0))
+    assert after == replace(before, status="stopped", seconds=6.0)
+
+
+def test_a_job_that_trained_what_was_lost_and_was_stopped_before_its_own_epochs_takes_nothing_away():
+    before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
+    after = updated(before, Result(9, "stopped", 0.5, 1, (), 1.0))  # in epoch 2, since the state was lost
+    assert (after.score, after.best_epoch) == (0.7, 2)

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from toys import NAMES, SPACE, toy_part
@@ -15,11 +16,20 @@ from cnn_tuner import tuning, winner
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, SearchError, SpaceError, StorageError, UsageError, VerificationError
+from cnn_tuner.final_training import FinalTraining
+from cnn_tuner.machine import Workers
 from cnn_tuner.observer import Silent
 from cnn_tuner.oracles import registry as oracle_registry
+from cnn_tuner.session import Session
 from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import TASKS
 from cnn_tuner.tuning import Outcome, Request, Tuning
+
+INLINE = Workers(executor="inline")
+
+
+def session() -> Session:
+    return Session(Silent(), INLINE)
 
 
 @pytest.fixture
@@ -37,7 +47,13 @@ def write_request(folder: Path, task: str) -> Request:
     np.savez(folder / "toy.npz", x_train=train.x, x_test=test.x, **y, **names)
     (folder / "toy.yaml").write_text(SPACE)
     return Request(
-        f"npz:{folder / 'toy.npz'}", str(folder / "toy.yaml"), max_trials=2, epochs=4, runs=folder / "runs", seed=1
+        f"npz:{folder / 'toy.npz'}",
+        str(folder / "toy.yaml"),
+        max_trials=2,
+        epochs=4,
+        runs=folder / "runs",
+        seed=1,
+        workers=INLINE,
     )
 
 
@@ -162,7 +178,10 @@ def test_a_stop_ends_with_the_best_so_far_exported(request_, unread, after, tria
     assert outcome.is_interrupted
     assert len(outcome.trials) == trials
     assert (outcome.export / "saved_model.pb").is_file()
-    assert RunStore.open(outcome.folder).is_complete
+    run = RunStore.open(outcome.folder)
+    assert not run.is_complete, "it can be gone on with"
+    assert not run.is_crowned
+    assert run.has_search_ended == (after > 8)
 
 
 def test_a_stop_before_the_first_epoch_leaves_no_winner(request_):
@@ -176,16 +195,16 @@ def test_a_stop_before_the_first_epoch_leaves_no_winner(request_):
 @pytest.mark.slow
 def test_a_run_that_was_killed_after_its_search_can_be_exported(request_, unread, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(winner, "train_to_the_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(FinalTraining, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             tuned(request_)
     [folder] = request_.runs.iterdir()
     run = RunStore.open(folder)
     assert run.winner() is None
-    exported = tuning.export_run(run, Silent())
+    exported = tuning.export_run(run, session())
     assert exported.path == folder / "export" / "toy" / "1"
     assert run.winner().epochs > 4
-    assert tuning.export_run(run, Silent()).path.name == "2"
+    assert tuning.export_run(run, session()).path.name == "2"
 
 
 def test_export_refuses_other_data(request_, unread):
@@ -194,8 +213,12 @@ def test_export_refuses_other_data(request_, unread):
         arrays = dict(file)
     arrays["x_train"][0, 0, 0, 0] ^= 1
     np.savez(request_.data.removeprefix("npz:"), **arrays)
-    with pytest.raises(DataError, match=r"toy.npz: the images or labels are not those that toy-toy-1 was trained on$"):
-        tuning.export_run(RunStore.open(outcome.folder), Silent())
+    text = (
+        r"toy.npz: not what toy-toy-1 was trained on: its pixels or labels have changed; "
+        r"scores compare only on the same data: start a new run$"
+    )
+    with pytest.raises(DataError, match=text):
+        tuning.export_run(RunStore.open(outcome.folder), session())
 
 
 def test_an_export_that_fails_its_verification_leaves_nothing(request_, monkeypatch):
@@ -205,7 +228,7 @@ def test_an_export_that_fails_its_verification_leaves_nothing(request_, monkeypa
     run = RunStore.open(outcome.folder)
     np.save(run.test_scores, np.load(run.test_scores) + 0.1)
     with pytest.raises(VerificationError, match=r"a score differs by 0\.1"):
-        tuning.export_run(run, Silent())
+        tuning.export_run(run, session())
     assert [path.name for path in outcome.export.parent.iterdir()] == ["1"]
 
 
@@ -221,6 +244,7 @@ REFUSED = {
     "no trials": ({"max_trials": 0}, UsageError, "^--max-trials: must be a whole number >= 1, got 0$"),
     "no epochs": ({"epochs": 0}, UsageError, "^--epochs: must be a whole number >= 1, got 0$"),
     "no final epochs": ({"final_epochs": -1}, UsageError, "^--final-epochs: must be a whole number >= 1, got -1$"),
+    "nothing kept": ({"keep": 0}, UsageError, "^--keep: must be a whole number >= 1, got 0$"),
     "bad name": ({"name": "../x"}, UsageError, "^--name: letters, digits"),
     "file for runs": ({"runs": Path("toy.yaml")}, StorageError, "^toy.yaml: is a file, not a folder"),
 }
@@ -234,6 +258,32 @@ def test_what_cannot_be_done_is_refused_before_the_first_training(request_, case
         tuned(replace(request_, **change))
     assert "\n" not in str(error.value)
     assert not list(request_.runs.glob("*"))
+
+
+def test_what_workers_share_is_gone_at_the_end_and_the_session_is_noted(request_, unread):
+    run = RunStore.open(tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1, command="as typed")).folder)
+    assert not run.shared_data.exists()
+    assert not run.is_at_work
+    [(command, workers, seconds)] = run._database.execute("SELECT command, workers, seconds FROM sessions").fetchall()
+    assert command == "as typed"
+    assert workers.startswith("1 worker process, 0 threads each, float32")
+    assert seconds > 0
+
+
+def test_the_score_as_exported_is_measured_in_float32(request_, unread):
+    bfloat16 = replace(request_, workers=replace(INLINE, precision="bfloat16"))
+    outcome = tuned(replace(bfloat16, max_trials=1, epochs=1, final_epochs=8))
+    run = RunStore.open(outcome.folder)
+    assert {job.precision for job in run.jobs()} == {"bfloat16"}
+    assert run.config.search.precision == run.precision == "bfloat16"
+    assert outcome.winner.float32_score == pytest.approx(outcome.winner.score, abs=0.2)
+    best = keras.saving.load_model(run.best_model, compile=False)
+    assert {layer.compute_dtype for layer in best.layers if layer.name != "image"} == {"float32"}
+
+
+def test_a_precision_that_was_left_open_is_remembered(request_, unread):
+    run = RunStore.open(tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1)).folder)
+    assert (run.config.search.precision, run.precision) == ("auto", "float32")
 
 
 def test_a_space_without_a_feasible_point_is_refused_with_the_reason(request_):
@@ -253,10 +303,10 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_finished(request_, mo
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(winner, "train_to_the_end", full)
+    monkeypatch.setattr(FinalTraining, "run", full)
     text = (
         r"/toy-toy-1: no space left on the disk; free some, or choose another folder with --runs; "
-        r"finished trials are kept, cnn-tuner export toy-toy-1 exports the best$"
+        r"finished trials are kept, cnn-tuner resume toy-toy-1 goes on$"
     )
     with pytest.raises(StorageError, match=text):
         tuned(request_)
@@ -268,7 +318,7 @@ def test_a_run_whose_best_model_is_gone_is_told(request_, unread):
     run = RunStore.open(outcome.folder)
     run.best_model.unlink()
     with pytest.raises(SearchError, match=r"/toy-toy-1: has no best\.keras to export$"):
-        tuning.export_run(run, Silent())
+        tuning.export_run(run, session())
 
 
 def test_task_overrules_what_the_labels_say(request_, unread):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from cnn_tuner import space as space_module
+from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result
 from cnn_tuner.space import SearchSpace
-from cnn_tuner.store import DataConfig, RunConfig, RunStore, SearchConfig
+from cnn_tuner.store import RunStore
 
 SPACE = """
 description: For tests.
@@ -113,10 +116,12 @@ def toy_config(space_text: str = SPACE, dataset: Dataset | None = None, **search
             task=dataset.task,
             class_names=dataset.class_names,
             image_shape=dataset.image_shape,
+            images=(len(dataset.train), len(dataset.val), len(dataset.test)),
             fingerprint=dataset.fingerprint,
             options={},
         ),
         space_name="toy",
+        space_place="toy",
         space=space.to_dict(),
         search=SearchConfig.model_validate(settings | search),
     )
@@ -133,22 +138,39 @@ def formula(job: Job, epoch: int) -> float:
     return round(0.5 + 0.01 * filters + 0.05 * int(values["dense_layers"]) + 0.01 * epoch, 6)
 
 
-class SimulatedExecutor:
-    """Results from a formula instead of training. `fails` and `loses` name trials that fail, or are lost so often."""
+class KilledError(BaseException):
+    """What ends a process under way as a kill does: nothing after it is written any more."""
 
-    def __init__(self, slots: int = 1, fails: tuple[int, ...] = (), loses: dict[int, int] | None = None) -> None:
-        self.slots, self.fails, self.loses = slots, fails, dict(loses or {})
+
+class FormulaExecutor:
+    """Results from a formula instead of training.
+
+    `fails` and `loses` name trials that fail, or are lost so often; `fails_from` trials that fail when they are
+    trained on from that epoch or a later one; `killed_at` is the event, counted from 0, that no longer arrives.
+    """
+
+    def __init__(
+        self,
+        slots: int = 1,
+        fails: tuple[int, ...] = (),
+        loses: dict[int, int] | None = None,
+        fails_from: int | None = None,
+        killed_at: int | None = None,
+    ) -> None:
+        self.slots, self.fails, self.loses, self.fails_from = slots, fails, dict(loses or {}), fails_from
+        self.killed_at, self.told = killed_at, 0
         self.jobs: list[Job] = []
         self.events: list[Event] = []
         self.is_stopping = False
 
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
+        is_late = self.fails_from is not None and job.initial_epoch >= self.fails_from
         if self.loses.get(job.trial, 0) > 0:
             self.loses[job.trial] -= 1
-            self.events.append(JobLost(job.trial, job.attempt, "the machine went away"))
-        elif job.trial in self.fails:
-            self.events.append(JobDone(Result(job.trial, "failed", None, None, (), 0.1, "it broke", job.attempt)))
+            self.events.append(JobLost(job.number, job.attempt, "the machine went away"))
+        elif job.trial in self.fails or is_late:
+            self.events.append(JobDone(Result(job.number, "failed", None, None, (), 0.1, "it broke", job.attempt)))
         else:
             self._train(job)
 
@@ -159,14 +181,48 @@ class SimulatedExecutor:
         )
         Path(job.state_file).parent.mkdir(exist_ok=True)
         Path(job.state_file).write_bytes(b"state")
-        self.events += [EpochEnded(job.trial, job.attempt, epoch) for epoch in epochs]
+        self.events += [EpochEnded(job.number, job.attempt, epoch) for epoch in epochs]
         score = formula(job, job.epochs)
-        self.events.append(JobDone(Result(job.trial, "completed", score, job.epochs, epochs, 0.1, "", job.attempt)))
+        self.events.append(JobDone(Result(job.number, "completed", score, job.epochs, epochs, 0.1, "", job.attempt)))
 
     def next_event(self) -> Event:
+        if self.told == self.killed_at:
+            raise KilledError
+        self.told += 1
         return self.events.pop(0)
 
     def stop(self) -> None:
         self.is_stopping = True
 
     def close(self) -> None: ...
+
+
+class SlowAndFastExecutor(FormulaExecutor):
+    """Jobs that end in any order, some of them much later than others."""
+
+    def __init__(self, slots: int, rng: random.Random, killed_at: int | None = None) -> None:
+        super().__init__(slots, killed_at=killed_at)
+        self.rng = rng
+        self.under_way: dict[int, tuple[float, list[Event]]] = {}
+
+    def submit(self, job: Job) -> None:
+        super().submit(job)
+        self.under_way[job.number] = (self.rng.choice([0.02, 1.0, 1.0]), self.events)
+        self.events = []
+
+    def next_event(self) -> Event:
+        numbers = sorted(self.under_way)
+        [number] = self.rng.choices(numbers, [self.under_way[n][0] for n in numbers])
+        self.events = self.under_way[number][1][:1]
+        event = super().next_event()
+        del self.under_way[number][1][0]
+        if not self.under_way[number][1]:
+            del self.under_way[number]
+        return event
+
+
+class NoLogs:
+    """Logs that are not written, for tests in which they cost most of the time."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
+from cnn_tuner.commands.options import (
+    HANG_SECONDS,
+    RUNS,
+    JsonOption,
+    RunArgument,
+    RunsOption,
+    command_line,
+    open_run,
+    worker_options,
+)
 from cnn_tuner.commands.output import console, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
@@ -20,6 +29,7 @@ def export(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOpti
     A run that was cut short has its best trial trained to the end first.
     """
     from cnn_tuner import terminal
+    from cnn_tuner.session import Session
     from cnn_tuner.tuning import export_run
 
     opened = open_run(folder, run)
@@ -27,7 +37,7 @@ def export(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOpti
     reporter.run = opened
     try:
         with quiet_tensorflow():
-            exported = export_run(opened, reporter)
+            exported = export_run(opened, Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line()))
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,7 @@ import typer
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
+    from cnn_tuner.machine import Workers
     from cnn_tuner.store import RunStore
     from cnn_tuner.tasks import Output
 
@@ -18,6 +21,51 @@ RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the 
 RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 RUNS = Path("runs")
+HANG_SECONDS = 300.0
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workers",
+        help="Processes that train at once, or auto: what this machine is measured to train fastest with. "
+        "Default: auto, for a search of less than two minutes one a core.",
+    ),
+]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="float32, bfloat16, or auto: what this machine trains fastest with.")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", help="Seconds without progress after which a trial's process is ended.")
+]
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["cnn-tuner", *sys.argv[1:]])
+
+
+def check_precision(text: str) -> Any:
+    if text not in ("auto", "float32", "bfloat16"):
+        raise UsageError(f"--precision: unknown: {text!r}; choices: auto, float32, bfloat16")
+    return text
+
+
+def worker_options(workers: str | None, precision: str, timeout: float) -> Workers:
+    """The flags that say with what a run is trained; `auto` is left to be chosen."""
+    from cnn_tuner.machine import Workers
+
+    count = None
+    if workers is not None and workers != "auto":
+        if not (workers.isdecimal() and int(workers) > 0):
+            raise UsageError(f"--workers: must be a whole number >= 1, or auto, got {workers!r}")
+        count = int(workers)
+    if not timeout > 0:
+        raise UsageError(f"--timeout: must be a number of seconds above 0, got {timeout:g}")
+    return Workers(
+        count=count,
+        precision=None if check_precision(precision) == "auto" else check_precision(precision),
+        hang_seconds=timeout,
+        must_measure=workers == "auto",
+    )
 
 
 def sizes(flag: str, text: str, count: int) -> Any:
@@ -39,6 +87,7 @@ def multiclass(classes: int) -> Output:
 
 def open_run(folder: Path, name: str | None) -> RunStore:
     """The run called `name` in `folder`; without a name, the newest."""
-    from cnn_tuner import store
+    from cnn_tuner import folders
+    from cnn_tuner.store import RunStore
 
-    return store.RunStore.open(store.find_run(folder, name))
+    return RunStore.open(folders.find_run(folder, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,16 +21,17 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
     """List the runs, the oldest first."""
     from rich.table import Table
 
-    from cnn_tuner import store, terminal
+    from cnn_tuner import folders, terminal
+    from cnn_tuner.store import RunStore
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("run", "state", "trials", "objective", "best", "test"):
         table.add_column(title, no_wrap=True)
     rows = []
-    for path in store.run_folders(folder):
-        run = store.RunStore.open(path)
+    for path in folders.run_folders(folder):
+        run = RunStore.open(path)
         best, winner, trials = run.best_trial(), run.winner(), run.trials()
-        state = "complete" if run.is_complete else "unfinished"
+        state = "complete" if run.is_complete else "at work" if run.is_at_work else "unfinished"
         score = winner.score if winner else best.score if best else None
         test = winner.test if winner else {}
         rows.append({"run": path.name, "state": state, "trials": len(trials), "best": score, "test": test})
@@ -65,12 +67,39 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     screen.print(terminal.trials_table(trials, config.objective))
     screen.print()
     if winner is None:
-        say(f"no winner yet: cnn-tuner export {opened.folder.name} trains and exports the best trial")
+        name = opened.folder.name
+        say(f"no winner yet: cnn-tuner resume {name} goes on, cnn-tuner export {name} exports the best so far")
         return
     for line in terminal.winner_lines(winner, search.objective):
         say(line)
     for path in sorted(opened.folder.glob("export/*/*")):
         say(f"export    {path}")
+
+
+def export_trials(
+    run: RunArgument = None,
+    format: Annotated[str, typer.Option("--format", help="csv, json or parquet.")] = "csv",
+    output: Annotated[Path | None, typer.Option("--output", help="A file. Default: standard output.")] = None,
+    folder: RunsOption = RUNS,
+) -> None:
+    """Write a run's whole history: every epoch of every trial, times, memory, seeds, and why trials failed.
+
+    CSV and Parquet have a row an epoch; JSON has the trials with their jobs, and the run's config and sessions.
+    """
+    import sys
+
+    from cnn_tuner import history
+
+    history.check_format(format)
+    opened = open_run(folder, run)
+    if output is not None:
+        history.write(opened, format, output)
+        say(f"{output}: {opened.last_trial()} trials of {opened.folder.name}")
+        return
+    if format == "parquet" and sys.stdout.isatty():
+        raise UsageError("--format parquet: is not for a terminal; name a file with --output")
+    sys.stdout.buffer.write(history.WRITERS[format](opened))
+    sys.stdout.flush()
 
 
 def steps(

@@ -1,25 +1,43 @@
-"""cnn-tuner tune"""
+"""cnn-tuner tune, resume, extend: begin a run, or go on with one."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, JsonOption, RunsOption, sizes
+from cnn_tuner.commands.options import (
+    HANG_SECONDS,
+    RUNS,
+    JsonOption,
+    PrecisionOption,
+    RunArgument,
+    RunsOption,
+    TimeoutOption,
+    WorkersOption,
+    check_precision,
+    command_line,
+    open_run,
+    sizes,
+    worker_options,
+)
 from cnn_tuner.commands.output import console
 from cnn_tuner.commands.quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
-    from cnn_tuner.tuning import Request, Tuning
+    from cnn_tuner.machine import Workers
+    from cnn_tuner.resuming import Resuming, Wishes
+    from cnn_tuner.session import Session
+    from cnn_tuner.terminal import Reporter
+    from cnn_tuner.tuning import Tuning
 
 INTERRUPTED = 130  # what a shell expects of a program that was ended by Ctrl-C
 TOP = 5  # trials in the table that ends a search
@@ -57,6 +75,10 @@ def tune(
         int | None, typer.Option(help="1 (grey) or 3 (colour) for an image folder. Default: from the images.")
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")] = False,
+    keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
+    workers: WorkersOption = None,
+    precision: PrecisionOption = "auto",
+    timeout: TimeoutOption = HANG_SECONDS,
     name: Annotated[str | None, typer.Option(help="The run's name. Default: data-space-number.")] = None,
     runs: RunsOption = RUNS,
     as_json: JsonOption = False,
@@ -66,7 +88,7 @@ def tune(
     Ctrl-C ends the search with the best so far exported; a second Ctrl-C ends at once.
     """
     from cnn_tuner.data.options import DataOptions
-    from cnn_tuner.tuning import Request
+    from cnn_tuner.tuning import Request, Tuning
 
     size = None if image_size is None else sizes("--image-size", image_size, 2)
     options = DataOptions(
@@ -78,27 +100,111 @@ def tune(
         channels=channels,
         skip_broken=skip_broken,
     )
-    command = shlex.join(["cnn-tuner", *sys.argv[1:]])
     request = Request(
-        data, space, options, oracle, objective, max_trials, epochs, final_epochs, seed, runs, name, command
+        data,
+        space,
+        options,
+        oracle,
+        objective,
+        max_trials,
+        epochs,
+        final_epochs,
+        seed,
+        runs,
+        name,
+        command_line(),
+        worker_options(workers, precision, timeout),
+        keep,
     )
-    _run_tuning(request, as_json)
+    _run(lambda observer: Tuning(request, observer), as_json)
 
 
-def _run_tuning(request: Request, as_json: bool) -> None:
+def resume(
+    run: RunArgument = None,
+    space: Annotated[str | None, typer.Option(help="Go on with another search space.")] = None,
+    data: Annotated[str | None, typer.Option(help="Where the run's images lie now.")] = None,
+    oracle: Annotated[str | None, typer.Option(help="Go on with another oracle.")] = None,
+    objective: Annotated[str | None, typer.Option(help="Refused if it is another: scores would not compare.")] = None,
+    max_trials: Annotated[int | None, typer.Option(help="Points to try, in all.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs for one trial at most.")] = None,
+    final_epochs: Annotated[int | None, typer.Option(help="Epochs for the winner at most.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Refused if it is another.")] = None,
+    keep: Annotated[int | None, typer.Option(help="Training states to keep on disk.")] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")
+    ] = False,
+    keep_space: Annotated[
+        bool, typer.Option("--keep-space", help="Go on with the search space as it was, whatever its file says now.")
+    ] = False,
+    workers: WorkersOption = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: the run's.")] = None,
+    timeout: TimeoutOption = HANG_SECONDS,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was stopped or killed: no finished trial is lost, none is run twice.
+
+    What differs from when the run began is named. --accept-changes takes it up where that makes sense.
+    """
+    from cnn_tuner.resuming import Wishes
+
+    settings = {
+        "oracle": oracle,
+        "objective": objective,
+        "max_trials": max_trials,
+        "epochs": epochs,
+        "final_epochs": final_epochs,
+        "seed": seed,
+        "keep": keep,
+        "precision": None if precision is None else check_precision(precision),
+    }
+    wishes = Wishes(settings, space, data, accepts_changes=accept_changes, keeps_space=keep_space)
+    _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
+
+
+def extend(
+    run: RunArgument = None,
+    trials: Annotated[int, typer.Option(help="Points to try besides those of the run so far.")] = 10,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")
+    ] = False,
+    keep_space: Annotated[
+        bool, typer.Option("--keep-space", help="Go on with the search space as it was, whatever its file says now.")
+    ] = False,
+    workers: WorkersOption = None,
+    timeout: TimeoutOption = HANG_SECONDS,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a finished run: more trials, by an oracle that knows those it has had."""
+    from cnn_tuner.resuming import Wishes
+
+    wishes = Wishes(more_trials=trials, accepts_changes=accept_changes, keeps_space=keep_space)
+    _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
+
+
+def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_json: bool) -> None:
+    from cnn_tuner.resuming import Resuming
+
+    opened = open_run(folder, run)
+    _run(lambda observer: Resuming(opened, wishes, observer, workers, command_line()), as_json)
+
+
+def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
+    """Runs a session to its end and shows what it found."""
     from cnn_tuner import terminal
-    from cnn_tuner.tuning import Tuning
 
     screen = console(as_json)
     reporter = terminal.reporter(screen)
-    tuning = Tuning(request, reporter)
+    session = make(reporter)
     try:
-        with _stopping_on_signal(tuning, reporter.line), quiet_tensorflow():
-            outcome = tuning.run()
+        with _stopping_on_signal(session, reporter.line), quiet_tensorflow():
+            outcome = session.run()
     except KeyboardInterrupt:
         reporter.close()
         if reporter.run is not None:
-            reporter.line(f"ended at once; cnn-tuner export {reporter.run.folder.name} exports the best so far")
+            name = reporter.run.folder.name
+            reporter.line(f"ended at once; cnn-tuner resume {name} goes on, cnn-tuner export {name} exports the best")
         raise
     finally:
         reporter.close()
@@ -120,13 +226,13 @@ def _program() -> str:
 
 
 @contextmanager
-def _stopping_on_signal(tuning: Tuning, say: Callable[[str], None]) -> Iterator[None]:
+def _stopping_on_signal(session: Session, say: Callable[[str], None]) -> Iterator[None]:
     """While inside, the first Ctrl-C (or SIGTERM) asks the run to end with its best exported; the second ends it."""
 
     def stop(number: int, frame: object) -> None:
-        if tuning.is_stopping or not tuning.has_begun:
+        if session.is_stopping or not session.has_begun:
             raise KeyboardInterrupt
-        tuning.request_stop()
+        session.request_stop()
         say("stopping: the best so far will be exported; Ctrl-C again ends at once")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -8,9 +8,8 @@ from __future__ import annotations
 import queue
 import threading
 
-from cnn_tuner import training
-from cnn_tuner.data.dataset import Part
-from cnn_tuner.errors import SearchError
+from cnn_tuner.errors import SearchError, UsageError
+from cnn_tuner.executors.executor import Settings, load_trainer
 from cnn_tuner.records import EpochEnded, Event, Job, JobDone
 
 
@@ -19,9 +18,12 @@ class InlineExecutor:
 
     slots = 1
 
-    def __init__(self, train: Part, val: Part) -> None:
-        training.make_repeatable()
-        self._data = training.Data(train, val)
+    def __init__(self, settings: Settings) -> None:
+        if settings.slots != 1:
+            raise UsageError(
+                f"executor inline: must have 1 slot, got {settings.slots}; the executor processes has more"
+            )
+        self._train = load_trainer(settings)
         self._events: queue.Queue[Event | BaseException] = queue.Queue()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -29,7 +31,7 @@ class InlineExecutor:
     def submit(self, job: Job) -> None:
         """Starts a job. At most `slots` may be under way."""
         if self._thread is not None:
-            raise SearchError(f"trial {job.trial}: submitted while another job is under way")
+            raise SearchError(f"trial {job.trial}: submitted while every slot is taken")
         self._stop.clear()
         # A daemon: an interpreter that exits does not wait for an epoch to end.
         self._thread = threading.Thread(target=self._run, args=(job,), name=f"trial-{job.trial}", daemon=True)
@@ -39,10 +41,13 @@ class InlineExecutor:
         """Waits for the next event.
 
         Raises:
+            SearchError: no job is under way.
             Exception: what the job raised, if it was not the trial's own failure (a full disk, a programming error).
         """
+        if self._thread is None:
+            raise SearchError("no job is under way to wait for")
         event = self._events.get()
-        if not isinstance(event, EpochEnded) and self._thread is not None:
+        if not isinstance(event, EpochEnded):
             self._thread.join()
             self._thread = None
         if isinstance(event, BaseException):
@@ -62,11 +67,10 @@ class InlineExecutor:
 
     def _run(self, job: Job) -> None:
         try:
-            result = training.train(
+            result = self._train(
                 job,
-                self._data,
-                on_epoch=lambda epoch: self._events.put(EpochEnded(job.trial, job.attempt, epoch)),
-                should_stop=self._stop.is_set,
+                lambda epoch: self._events.put(EpochEnded(job.number, job.attempt, epoch)),
+                self._stop.is_set,
             )
             self._events.put(JobDone(result))
         except BaseException as error:

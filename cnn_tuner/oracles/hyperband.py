@@ -61,8 +61,8 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     def _bracket_of(self, values: Point) -> Bracket:
         """The bracket in which an earlier process let a point start or go on."""
         parent, number = values.get("tuner/trial_id"), values["tuner/bracket"]
-        for bracket in self._brackets:
-            if parent is None and bracket["bracket_num"] == number and self._has_room(bracket):
+        for bracket in (each for each in self._brackets if each["bracket_num"] == number):
+            if parent is None and self._has_room(bracket):
                 return bracket
             if any(entry["id"] == parent for entry in bracket["rounds"][int(values["tuner/round"]) - 1]):
                 return bracket

@@ -1,0 +1,26 @@
+"""The executors by name. A new one is one file and one line here; its module is imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from cnn_tuner.errors import UsageError
+from cnn_tuner.executors.executor import Executor, Settings
+
+EXECUTORS = {
+    "inline": "InlineExecutor",
+    "processes": "ProcessExecutor",
+}
+
+
+def check_name(name: str, where: str = "--executor") -> None:
+    """Raises UsageError when no executor has this name."""
+    if name not in EXECUTORS:
+        raise UsageError(f"{where}: unknown: {name!r}; choices: {', '.join(EXECUTORS)}")
+
+
+def create(name: str, settings: Settings) -> Executor:
+    """The executor called `name`."""
+    check_name(name)
+    executor: Executor = getattr(import_module(f"cnn_tuner.executors.{name}"), EXECUTORS[name])(settings)
+    return executor

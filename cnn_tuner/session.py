@@ -1,0 +1,226 @@
+"""One process at work on a run, from its start or from where it was left: search, final training, crowning, export."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnn_tuner.architecture import largest_params
+from cnn_tuner.checkpoints import bound_bytes
+from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.shared import shared
+from cnn_tuner.errors import StorageError, storage_error
+from cnn_tuner.machine import Workers, versions
+from cnn_tuner.observer import Observer
+from cnn_tuner.records import Trial, Winner
+from cnn_tuner.store import RunStore
+from cnn_tuner.tasks import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cnn_tuner.executors.executor import Executor
+    from cnn_tuner.final_training import Candidate
+    from cnn_tuner.search import Search
+    from cnn_tuner.tensorboard import RunLogs
+    from cnn_tuner.winner import Export
+
+MEASURED = ".measured.json"  # beside the runs: how fast this machine trains
+TRAINER = "cnn_tuner.training:open_trainer"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found: its trials, its winner and where the verified export lies."""
+
+    folder: Path
+    trials: list[Trial]
+    objective: Objective
+    winner: Winner
+    values: dict[str, Any]
+    export: Path
+    differences: dict[str, float]
+    seconds: float
+    is_interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The outcome for machines, as `--json` prints it and result.json holds it."""
+        winner = self.winner
+        reached = {"name": self.objective.name, "search": winner.search_score, "final": winner.score}
+        return {
+            "run": self.folder.name,
+            "trials": len(self.trials),
+            "best": {
+                "trial": winner.trial,
+                "values": self.values,
+                "objective": reached | {"float32": winner.float32_score},
+                "params": winner.params,
+                "macs": winner.macs,
+            },
+            "test": winner.test,
+            "test_accuracy": winner.test.get("accuracy"),
+            "export": str(self.export),
+            "interrupted": self.is_interrupted,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+class Session:
+    """This process at work on a run. Everything that can be refused is refused before the first training."""
+
+    def __init__(self, observer: Observer, workers: Workers, command: str = "") -> None:
+        self.observer, self.workers, self.command = observer, workers, command
+        self.is_stopping = False
+        self.has_begun = False  # whether there is a run whose best could be exported
+        self.trainer = TRAINER
+        self._search: Search | None = None
+        self._executor: Executor | None = None
+
+    def request_stop(self) -> None:
+        """Ends soon, with the best so far exported. Safe to call from a signal handler."""
+        self.is_stopping = True
+        if self._search is not None:
+            self._search.request_stop()
+        elif self._executor is not None:
+            self._executor.stop()
+
+    def go_on(self, run: RunStore, dataset: Dataset) -> Outcome:
+        """Searches on, trains the winner to the end, evaluates it, exports it and has the export verified.
+
+        Raises:
+            StorageError: the disk is full, or cannot be written; the run can be gone on with.
+            SearchError: no trial completed.
+            VerificationError: the export does not predict what was measured.
+        """
+        started = time.monotonic()
+        try:
+            with run.at_work(self.command, versions()):
+                self.has_begun = True
+                self._prepare(run)
+                self.observer.run_opened(run, dataset)
+                is_interrupted = False
+                if not run.is_crowned:
+                    is_interrupted = self._train(run, dataset)
+                outcome = self._outcome(run, self._export(run, dataset), started, is_interrupted)
+                if not is_interrupted:
+                    run.finish(outcome.to_dict())
+                return outcome
+        except OSError as error:
+            known = storage_error(error, run.folder)
+            if known is None:
+                raise
+            kept = f"finished trials are kept, cnn-tuner resume {run.folder.name} goes on"
+            raise StorageError(f"{known}; {kept}") from error
+
+    def _prepare(self, run: RunStore) -> None:
+        """What is to be done first, now that no other process can be at work on the run."""
+
+    def export(self, run: RunStore, dataset: Dataset) -> Export:
+        """Exports the winner of a run as the next version; without one, the best trial is trained to the end first."""
+        if run.winner() is None:
+            with run.at_work(self.command, versions()):
+                self._train(run, dataset, is_searching=False)
+        return self._export(run, dataset)
+
+    def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True) -> bool:
+        """Searches and crowns a winner; whether that was cut short by request."""
+        # TensorFlow is loaded only once nothing can be refused any more.
+        from cnn_tuner import winner
+        from cnn_tuner.tensorboard import RunLogs
+
+        logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
+        logs.begin(time.time())
+        try:
+            with self._executing(run, dataset) as executor:
+                if is_searching and not run.has_search_ended:
+                    self._searched(run, executor, logs)
+                candidate = self._trained_on(run, executor, logs)
+                is_interrupted = self.is_stopping
+        finally:
+            self._search = self._executor = None
+            logs.close()
+        winner.crown(run, dataset, candidate, self.observer)
+        if run.has_search_ended and not is_interrupted:
+            run.set_crowned()
+        return is_interrupted
+
+    @contextmanager
+    def _executing(self, run: RunStore, dataset: Dataset) -> Iterator[Executor]:
+        from cnn_tuner.executors import registry
+        from cnn_tuner.executors.executor import Settings
+
+        with shared(dataset, run.shared_data) as folder:
+            workers = self._choose(run, dataset, folder)
+            settings = Settings(
+                self.trainer,
+                str(folder),
+                slots=workers.count or 1,
+                threads=workers.threads,
+                gpus=workers.gpus,
+                memory_bytes=workers.memory_bytes,
+                hang_seconds=workers.hang_seconds,
+            )
+            self._executor = registry.create(workers.executor, settings)
+            try:
+                yield self._executor
+            finally:
+                self._executor.close()
+
+    def _choose(self, run: RunStore, dataset: Dataset, folder: Path) -> Workers:
+        """With what this session trains; the run remembers its precision, the runs' folder what was measured."""
+        from cnn_tuner import measuring
+
+        config = run.config
+        subject = measuring.Subject(config.search_space(), config.data.image_shape, config.output, str(folder))
+        length = measuring.Length(config.search.max_trials, config.search.epochs, len(dataset.train))
+        memory = run.folder.parent / MEASURED
+        workers = measuring.choose(self.workers, run.precision, subject, length, memory)
+        run.note_workers(f"{workers}; {workers.reason}")
+        if run.precision is None:
+            run.set_precision(workers.precision or "float32")
+        self.observer.workers_chosen(workers, self._checkpoint_bytes(run, workers))
+        return workers
+
+    def _checkpoint_bytes(self, run: RunStore, workers: Workers) -> int:
+        from cnn_tuner.search import make_oracle
+
+        config = run.config
+        largest = largest_params(config.search_space(), config.data.image_shape, config.output)
+        continuable = make_oracle(run).most_continuable()
+        return bound_bytes(largest, config.search.keep, continuable, workers.count or 1)
+
+    def _searched(self, run: RunStore, executor: Executor, logs: RunLogs) -> None:
+        from cnn_tuner.search import Search, make_oracle
+
+        self._search = Search(run, make_oracle(run), executor, logs, self.observer)
+        if self.is_stopping:
+            self._search.request_stop()
+        self._search.run()
+
+    def _trained_on(self, run: RunStore, executor: Executor, logs: RunLogs) -> Candidate:
+        from cnn_tuner.final_training import FinalTraining
+
+        return FinalTraining(run, executor, logs, self.observer, lambda: self.is_stopping).run()
+
+    def _export(self, run: RunStore, dataset: Dataset) -> Export:
+        from cnn_tuner import winner
+
+        return winner.export(run, dataset, self.observer)
+
+    def _outcome(self, run: RunStore, exported: Export, started: float, is_interrupted: bool) -> Outcome:
+        trials, winner = run.trials(), run.winner()
+        assert winner is not None
+        return Outcome(
+            run.folder,
+            trials,
+            run.config.objective,
+            winner,
+            next(trial.values for trial in trials if trial.number == winner.trial),
+            exported.path,
+            exported.differences,
+            time.monotonic() - started,
+            is_interrupted,
+        )

@@ -1,0 +1,125 @@
+"""One process at work on a run: a request to stop in each of its phases, and what it leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_resuming import SMALL
+from test_tuning import INLINE, write_request
+
+from cnn_tuner import winner
+from cnn_tuner.errors import UsageError
+from cnn_tuner.final_training import FinalTraining
+from cnn_tuner.observer import Silent
+from cnn_tuner.session import Session
+from cnn_tuner.store import RunStore
+from cnn_tuner.tuning import Request, Tuning
+
+
+@pytest.fixture
+def request_(tmp_path) -> Request:
+    request = replace(write_request(tmp_path, "multiclass"), max_trials=2, epochs=2, final_epochs=5)
+    Path(request.space).write_text(SMALL)
+    return request
+
+
+@pytest.fixture(autouse=True)
+def unread(monkeypatch):
+    monkeypatch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
+
+
+class StopsAt(Silent):
+    """Asks for a stop when it is told something the n-th time: `("epoch_ended", 3)`."""
+
+    def __init__(self, what: str, count: int, request: Request) -> None:
+        self.told: list[str] = []
+        self.session = Tuning(request, self)
+        setattr(self, what, lambda *_, **__: self._count(what, count))
+
+    def _count(self, what: str, count: int) -> None:
+        self.told.append(what)
+        if self.told.count(what) == count:
+            self.session.request_stop()
+
+
+# When a stop is asked for: trials, epochs of the winner, whether the run counts as interrupted.
+PHASES = {
+    "in a trial": ("epoch_ended", 1, 1, 1),
+    "when a trial has ended": ("trial_ended", 1, 1, 2),
+    "when the next trial begins": ("trial_started", 2, (1, 2), 2),
+    "in the last trial": ("epoch_ended", 3, 2, 2),
+    "before the final training": ("phase", 1, 2, 2),
+    "in the final training": ("epoch_ended", 5, 2, 3),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_stop_ends_with_the_best_so_far_exported_whenever_it_comes(request_, phase):
+    what, count, trials, epochs = PHASES[phase]
+    outcome = StopsAt(what, count, request_).session.run()
+    assert outcome.is_interrupted
+    assert len(outcome.trials) in (trials if isinstance(trials, tuple) else (trials,))
+    assert outcome.winner.epochs == epochs
+    assert (outcome.export / "saved_model.pb").is_file()
+    run = RunStore.open(outcome.folder)
+    assert (run.is_complete, run.is_crowned, run.is_at_work, run.shared_data.exists()) == (False,) * 4
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_stop_after_the_training_comes_too_late_to_change_anything(request_, count):
+    outcome = StopsAt("phase", count, request_).session.run()  # the evaluation, the export
+    assert not outcome.is_interrupted
+    assert outcome.winner.epochs == 5
+    assert RunStore.open(outcome.folder).is_complete
+
+
+def test_a_stop_while_the_workers_are_chosen_ends_without_a_trial(request_):
+    from cnn_tuner.errors import SearchError
+
+    observer = StopsAt("workers_chosen", 1, request_)
+    with pytest.raises(SearchError, match=r"/toy-toy-1: no trial completed an epoch, so there is nothing to export$"):
+        observer.session.run()
+    assert list(request_.runs.glob("toy*")) == []
+
+
+def test_nothing_has_begun_before_the_request_was_accepted(request_):
+    session = Tuning(replace(request_, epochs=0), Silent())
+    with pytest.raises(UsageError, match=r"^--epochs: must be a whole number >= 1, got 0$"):
+        session.run()
+    assert not session.has_begun
+
+
+def test_workers_are_told_with_what_the_checkpoints_take(request_):
+    told = []
+    observer = Silent()
+    observer.workers_chosen = lambda workers, count: told.append((workers, count))
+    run = RunStore.open(Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1), observer).run().folder)
+    [(workers, most)] = told
+    assert (workers.count, workers.executor, workers.precision) == (1, "inline", "float32")
+    assert 0 < sum(path.stat().st_size for path in run.checkpoints.iterdir()) <= most
+
+
+def test_the_bound_of_the_checkpoints_holds_for_a_search(request_):
+    sizes, bounds = [], []
+    observer = Silent()
+    observer.workers_chosen = lambda workers, most: bounds.append(most)
+    session = Tuning(replace(request_, max_trials=3, epochs=1, final_epochs=2, keep=1), observer)
+    observer.run_opened = lambda run, dataset: setattr(observer, "folder", run.checkpoints)
+    observer.trial_ended = lambda *_: sizes.append(sum(f.stat().st_size for f in observer.folder.iterdir()))
+    session.run()
+    assert max(sizes) <= bounds[0]
+
+
+def test_exporting_a_run_without_a_winner_trains_its_best_trial_to_the_end(request_, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(FinalTraining, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            Tuning(request_, Silent()).run()
+    run = RunStore.open(request_.runs / "toy-toy-1")
+    from cnn_tuner.tuning import export_run
+
+    export_run(run, Session(Silent(), INLINE))
+    assert run.winner().epochs == 5
+    assert len(run.trials()) == 2

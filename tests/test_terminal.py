@@ -1,0 +1,230 @@
+"""What a person sees: exact lines, and a live view that counts trials at once."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from toys import toy_config, toy_dataset
+
+from cnn_tuner import terminal
+from cnn_tuner.machine import Workers
+from cnn_tuner.records import Epoch, Trial, Winner
+from cnn_tuner.terminal import LiveReporter, Reporter
+
+VALUES = {
+    "blocks": 1,
+    "block_1.convolutions": 1,
+    "block_1.filters": 4,
+    "block_1.kernel_size": 3,
+    "block_1.strides": 1,
+    "block_1.pool_size": 2,
+    "dense_layers": 0,
+    "learning_rate": 0.01,
+    "batch_size": 32,
+}
+EPOCHS = tuple(Epoch(n, {"val_accuracy": 0.5}, 1.0) for n in (1, 2, 3))
+
+
+def trial(number: int, status: str = "completed", score: float | None = 0.75, **change: object) -> Trial:
+    facts = {"best_epoch": 3, "seconds": 65.0, "epochs_done": 3, "epochs": EPOCHS, **change}
+    return Trial(number, VALUES, 0, 1234, 5678, status, score, **facts)
+
+
+@pytest.fixture
+def run(tmp_path) -> SimpleNamespace:
+    return SimpleNamespace(folder=tmp_path / "toy", config=toy_config(max_trials=10))
+
+
+def said(reporter: Reporter) -> list[str]:
+    return reporter.console.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def plain(run) -> Reporter:
+    reporter = Reporter(Console(file=StringIO(), width=200))
+    reporter.run = run
+    return reporter
+
+
+@pytest.fixture
+def live(run):
+    reporter = LiveReporter(Console(force_terminal=True, file=StringIO(), width=200))
+    reporter.run = run
+    reporter._progress.live.auto_refresh = False
+    yield reporter
+    reporter.close()
+
+
+def state(reporter: LiveReporter) -> tuple[float, str]:
+    """How far the bar is, and what stands behind it."""
+    [task] = reporter._progress.tasks
+    return task.completed, task.fields["state"]
+
+
+def test_a_run_opens_with_its_data_and_what_was_asked_for(plain, run):
+    plain.run_opened(run, toy_dataset())
+    assert said(plain) == [
+        "toy: 96 training, 32 validation, 40 test images of 8x8x1, 4 classes (multiclass)",
+        f"{run.folder}: random search of toy, 10 trials of up to 3 epochs for the best val_accuracy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "count", "text"),
+    [
+        (Workers(2, 1, "float32"), 12 * 2**20, "2 worker processes, 1 thread each, float32; "),
+        (Workers(1, 4, "bfloat16", reason="fast"), 12 * 2**20, "1 worker process, 4 threads each, bfloat16 (fast); "),
+    ],
+)
+def test_workers_are_told_with_what_the_checkpoints_take(plain, workers, count, text):
+    plain.workers_chosen(workers, count)
+    assert said(plain) == [text + "checkpoints take at most 12 MB"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "1 MB"), (2**20, "1 MB"), (300 * 2**20, "300 MB"), (3 * 2**29, "1.5 GB")]
+)
+def test_sizes(count, text):
+    assert terminal.size(count) == text
+
+
+def test_a_first_search_says_nothing_of_earlier_ones(plain):
+    plain.search_restored([], None)
+    assert said(plain) == []
+
+
+def test_a_restored_search_says_what_it_goes_on_after(plain):
+    plain.search_restored([trial(1), trial(2, score=0.5), trial(3, "running", None)], trial(1))
+    assert said(plain) == ["going on after 2 trials, 1 to be gone on with; best so far: trial 1, 0.7500"]
+
+
+def test_a_restored_search_without_running_trials_or_a_best(plain):
+    plain.search_restored([trial(1)], trial(1))
+    plain.search_restored([trial(1, "failed", None), trial(2, "failed", None)], None)
+    assert said(plain) == ["going on after 1 trials; best so far: trial 1, 0.7500", "going on after 2 trials"]
+
+
+def test_a_lost_job_is_told_with_its_reason(plain):
+    plain.job_lost(3, "its process was killed (signal 9)")
+    assert said(plain) == ["trial 3: its process was killed (signal 9); run again"]
+
+
+def test_a_trial_is_a_line_with_a_star_for_the_best(plain):
+    plain.trial_ended(trial(7), trial(7))
+    plain.trial_ended(trial(8, score=0.5), trial(7))
+    plain.trial_ended(trial(9, "failed", None, message="out of memory", epochs=()), trial(7))
+    assert said(plain) == [
+        "trial  7/10  0.7500    3 epochs      1,234 params   1:05  4k3p2 | no dense | lr 0.01, batch 32 *",
+        "trial  8/10  0.5000    3 epochs      1,234 params   1:05  4k3p2 | no dense | lr 0.01, batch 32",
+        "trial  9/10  -    0 epochs      1,234 params   1:05  out of memory",
+    ]
+
+
+def test_what_a_message_brackets_is_no_markup(plain):
+    plain.job_lost(1, "[red]exit code 1[/red]")
+    assert said(plain) == ["trial 1: [red]exit code 1[/red]; run again"]
+
+
+def test_two_trials_at_once_are_shown_with_their_epochs(live):
+    for number in (1, 2):
+        live.trial_started(trial(number, "running", None, epochs_done=0), 4)
+    live.epoch_ended(2, EPOCHS[0])
+    live.epoch_ended(1, EPOCHS[1])
+    completed, text = state(live)
+    assert completed == 0.75
+    assert text.startswith("0/10 done, training 1 (2/4), 2 (1/4), no result yet")
+
+
+def test_a_trial_that_ended_leaves_the_other_and_counts(live):
+    for number in (1, 2):
+        live.trial_started(trial(number, "running", None, epochs_done=0), 4)
+    live.trial_ended(trial(1), trial(1))
+    live.epoch_ended(2, EPOCHS[1])
+    completed, text = state(live)
+    assert completed == 1.5
+    assert re.fullmatch(r"1/10 done, training 2 \(2/4\), best 0\.7500 \(trial 1\), \d+:\d\d left", text)
+    assert any("trial  1/10  0.7500" in line for line in said(live))
+
+
+def test_the_time_left_follows_from_this_sessions_pace(live, monkeypatch):
+    live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
+    live.started = 1000.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: 1060.0)
+    live.trial_started(trial(5, "running", None, epochs_done=0), 4)
+    assert state(live) == (4, "4/10 done, training 5 (0/4), best 0.7500 (trial 1)")
+    live.trial_ended(trial(5), trial(1))
+    live.trial_started(trial(6, "running", None, epochs_done=0), 4)
+    assert state(live) == (5, "5/10 done, training 6 (0/4), best 0.7500 (trial 1), 5:00 left")
+
+
+def test_a_trial_that_is_trained_on_counts_once(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 3)
+    live.trial_ended(trial(1), trial(1))
+    live.trial_started(trial(1, "running", epochs_done=3), 9)
+    completed, text = state(live)
+    assert completed == pytest.approx(1 / 3)
+    assert "training 1 (3/9)" in text
+    live.trial_ended(trial(1), trial(1))
+    live.trial_started(trial(2, "running", None, epochs_done=0), 3)
+    assert state(live)[0] == 1
+
+
+def test_a_restored_trial_that_is_gone_on_with_is_not_counted_as_done(live):
+    live.search_restored([trial(1), trial(2, "running", None)], trial(1))
+    live.trial_started(trial(2, "running", None, epochs_done=0), 4)
+    live.epoch_ended(2, EPOCHS[1])
+    assert state(live)[0] == 1.5
+    live.trial_ended(trial(2), trial(1))
+    live.trial_started(trial(3, "running", None, epochs_done=0), 4)
+    assert state(live)[0] == 2
+
+
+def test_the_bar_never_runs_over_its_end(live):
+    live.search_restored([trial(n) for n in range(1, 11)], trial(1))
+    live.trial_started(trial(3, "running", epochs_done=3), 9)  # promoted
+    assert state(live)[0] == 10
+
+
+def test_the_final_training_is_a_bar_of_its_own(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 4)
+    live.phase("training trial 1 to the end", 9)
+    live.epoch_ended(1, Epoch(5, {"val_accuracy": 0.8}, 1.0))
+    assert state(live) == (5, "epoch 5/9, 0.8000")
+    assert live._progress.tasks[0].description == "training trial 1 to the end"
+
+
+def test_lines_and_bar_go_to_the_terminal_together(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 4)
+    live.job_lost(1, "it hung")
+    live._progress.refresh()
+    text = "\n".join(said(live))
+    assert "trial 1: it hung; run again" in text
+    assert "0/10 done, training 1 (0/4), no result yet" in text
+
+
+def test_there_is_a_live_view_in_a_terminal_only():
+    assert type(terminal.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
+    assert type(terminal.reporter(Console(file=StringIO()))) is Reporter
+
+
+def winner(**change: object) -> Winner:
+    facts = {"looks": 1} | change
+    return Winner(3, 12, 9, 0.9, 0.95, 0.94, {"accuracy": 0.93}, 1000, 1234, 5678, 30.0, **facts)
+
+
+def test_the_winner_is_told_with_all_its_scores():
+    assert terminal.winner_lines(winner(), "val_accuracy") == [
+        "winner    trial 3: 1,234 parameters, 5,678 multiply-adds an image",
+        "scores    val_accuracy 0.9000 in the search, 0.9500 after training on (best: epoch 9 of 12), "
+        "0.9400 as exported",
+        "test      accuracy 0.9300 on 1,000 images, looked at once",
+    ]
+
+
+def test_a_test_part_that_was_looked_at_more_than_once_is_told():
+    last = terminal.winner_lines(winner(looks=3), "val_accuracy")[-1]
+    assert last == "test      accuracy 0.9300 on 1,000 images, looked at 3 times: once for each winner so far"

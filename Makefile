@@ -43,8 +43,8 @@ export find_python
 version_of = $$("$(1)" -c 'import sys; print(sys.version)' 2>&1)
 usable := $(shell [ -x .venv/bin/python ] && grep -qsF "$(CURDIR)/.venv" .venv/bin/cnn-tuner && \
 	{ [ -z "$(PYTHON)" ] || [ "$(call version_of,$(PYTHON))" = "$(call version_of,.venv/bin/python)" ]; } && echo yes)
-# A process a core, at most four: each loads TensorFlow.
-parallel := --numprocesses auto --maxprocesses 4 --dist loadgroup
+# A process a core, at most four: each loads TensorFlow. A file stays together: its tests may share a run.
+parallel := --numprocesses auto --maxprocesses 4 --dist loadfile
 pip_install := .venv/bin/python -m pip --quiet --quiet --disable-pip-version-check --no-input install
 
 help: ## list the targets (default)

@@ -59,7 +59,9 @@ def check_name(runs: Path, name: str) -> None:
     if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name):
         raise UsageError(f"--name: letters, digits, '.', '_' and '-' only, not first '.' or '-', got {name!r}")
     if (runs / name).exists():
-        raise UsageError(f"--name: {runs / name} exists already; choose another name")
+        raise UsageError(
+            f"--name: {runs / name} exists already; choose another name, or go on with it: cnn-tuner resume {name}"
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from cnn_tuner.records import Precision
 
 GIB = 2**30
 PACKAGES = ("cnn-tuner", "tensorflow", "keras", "keras-tuner", "numpy")
-WORKER_BYTES = 600 * 2**20  # of a process that has loaded TensorFlow and trains a small network
+WORKER_BYTES = 1500 * 2**20  # the least that a worker needs: TensorFlow, a small network, and room to grow
 HANG_SECONDS = 300.0
 
 

@@ -22,8 +22,6 @@ from cnn_tuner import cli, winner
 from cnn_tuner.commands import tune
 from cnn_tuner.errors import VerificationError
 
-pytestmark = pytest.mark.xdist_group("cli")  # they share one run, which takes seconds to make
-
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command, run in this process."""
@@ -200,6 +198,7 @@ def test_tensorboard_serves_the_runs_logs_to_this_machine_only(tuned):
     assert (process.returncode, err) == (130, "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_the_best_so_far_exported_and_exit_code_130(tmp_path):
     arguments = ["tune", *write_toys(tmp_path), "--max-trials", "500", "--epochs", "2", "--json"]
     process = subprocess.Popen(

@@ -32,6 +32,7 @@ print(json.dumps([cached.name, cached.image_shape, len(cached.test), cached.fing
 """
 
 
+@pytest.mark.slow
 def test_a_cached_file_is_used_and_a_failed_download_is_one_line(tmp_path):
     """In a process of its own: Keras reads KERAS_HOME when it is imported, and brings TensorFlow."""
     source = write_idx(tmp_path / "datasets" / "fashion-mnist", side=28)

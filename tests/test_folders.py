@@ -56,7 +56,10 @@ def test_a_name_that_leaves_the_folder_is_refused(tmp_path, name):
 
 def test_a_name_that_is_taken_is_refused(tmp_path):
     toy_run(tmp_path)
-    with pytest.raises(UsageError, match=r"^--name: .*/toy exists already; choose another name$"):
+    with pytest.raises(
+        UsageError,
+        match=r"^--name: .*/toy exists already; choose another name, or go on with it: cnn-tuner resume toy$",
+    ):
         folders.check_name(tmp_path, "toy")
 
 

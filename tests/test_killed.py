@@ -86,10 +86,11 @@ def begun_after(folder: Path, lines: int) -> tuple[set[int], int]:
     ("oracle", "slots"),
     [
         ("random", 2),
-        pytest.param("hyperband", 1, marks=pytest.mark.slow),
-        pytest.param("bayesian", 1, marks=pytest.mark.slow),
+        ("hyperband", 1),
+        ("bayesian", 1),
     ],
 )
+@pytest.mark.slow
 def test_killed_at_random_instants_a_run_loses_nothing_and_repeats_nothing(drivers, tmp_path, oracle, slots):
     search = {"oracle": oracle, "max_trials": 200, "epochs": 9}
     (tmp_path / "calm").mkdir()

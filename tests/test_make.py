@@ -312,9 +312,9 @@ def test_a_refused_python_leaves_the_venv_as_it_is(installed: Checkout) -> None:
         (["export", "RUN=my run", "ARGS=--json"], '.venv/bin/cnn-tuner export "my run" --json'),
         (
             ["test", "ARGS=-k words"],
-            ".venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -k words",
+            ".venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -k words",
         ),
-        (["test-all"], '.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -m ""'),
+        (["test-all"], '.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m ""'),
     ],
 )
 def test_arguments_are_passed_on(installed: Checkout, arguments: list[str], command: str) -> None:

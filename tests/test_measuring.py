@@ -44,7 +44,8 @@ def subject(tmp_path) -> Subject:
 
 
 @pytest.fixture
-def chosen(subject, tmp_path):
+def chosen(subject, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "machine_bytes", lambda: 64 * 2**30)
     return lambda asked, precision=None, length=SHORT: choose(asked, precision, subject, length, tmp_path / "speeds")
 
 

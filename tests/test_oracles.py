@@ -152,7 +152,7 @@ def test_keeps_nothing_on_disk(name, tmp_path, monkeypatch):
 
 @EVERY
 @pytest.mark.parametrize("slots", [1, 3])
-@pytest.mark.parametrize("asks", [0, 1, 5, 12, 20])
+@pytest.mark.parametrize("asks", [0, 1, 5, pytest.param(14, marks=pytest.mark.slow)])
 def test_restored_from_what_was_recorded_it_suggests_what_it_would_have(name, asks, slots):
     oracle = make(name, max_trials=30)
     events = history(oracle, asks, fails=(4, 9), slots=slots)

@@ -452,6 +452,7 @@ def complete(whole, tmp_path, request_) -> RunStore:
 
 
 @pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.slow
 def test_a_search_that_was_killed_ends_with_what_it_would_have_found(request_, whole, after):
     run = killed(request_, after)
     observer = Kills(-1)
@@ -462,6 +463,7 @@ def test_a_search_that_was_killed_ends_with_what_it_would_have_found(request_, w
     assert RunStore.open(run.folder).is_complete
 
 
+@pytest.mark.slow
 def test_a_final_training_that_was_killed_is_gone_on_with(request_, whole):
     run = killed(request_, 5)
     [final] = [job for job in run.jobs() if job.suggestion is None]
@@ -474,6 +476,7 @@ def test_a_final_training_that_was_killed_is_gone_on_with(request_, whole):
     assert [job.number for job in RunStore.open(run.folder).jobs()] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_final_training_that_was_stopped_is_gone_on_with(request_, whole):
     observer = Stops(5)
     observer.tuning = Tuning(request_, observer)
@@ -487,6 +490,7 @@ def test_a_final_training_that_was_stopped_is_gone_on_with(request_, whole):
     assert (final.number, final.status) == (3, "completed")
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_with_the_trial_that_was_stopped(request_, whole):
     observer = Stops(3)
     observer.tuning = Tuning(request_, observer)
@@ -513,6 +517,7 @@ def killed_in(request: Request, monkeypatch: pytest.MonkeyPatch, name: str, owne
 
 
 @pytest.mark.parametrize("name", ["crown", "_save_keras", "export"])
+@pytest.mark.slow
 def test_a_run_that_was_killed_after_its_training_trains_nothing_again(request_, whole, monkeypatch, name):
     run = killed_in(request_, monkeypatch, name)
     assert run.is_crowned == (name == "export")
@@ -525,6 +530,7 @@ def test_a_run_that_was_killed_after_its_training_trains_nothing_again(request_,
     assert RunStore.open(run.folder).is_complete
 
 
+@pytest.mark.slow
 def test_a_run_whose_disk_was_full_goes_on(request_, whole, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -536,6 +542,7 @@ def test_a_run_whose_disk_was_full_goes_on(request_, whole, monkeypatch):
     assert facts(resumed(request_.runs / "toy-toy-1")) == facts(whole)
 
 
+@pytest.mark.slow
 def test_states_that_are_lost_cost_time_only(request_, whole, monkeypatch):
     run = killed_in(request_, monkeypatch, "run", FinalTraining)
     shutil.rmtree(run.checkpoints)
@@ -544,12 +551,14 @@ def test_states_that_are_lost_cost_time_only(request_, whole, monkeypatch):
     assert outcome.winner.test == whole.winner.test
 
 
+@pytest.mark.slow
 def test_a_final_state_that_is_lost_before_the_winner_is_measured_costs_time_only(request_, whole, monkeypatch):
     run = killed_in(request_, monkeypatch, "crown")
     shutil.rmtree(run.checkpoints)
     assert resumed(run).winner.test == whole.winner.test
 
 
+@pytest.mark.slow
 def test_the_winners_state_that_is_lost_where_nothing_is_left_to_train_costs_time_only(request_, monkeypatch):
     run = killed_in(replace(request_, final_epochs=2), monkeypatch, "crown")
     shutil.rmtree(run.checkpoints)
@@ -557,6 +566,7 @@ def test_the_winners_state_that_is_lost_where_nothing_is_left_to_train_costs_tim
 
 
 @pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.slow
 def test_a_stop_right_after_a_resume_exports_the_best_so_far(request_, after):
     observer = Stops(after)
     observer.tuning = Tuning(request_, observer)
@@ -622,6 +632,7 @@ def test_a_winner_stays_when_no_other_trial_is_better(complete, monkeypatch):
     assert RunStore.open(complete.folder).is_crowned
 
 
+@pytest.mark.slow
 def test_a_better_trial_is_crowned_and_the_look_at_the_test_part_counted(complete):
     with_scores(complete, 0.0)
     outcome = resumed(complete, Wishes(more_trials=1))
@@ -633,6 +644,7 @@ def test_a_better_trial_is_crowned_and_the_look_at_the_test_part_counted(complet
     assert run.is_complete
 
 
+@pytest.mark.slow
 def test_an_extension_that_was_killed_is_gone_on_with(complete):
     with_scores(complete, 0.0)
     with pytest.raises(KilledError):
@@ -651,6 +663,7 @@ def test_more_final_epochs_train_the_winner_on(complete, request_, tmp_path):
     assert outcome.winner.score == longer.winner.score
 
 
+@pytest.mark.slow
 def test_states_of_former_winners_do_not_pile_up(complete):
     for _ in range(2):
         with_scores(complete, 0.0)
@@ -659,6 +672,7 @@ def test_states_of_former_winners_do_not_pile_up(complete):
     assert len(list(complete.checkpoints.iterdir())) <= complete.config.search.keep + 1
 
 
+@pytest.mark.slow
 def test_another_precision_goes_on(complete):
     outcome = resumed(complete, Wishes({"precision": "bfloat16"}, more_trials=1, accepts_changes=True))
     run = RunStore.open(outcome.folder)
@@ -666,6 +680,7 @@ def test_another_precision_goes_on(complete):
     assert run.jobs()[0].precision == "float32"
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_was_moved_can_be_evaluated_afterwards(complete, request_, tmp_path):
     moved = tmp_path / "elsewhere"
     moved.mkdir()
@@ -674,6 +689,7 @@ def test_a_run_whose_data_was_moved_can_be_evaluated_afterwards(complete, reques
     assert tuning.evaluate_run(RunStore.open(outcome.folder))["images"] == 60
 
 
+@pytest.mark.slow
 def test_with_an_edited_space_new_trials_are_drawn_from_it(complete, request_):
     edit(request_, "filters: [2, 4]", "filters: 6")
     outcome = resumed(complete, Wishes(more_trials=1, accepts_changes=True))
@@ -681,6 +697,7 @@ def test_with_an_edited_space_new_trials_are_drawn_from_it(complete, request_):
 
 
 @pytest.mark.parametrize("oracle", ["grid", "bayesian"])
+@pytest.mark.slow
 def test_another_oracle_knows_the_trials_of_the_one_before(complete, oracle, monkeypatch):
     known = []
     run = Search.run

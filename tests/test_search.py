@@ -241,6 +241,7 @@ def uninterrupted(request, tmp_path_factory) -> tuple[RunStore, int]:
 @pytest.mark.parametrize(
     "offset", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_search_that_is_killed_at_any_event_goes_on_to_the_same_trials(tmp_path, uninterrupted, offset):
     whole, events = uninterrupted
     for event in range(offset, events, 3):

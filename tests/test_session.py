@@ -56,6 +56,7 @@ PHASES = {
 
 
 @pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.slow
 def test_a_stop_ends_with_the_best_so_far_exported_whenever_it_comes(request_, phase):
     what, count, trials, epochs = PHASES[phase]
     outcome = StopsAt(what, count, request_).session.run()
@@ -68,6 +69,7 @@ def test_a_stop_ends_with_the_best_so_far_exported_whenever_it_comes(request_, p
 
 
 @pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.slow
 def test_a_stop_after_the_training_comes_too_late_to_change_anything(request_, count):
     outcome = StopsAt("phase", count, request_).session.run()  # the evaluation, the export
     assert not outcome.is_interrupted
@@ -101,6 +103,7 @@ def test_workers_are_told_with_what_the_checkpoints_take(request_):
     assert 0 < sum(path.stat().st_size for path in run.checkpoints.iterdir()) <= most
 
 
+@pytest.mark.slow
 def test_the_bound_of_the_checkpoints_holds_for_a_search(request_):
     sizes, bounds = [], []
     observer = Silent()
@@ -112,6 +115,7 @@ def test_the_bound_of_the_checkpoints_holds_for_a_search(request_):
     assert max(sizes) <= bounds[0]
 
 
+@pytest.mark.slow
 def test_exporting_a_run_without_a_winner_trains_its_best_trial_to_the_end(request_, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(FinalTraining, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

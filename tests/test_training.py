@@ -120,6 +120,7 @@ def test_a_later_job_leaves_the_state_that_it_began_with(job, data):
     assert Path(first.state_file).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_later_job_that_gets_no_better_keeps_the_best_weights_of_the_earlier_one(job, data):
     low = Objective("val_loss", "min")
     first = replace(job, epochs=3, objective=low)
@@ -161,6 +162,7 @@ def kill(job: Job, data: training.Data, epoch: int) -> list[Epoch]:
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 4])
+@pytest.mark.slow
 def test_a_job_that_was_killed_goes_on_to_the_same_end_to_the_last_bit(whole, job, data, saves_each_epoch, epoch):
     expected = whole[1]
     kill(job, data, epoch)
@@ -170,6 +172,7 @@ def test_a_job_that_was_killed_goes_on_to_the_same_end_to_the_last_bit(whole, jo
     assert_same_state(whole[0], job)
 
 
+@pytest.mark.slow
 def test_a_job_without_dropout_that_was_killed_goes_on_to_the_same_end(job, data, saves_each_epoch):
     job = replace(job, values=VALUES | {"block_1.dropout": 0.0, "dense_1.dropout": 0.0})
     expected, again = train(job, data), elsewhere(job)
@@ -178,6 +181,7 @@ def test_a_job_without_dropout_that_was_killed_goes_on_to_the_same_end(job, data
     assert_same_state(job, again)
 
 
+@pytest.mark.slow
 def test_a_later_job_that_was_killed_again_and_again_goes_on_with_its_own_state(
     whole, part, job, data, saves_each_epoch
 ):
@@ -207,6 +211,7 @@ def test_the_seconds_of_an_earlier_attempt_count(job, data, saves_each_epoch):
     assert 0 < before < train(job, data).seconds
 
 
+@pytest.mark.slow
 def test_patience_counts_the_epochs_of_an_earlier_attempt(job, data, saves_each_epoch):
     wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=3)
     wild = replace(wild, objective=Objective("val_loss", "min"))
@@ -287,6 +292,7 @@ def test_the_state_of_another_trial_counts_as_none(whole, part, change):
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
+@pytest.mark.slow
 def test_a_state_that_is_missing_or_damaged_costs_time_only(whole, part, job, data, damage):
     expected = whole[1]
     train(part, data)
@@ -300,6 +306,7 @@ def test_a_state_that_is_missing_or_damaged_costs_time_only(whole, part, job, da
     assert_same_state(whole[0], later)
 
 
+@pytest.mark.slow
 def test_an_own_state_that_is_damaged_leaves_the_one_of_the_earlier_job(whole, part, job, data, saves_each_epoch):
     train(part, data)
     later = continued(job, part, 1)
@@ -319,6 +326,7 @@ def test_a_state_that_does_not_fit_is_a_failure_with_its_reason(whole, part, dat
     assert (result.status, result.message[:12]) == ("failed", "ValueError: ")
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_and_another_does_not(job, data):
     first = train(job, data)
     assert metrics(train(elsewhere(job), data)) == metrics(first)
@@ -364,6 +372,7 @@ def test_each_epoch_is_told_when_it_ends(job, data):
     assert set(told[0].metrics) == {"accuracy", "loss", "val_accuracy", "val_loss"}
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_drops_the_epoch_under_way_and_what_was_reached_counts(whole, job, data):
     told: list[Epoch] = []
     result = training.train(job, data, told.append, should_stop=lambda: len(told) == 2)
@@ -374,6 +383,7 @@ def test_a_request_to_stop_drops_the_epoch_under_way_and_what_was_reached_counts
     assert_same_state(whole[0], job)
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_in_the_middle_of_validation_drops_that_epoch(whole, job, data, monkeypatch):
     asked = []
     begin = lambda self, batch, logs=None: asked.append(batch)  # noqa: E731
@@ -488,6 +498,7 @@ def test_the_best_model_of_a_bfloat16_job_computes_in_float32(in_bfloat16, data)
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.slow
 def test_a_bfloat16_job_is_continued_to_the_last_bit(in_bfloat16, data, saves_each_epoch):
     job = replace(in_bfloat16, epochs=3)
     expected = train(job, data)

@@ -69,10 +69,6 @@ def ended(executor: ProcessExecutor, job: Job) -> JobDone | JobLost:
             return event
 
 
-# Tests of one run in one process of the suite: it takes seconds to make.
-OF_ONE_RUN = pytest.mark.xdist_group("traps")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> RunStore:
     """A run that searched, crowned and exported, with real training."""
@@ -170,7 +166,6 @@ def test_row_5_killed_at_any_instant_no_trial_is_lost_or_repeated_and_the_run_lo
     assert [(t.values, t.seed, t.score) for t in run.trials()] == [(t.values, t.seed, t.score) for t in calm.trials()]
 
 
-@OF_ONE_RUN
 @pytest.mark.parametrize(
     ("edit", "wishes", "text"),
     [
@@ -251,7 +246,6 @@ def test_row_11_the_best_trial_is_a_completed_one(tmp_path):
     assert run.best_trial().status == "completed"
 
 
-@OF_ONE_RUN
 def test_row_12_scores_of_search_retraining_reload_and_test_stand_side_by_side(finished):
     winner = finished.winner()
     trial = finished.best_trial()
@@ -329,7 +323,6 @@ def test_row_16_one_thread_talks_to_the_oracle_and_an_exception_leaves_it_usable
     assert oracle.create_trial("second").status == "RUNNING"
 
 
-@OF_ONE_RUN
 def test_row_17_the_winner_is_one_verified_folder_with_labels_and_signatures(finished):
     folder = finished.latest_export()
     summary = json.loads((finished.folder / "result.json").read_text())

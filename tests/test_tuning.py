@@ -67,7 +67,11 @@ def tuned(request: Request) -> Outcome:
     return Tuning(request, Silent()).run()
 
 
-SLOW = {"binary", "multilabel"}  # they differ from the others in the last layer, which has tests of its own
+SLOW = {
+    "binary",
+    "multilabel",
+    "regression",
+}  # they differ from the others in the last layer, which has tests of its own
 
 
 @pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.slow) if t in SLOW else t for t in TASKS])
@@ -93,6 +97,7 @@ def test_a_regression_learns_targets_in_their_own_unit(tmp_path, unread):
     assert tuned(request).winner.test["mae"] < 30  # targets from 100 to 250, whose mean is off by 50
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials_scores_and_test(request_, unread):
     first, second = tuned(request_), tuned(request_)
     assert [(t.values, t.score) for t in first.trials] == [(t.values, t.score) for t in second.trials]
@@ -100,6 +105,7 @@ def test_the_same_seed_gives_the_same_trials_scores_and_test(request_, unread):
     assert (first.folder.name, second.folder.name) == ("toy-toy-1", "toy-toy-2")
 
 
+@pytest.mark.slow
 def test_the_test_part_is_looked_at_once_and_not_before_the_end(request_, unread, monkeypatch):
     looks = []
     load = data_registry.load
@@ -173,6 +179,7 @@ def stopped(request: Request, after: int) -> Outcome:
 
 
 @pytest.mark.parametrize(("after", "trials"), [(1, 1), (6, 2), pytest.param(9, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_stop_ends_with_the_best_so_far_exported(request_, unread, after, trials):
     outcome = stopped(replace(request_, epochs=4, final_epochs=400), after)
     assert outcome.is_interrupted
@@ -221,6 +228,7 @@ def test_export_refuses_other_data(request_, unread):
         tuning.export_run(RunStore.open(outcome.folder), session())
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_its_verification_leaves_nothing(request_, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
@@ -270,6 +278,7 @@ def test_what_workers_share_is_gone_at_the_end_and_the_session_is_noted(request_
     assert seconds > 0
 
 
+@pytest.mark.slow
 def test_the_score_as_exported_is_measured_in_float32(request_, unread):
     bfloat16 = replace(request_, workers=replace(INLINE, precision="bfloat16"))
     outcome = tuned(replace(bfloat16, max_trials=1, epochs=1, final_epochs=8))
@@ -299,6 +308,7 @@ def test_an_unknown_oracle_in_a_space_file_is_refused(request_):
         tuned(request_)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_finished(request_, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # what a shell expects of a program that was ended by Ctrl-C
 TOP = 5  # trials in the table that ends a search
+AcceptOption = Annotated[
+    bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")
+]
+KeepSpaceOption = Annotated[
+    bool, typer.Option("--keep-space", help="Go on with the search space as it was, whatever its file says now.")
+]
 
 
 def tune(
@@ -130,12 +136,8 @@ def resume(
     final_epochs: Annotated[int | None, typer.Option(help="Epochs for the winner at most.")] = None,
     seed: Annotated[int | None, typer.Option(help="Refused if it is another.")] = None,
     keep: Annotated[int | None, typer.Option(help="Training states to keep on disk.")] = None,
-    accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")
-    ] = False,
-    keep_space: Annotated[
-        bool, typer.Option("--keep-space", help="Go on with the search space as it was, whatever its file says now.")
-    ] = False,
+    accept_changes: AcceptOption = False,
+    keep_space: KeepSpaceOption = False,
     workers: WorkersOption = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: the run's.")] = None,
     timeout: TimeoutOption = HANG_SECONDS,
@@ -165,12 +167,8 @@ def resume(
 def extend(
     run: RunArgument = None,
     trials: Annotated[int, typer.Option(help="Points to try besides those of the run so far.")] = 10,
-    accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")
-    ] = False,
-    keep_space: Annotated[
-        bool, typer.Option("--keep-space", help="Go on with the search space as it was, whatever its file says now.")
-    ] = False,
+    accept_changes: AcceptOption = False,
+    keep_space: KeepSpaceOption = False,
     workers: WorkersOption = None,
     timeout: TimeoutOption = HANG_SECONDS,
     folder: RunsOption = RUNS,

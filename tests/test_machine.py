@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cnn_tuner import machine
+from cnn_tuner.commands import options
+from cnn_tuner.executors.executor import Settings
 from cnn_tuner.machine import Workers, memory_share
 
 
@@ -32,3 +34,7 @@ def test_workers_read_as_a_line(workers, text):
 
 def test_the_versions_name_what_decides_a_result():
     assert list(machine.versions()) == ["python", "cnn-tuner", "tensorflow", "keras", "keras-tuner", "numpy"]
+
+
+def test_the_timeout_of_the_commands_is_that_of_the_workers():
+    assert options.HANG_SECONDS == machine.HANG_SECONDS == Settings("", "").hang_seconds

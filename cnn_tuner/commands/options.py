@@ -21,7 +21,7 @@ RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the 
 RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 RUNS = Path("runs")
-HANG_SECONDS = 300.0
+HANG_SECONDS = 300.0  # machine.HANG_SECONDS, whose module would slow --help down
 WorkersOption = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cnn_tuner"
 LEVELS = (
     ("cli",),
     ("commands.*",),
-    ("terminal",),
+    ("terminal", "importance_table"),
     ("resuming",),
     ("tuning",),
     ("session",),
@@ -23,8 +23,9 @@ LEVELS = (
     ("training", "export.*"),
     ("hypermodel", "oracles.*"),
     ("model", "hyperparameters", "tensorboard", "steps"),
-    ("history",),
-    ("architecture", "store", "machine", "checkpoints", "data.*", "scores"),
+    ("history", "refining"),
+    ("importance",),
+    ("architecture", "store", "machine", "checkpoints", "data.*", "scores", "intervals"),
     ("config", "folders"),
     ("records",),
     ("space",),
@@ -35,6 +36,7 @@ HEAVY = {
     "tensorflow": {"machine", "training", "export.*", "tensorboard", "commands.quiet"},
     "keras": {"steps", "model", "hypermodel", "training", "export.*", "winner", "data.keras_datasets"},
     "keras_tuner": {"hypermodel", "hyperparameters", "oracles.*"},
+    "optuna": {"importance"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())

@@ -48,16 +48,19 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
 
 
 def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
-    """Show a run: what was asked for, every trial, and the winner with its scores side by side."""
+    """Show a run: every trial, which hyperparameters mattered, and the winner with its scores side by side."""
     from dataclasses import asdict
 
-    from cnn_tuner import terminal
+    from cnn_tuner import importance_table, terminal
+    from cnn_tuner.importance import importances
 
     opened = open_run(folder, run)
     trials, winner, config = opened.trials(), opened.winner(), opened.config
+    mattered = importances(trials, config.search_space(), config.objective, config.search.seed)
     if as_json:
         facts = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
-        print(json.dumps(facts | {"trials": [asdict(t) for t in trials], "winner": winner and asdict(winner)}))
+        facts |= {"trials": [asdict(t) for t in trials], "winner": winner and asdict(winner)}
+        print(json.dumps(facts | {"importance": asdict(mattered)}))
         return
     screen = console()
     search, data = config.search, config.data
@@ -65,6 +68,10 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     say(f"{data.source}: images of {terminal.shape(data.image_shape)}, {data.task}")
     screen.print()
     screen.print(terminal.trials_table(trials, config.objective))
+    screen.print()
+    say(importance_table.headline(mattered))
+    if mattered.clear:
+        screen.print(importance_table.table(mattered))
     screen.print()
     if winner is None:
         name = opened.folder.name

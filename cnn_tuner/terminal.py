@@ -43,6 +43,16 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
+def metric(name: str, value: float, interval: Sequence[float] | None = None) -> str:
+    """`accuracy 0.9889 (95 % interval 0.972 to 0.996)`; without an interval, `accuracy 0.9889`."""
+    told = f"{name} {score(value)}"
+    if interval is None:
+        return told
+    form = ".3f" if name in ("accuracy", "auc") else ".4g"
+    low, high = (format(end, form) for end in interval)
+    return f"{told} (95 % interval {low} to {high})"
+
+
 SUMMARY_LEGEND = "2*16k3s2p2: twice 16 kernels of 3x3, strides 2, then a pool of 2x2; lr: learning rate"
 
 

@@ -18,6 +18,7 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.pictures import read_image
 from cnn_tuner.errors import DataError, UsageError
+from cnn_tuner.intervals import measure_intervals
 from cnn_tuner.machine import Workers, versions
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry as oracle_registry
@@ -218,7 +219,7 @@ def export_run(run: RunStore, session: Session) -> Export:
 
 
 def evaluate_run(run: RunStore) -> dict[str, Any]:
-    """What a run's newest export says of the run's test part: metrics, and each class by itself.
+    """What a run's newest export says of the run's test part: metrics, their 95 % intervals, each class by itself.
 
     Raises:
         UsageError: the run has no export.
@@ -229,11 +230,13 @@ def evaluate_run(run: RunStore) -> dict[str, Any]:
     folder = run.latest_export()
     dataset = load_data(run)
     found = Served(folder).scores(dataset.test.x)
+    intervals = measure_intervals(dataset.task, dataset.test.y, found)
     return {
         "run": run.folder.name,
         "export": str(folder),
         "images": len(dataset.test),
         "test": scores.measure(dataset.task, dataset.test.y, found),
+        "intervals": {metric: [interval.low, interval.high] for metric, interval in intervals.items()},
         "classes": scores.by_class(dataset.task, dataset.test.y, found, dataset.class_names),
     }
 

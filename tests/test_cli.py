@@ -109,11 +109,16 @@ def test_show_has_every_trial_and_the_winner(tuned, cnn_tuner):
     assert code == 0
     for text in ("random search of toy, seed 0", "val_accuracy", "winner    trial", "scores    ", "test      accuracy"):
         assert text in out
+    assert "\nwhat mattered: too few trials to tell: 2 with a score, at least 10 are needed\n" in out
     _, out, _ = cnn_tuner("show", "--runs", tuned[0] / "runs", "--json")
     found = json.loads(out)
     assert len(found["trials"]) == 2
     assert len(found["trials"][0]["epochs"]) >= 8
     assert found["winner"]["test_images"] == 32
+    assert found["importance"] == {
+        "trials": 2, "best": 0, "hyperparameters": [],
+        "reason": "too few trials to tell: 2 with a score, at least 10 are needed",
+    }  # fmt: skip
 
 
 def test_steps_of_a_run_are_its_best_trials(tuned, cnn_tuner):
@@ -128,9 +133,12 @@ def test_steps_of_a_run_are_its_best_trials(tuned, cnn_tuner):
 def test_evaluate_says_what_each_class_reaches(tuned, cnn_tuner):
     code, out, _ = cnn_tuner("evaluate", "--runs", tuned[0] / "runs")
     assert code == 0
-    assert re.search(r"accuracy [01]\.\d{4} on 32 test images", out)
+    assert re.search(r"accuracy [01]\.\d{4} \(95 % interval 0\.\d{3} to [01]\.\d{3}\) on 32 test images", out)
     _, out, _ = cnn_tuner("evaluate", "--runs", tuned[0] / "runs", "--json")
-    assert [row["class"] for row in json.loads(out)["classes"]] == ["0", "1", "2", "3"]
+    found = json.loads(out)
+    assert [row["class"] for row in found["classes"]] == ["0", "1", "2", "3"]
+    low, high = found["intervals"]["accuracy"]
+    assert low < found["test"]["accuracy"] <= high + 1e-9
 
 
 def test_predict_says_what_an_image_shows(tuned, cnn_tuner):

@@ -228,3 +228,15 @@ def test_the_winner_is_told_with_all_its_scores():
 def test_a_test_part_that_was_looked_at_more_than_once_is_told():
     last = terminal.winner_lines(winner(looks=3), "val_accuracy")[-1]
     assert last == "test      accuracy 0.9300 on 1,000 images, looked at 3 times: once for each winner so far"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "interval", "text"),
+    [
+        ("accuracy", 0.98888, [0.97178, 0.9957], "accuracy 0.9889 (95 % interval 0.972 to 0.996)"),
+        ("mae", 12.3456, [11.111, 13.2], "mae 12.3456 (95 % interval 11.11 to 13.2)"),
+        ("auc", float("nan"), None, "auc nan"),
+    ],
+)
+def test_a_metric_is_told_with_its_interval(name, value, interval, text):
+    assert terminal.metric(name, value, interval) == text

@@ -47,7 +47,7 @@ def export(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOpti
 
 
 def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
-    """Evaluate a run's newest export on the run's test part: metrics, and each class by itself."""
+    """Evaluate a run's newest export on the run's test part: metrics with 95 % intervals, and each class by itself."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -60,7 +60,8 @@ def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOp
     if as_json:
         print(json.dumps(found))
         return
-    measured = ", ".join(f"{metric} {terminal.score(value)}" for metric, value in found["test"].items())
+    intervals = found["intervals"]
+    measured = ", ".join(terminal.metric(name, value, intervals.get(name)) for name, value in found["test"].items())
     say(f"{found['export']}: {measured} on {found['images']:,} test images")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("class", "precision", "recall", "f1", "images"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,7 +58,7 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     trials, winner, config = opened.trials(), opened.winner(), opened.config
     mattered = importances(trials, config.search_space(), config.objective, config.search.seed)
     if as_json:
-        facts = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
+        facts: dict[str, Any] = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
         facts |= {"trials": [asdict(t) for t in trials], "winner": winner and asdict(winner)}
         print(json.dumps(facts | {"importance": asdict(mattered)}))
         return

@@ -275,5 +275,7 @@ def test_a_bracket_cut_short_still_has_its_rounds():
 
 
 def test_an_unknown_oracle_is_named_with_the_choices():
-    with pytest.raises(UsageError, match=r"^--oracle: unknown: 'genetic'; choices: random, grid, bayesian, hyperband$"):
+    with pytest.raises(
+        UsageError, match=r"^--oracle: unknown: 'genetic'; choices: random, grid, bayesian, hyperband, asha$"
+    ):
         registry.check_name("genetic")

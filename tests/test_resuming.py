@@ -205,7 +205,7 @@ INVALID = {
     "no more trials": (Wishes(more_trials=0), "--trials: must be a whole number >= 1, got 0"),
     "oracle": (
         Wishes({"oracle": "x"}),
-        "--oracle: unknown: 'x'; choices: random, grid, bayesian, hyperband",
+        "--oracle: unknown: 'x'; choices: random, grid, bayesian, hyperband, asha",
     ),
     "data": (Wishes(data="digit"), "--data digit: no such data; choose "),
     "space": (Wishes(space="none"), "--space: no such space or file: 'none'; choices: "),

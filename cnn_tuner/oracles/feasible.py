@@ -23,6 +23,7 @@ from cnn_tuner.tasks import Objective
 MAX_DRAWS = 2_000  # at random for one new feasible point, before the space is taken for exhausted
 MAX_LISTED = 20_000  # points of a finite space that are listed rather than drawn
 STOPPED: dict[str, Any] = {"status": "STOPPED", "values": None}
+IDLE: dict[str, Any] = {"status": "IDLE", "values": None}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Search:
     """What an oracle must know of the search it serves.
 
     `why_infeasible` says why a point cannot be trained, or None. `max_trials` None leaves the number of points to the
-    oracle. `epochs` is the most that one point is trained.
+    oracle. `epochs` is the most that one point is trained. `sampler` names where new points come from, for an oracle
+    that leaves the choice; None is its default.
     """
 
     space: SearchSpace
@@ -39,6 +41,7 @@ class Search:
     max_trials: int | None
     epochs: int
     seed: int
+    sampler: str | None = None
 
 
 class FeasibleOracle(keras_tuner.Oracle):

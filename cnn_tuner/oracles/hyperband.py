@@ -8,10 +8,9 @@ from typing import Any
 import keras_tuner
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.oracles.feasible import STOPPED, FeasibleOracle, Search
+from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
 from cnn_tuner.space import Point
 
-IDLE: dict[str, Any] = {"status": "IDLE", "values": None}
 Bracket = dict[str, Any]  # KerasTuner's: {"bracket_num": s, "rounds": [[{"past_id": ..., "id": ...}, ...], ...]}
 
 

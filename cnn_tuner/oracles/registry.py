@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cnn_tuner.errors import UsageError
+from cnn_tuner.oracles import samplers
 
 if TYPE_CHECKING:
     from cnn_tuner.oracles.feasible import FeasibleOracle, Search
@@ -15,7 +16,9 @@ ORACLES = {
     "grid": "GridOracle",
     "bayesian": "BayesianOracle",
     "hyperband": "HyperbandOracle",
+    "asha": "AshaOracle",
 }
+WITH_SAMPLERS = {"asha"}  # oracles that leave open where new points come from
 
 
 def check_name(name: str, where: str = "--oracle") -> None:
@@ -24,8 +27,18 @@ def check_name(name: str, where: str = "--oracle") -> None:
         raise UsageError(f"{where}: unknown: {name!r}; choices: {', '.join(ORACLES)}")
 
 
+def check_sampler(oracle: str, sampler: str | None, where: str = "--sampler") -> None:
+    """Raises UsageError when `oracle` cannot take its new points from `sampler`; None is always right."""
+    if sampler is None:
+        return
+    if oracle not in WITH_SAMPLERS:
+        raise UsageError(f"{where}: oracle {oracle} has no samplers, got {sampler!r}")
+    samplers.check_name(sampler, where)
+
+
 def create(name: str, search: Search) -> FeasibleOracle:
     """The oracle called `name` for one search."""
     check_name(name)
+    check_sampler(name, search.sampler)
     oracle: FeasibleOracle = getattr(import_module(f"cnn_tuner.oracles.{name}"), ORACLES[name])(search)
     return oracle

@@ -12,13 +12,12 @@ from cnn_tuner.tasks import Objective
 
 STATE_BYTES_PER_PARAMETER = 16  # float32: the weight, two moments of Adam, the best epoch's weight
 STATE_OVERHEAD_BYTES = 2**17  # names and facts
-OF_THE_WINNER = 1  # after its final training
 FILES_OF_A_SLOT = 3  # the state that a job began with, its own, and its own while it is written anew
 
 
-def bound_bytes(largest_params: int, keep: int, continuable: int, slots: int) -> int:
-    """The most bytes that the states of one run take."""
-    files = keep + continuable + FILES_OF_A_SLOT * slots + OF_THE_WINNER
+def bound_bytes(largest_params: int, keep: int, continuable: int, slots: int, finalists: int = 1) -> int:
+    """The most bytes that the states of one run take; a finalist has one after its final training."""
+    files = keep + continuable + FILES_OF_A_SLOT * slots + finalists
     return files * (STATE_BYTES_PER_PARAMETER * largest_params + STATE_OVERHEAD_BYTES)
 
 

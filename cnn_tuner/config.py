@@ -12,9 +12,10 @@ from cnn_tuner import space as space_module
 from cnn_tuner.errors import UsageError
 from cnn_tuner.records import Precision
 from cnn_tuner.space import SearchSpace
+from cnn_tuner.space_file import Limits
 from cnn_tuner.tasks import Objective, Output
 
-FORMAT = 2  # of the run folder; a reader refuses one it does not know
+FORMAT = 3  # of the run folder; a reader refuses one it does not know
 
 
 class _Config(BaseModel):
@@ -39,16 +40,22 @@ class DataConfig(_Config):
 class SearchConfig(_Config):
     """How a run searches.
 
-    `epochs` is the most for one trial, `final_epochs` for the winner, in all; the training states of the best `keep`
-    trials stay on disk.
+    It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is the
+    most for one trial, `final_epochs` for one of the `finalists`, in all, each with at most `final_seeds` seeds; the
+    training states of the best `keep` trials stay on disk. `limits` hold besides those of the space.
     """
 
     oracle: str
+    sampler: str | None = None
     objective: str
     direction: str
-    max_trials: int
+    max_trials: int | None
+    budget_seconds: float | None = None
     epochs: int
     final_epochs: int
+    finalists: int = 3
+    final_seeds: int = 3
+    limits: Limits = Limits()
     seed: int
     precision: Precision | Literal["auto"] = "auto"
     keep: int = 3
@@ -86,7 +93,8 @@ class RunConfig(_Config):
 
     def search_space(self) -> SearchSpace:
         """The space as it was when the run began, whatever became of its file."""
-        return space_module.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
+        space = space_module.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
+        return space.within(self.search.limits)
 
     def to_yaml(self) -> str:
         """The text of `config.yaml`."""

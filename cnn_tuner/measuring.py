@@ -39,6 +39,7 @@ REFERENCE_IMAGES = (4096, 256, 1)  # for training, validation, test
 POINTS = 25  # drawn at random, of which the median is measured
 WORTH = 1.1  # times as fast has bfloat16 to be: it costs some accuracy while training
 SHORT_SECONDS = 120.0  # of training: a search shorter than this is not worth measuring for
+SHORT_BUDGET_SECONDS = 600.0  # a measurement takes about 20 seconds: a larger part of it than it would gain
 MOST_IMAGES = 10_000.0  # a second: what a small network trains on, whatever its size
 MACS_PER_SECOND = 3e10  # of larger ones, and backwards takes twice as many as forwards; both as seen on two cores
 
@@ -181,10 +182,11 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
     if asked.executor == "inline":
         return replace(asked, count=1, precision=precision or "float32")
     gpus, cores = machine.gpus(), machine.cores()
-    most = len(gpus) or max(1, min(cores, length.trials, int(0.8 * machine_bytes() / machine.WORKER_BYTES)))
+    room = int(0.8 * machine_bytes() / machine.WORKER_BYTES)
+    most = len(gpus) or max(1, min(cores, room, cores if length.trials is None else length.trials))
     counts = [asked.count] if asked.count else [most] if gpus else splits(cores, most)
     if precision is None or len(counts) > 1:
-        if not asked.must_measure and length.seconds(subject) < SHORT_SECONDS:
+        if not asked.must_measure and length.is_short(subject):
             best, reason = Speed(counts[0], 1, precision or "float32", 0.0), "not measured: this search is short"
         else:
             tried = _precisions(precision, bool(gpus))
@@ -211,16 +213,23 @@ def _precisions(given: Precision | None, has_gpu: bool) -> tuple[Precision, ...]
 
 @dataclass(frozen=True)
 class Length:
-    """How much a search trains at most: so many trials of so many epochs of so many images."""
+    """How much a search trains at most: so many trials of so many epochs of so many images, or for so long."""
 
-    trials: int
+    trials: int | None
+    budget_seconds: float | None
     epochs: int
     images: int
 
-    def seconds(self, subject: Subject) -> float:
-        """About how long that takes, of the space's median network."""
+    def is_short(self, subject: Subject) -> bool:
+        """Whether a measurement would take longer than what it could gain."""
+        if self.budget_seconds is not None and self.budget_seconds < SHORT_BUDGET_SECONDS:
+            return True
+        return self.trials is not None and self._seconds(subject, self.trials) < SHORT_SECONDS
+
+    def _seconds(self, subject: Subject, trials: int) -> float:
+        """About how long so many trials take, of the space's median network."""
         macs = build(subject.typical_point(), subject.image_shape, subject.output).macs
-        return self.trials * self.epochs * self.images / min(MOST_IMAGES, MACS_PER_SECOND / (3 * macs))
+        return trials * self.epochs * self.images / min(MOST_IMAGES, MACS_PER_SECOND / (3 * macs))
 
 
 def _measured(

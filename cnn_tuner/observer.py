@@ -36,8 +36,11 @@ class Observer(Protocol):
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         """A trial ended; `best` is the best one so far."""
 
+    def time_left(self, seconds: float) -> None:
+        """About how long it is until the run is done."""
+
     def phase(self, text: str, epochs: int = 0) -> None:
-        """What follows the search begins: final training (up to `epochs`), evaluation, export."""
+        """What follows the search begins: final training (`epochs` in all), evaluation, export."""
 
 
 class Silent:
@@ -56,5 +59,7 @@ class Silent:
     def job_lost(self, trial: int, reason: str) -> None: ...
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
+
+    def time_left(self, seconds: float) -> None: ...
 
     def phase(self, text: str, epochs: int = 0) -> None: ...

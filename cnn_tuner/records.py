@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,8 +30,8 @@ class Job:
     `number` counts the jobs of a run in the order in which they began. A job leaves its training state in `state_file`,
     now and then and at its end, and takes up what an earlier attempt left there. Otherwise it begins with
     `initial_state`, where an earlier job of the same trial left its own; without that file it trains the trial from its
-    first epoch, which gives the same. With `patience`, training ends when that many epochs in a row brought no better
-    objective.
+    first epoch, which gives the same. The learning rate runs its course over `schedule_epochs`, however many of them
+    this job trains. With `patience`, training ends when that many epochs in a row brought no better objective.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Job:
     precision: Precision = "float32"
     patience: int | None = None
     attempt: int = 1
+    schedule_epochs: int = 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class Trial:
     """One point of the search space and what the search learned of it.
 
     `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
-    jobs, and `state_job` is the last of them that left a training state.
+    jobs, and `state_job` is the last of them that left a training state. `schedule_epochs` is the length of its
+    learning rate's schedule: the most epochs that the search would train it when it began.
     """
 
     number: int
@@ -117,6 +120,7 @@ class Trial:
     started_at: float = 0.0
     epochs_done: int = 0
     state_job: int | None = None
+    schedule_epochs: int = 1
     epochs: tuple[Epoch, ...] = field(default=(), compare=False)
 
 
@@ -125,8 +129,9 @@ class JobRecord:
     """What the store knows of a job.
 
     `suggestion` is what the oracle said of it beside the point: its own id of the trial, and KerasTuner's `tuner/...`
-    values; None is the final training of a winner. `began` and `ended` are places in the order in which all jobs of the
-    run began and ended; `ended` is None while it is under way. `losses` counts attempts that the machine lost.
+    values; None is the final training of a finalist, by its own seed (`replicate` 0) or another. `began` and `ended`
+    are places in the order in which all jobs of the run began and ended; `ended` is None while it is under way.
+    `losses` counts attempts that the machine lost.
     """
 
     number: int
@@ -145,6 +150,7 @@ class JobRecord:
     message: str = ""
     peak_bytes: int | None = None
     started_at: float = 0.0
+    replicate: int = 0
 
     def result(self) -> Result:
         """The job's result, as it was when it ended; its epochs stay in the store."""
@@ -153,13 +159,35 @@ class JobRecord:
 
 
 @dataclass(frozen=True)
-class Winner:
-    """The best trial after its final training.
+class Finalist:
+    """A trial that was trained to the end: the search's score, and one for each seed, its own first."""
 
-    `search_score` is the objective that the search measured, `score` the one after the final training, and
-    `float32_score` that of its best weights once more, in a new model that computes in float32 as the exported one
-    does. `test` holds the loss and metrics on the test part, which was looked at `looks` times: once for each winner
-    that the run has had.
+    trial: int
+    params: int
+    search_score: float
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores) / len(self.scores)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over the seeds; None for one seed."""
+        if len(self.scores) < 2:
+            return None
+        return math.sqrt(sum((score - self.mean) ** 2 for score in self.scores) / (len(self.scores) - 1))
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best trial after the final training.
+
+    `search_score` is the objective that the search measured, `score` the one after the final training with the seed
+    that reached most, and `float32_score` that of its best weights once more, in a new model that computes in float32
+    as the exported one does. `test` holds the loss and metrics on the test part and `test_intervals` their 95 %
+    intervals; it was looked at `looks` times: once for each winner that the run has had. `finalists` are those that it
+    was chosen from, with the score of each seed.
     """
 
     trial: int
@@ -174,6 +202,14 @@ class Winner:
     macs: int
     seconds: float
     looks: int = 1
+    job: int = 0
+    test_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    finalists: tuple[Finalist, ...] = ()
+
+    @property
+    def finalist(self) -> Finalist | None:
+        """The winner among the finalists."""
+        return next((each for each in self.finalists if each.trial == self.trial), None)
 
 
 def ranked(trials: Iterable[Trial], objective: Objective) -> list[Trial]:

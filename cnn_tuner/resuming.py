@@ -19,7 +19,8 @@ from cnn_tuner.space import Parameter, SearchSpace
 from cnn_tuner.store import RunStore
 from cnn_tuner.tuning import is_there, lasting, load_data
 
-PROMOTING = ("hyperband",)  # oracles whose rounds are made of what went before, by its epochs
+PROMOTING = ("asha", "hyperband")  # oracles whose rounds are made of what went before, by its epochs
+LENGTHS = ("max_trials", "budget_seconds")
 COMPARABLE = "a run's scores compare only by the same {}: start a new run with cnn-tuner tune"
 
 
@@ -29,13 +30,14 @@ class Wishes:
 
     `settings` has values for fields of `SearchConfig`; `space` and `data` are as for a new run, None where they are to
     stay. An edited space file is a change too: `accepts_changes` takes it up, `keeps_space` leaves it. `more_trials`
-    adds to the number of trials.
+    adds to the number of trials, `more_seconds` to the budget.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     space: str | None = None
     data: str | None = None
     more_trials: int | None = None
+    more_seconds: float | None = None
     accepts_changes: bool = False
     keeps_space: bool = False
 
@@ -73,8 +75,9 @@ class Resuming(Session):
             raise UsageError(f"{run.folder}: another process is at work on this run")
         config = self._changed(run.config)
         if run.is_complete and config == run.config:
-            more = f"cnn-tuner extend {run.folder.name} --trials N"
-            raise UsageError(f"{run.folder}: is complete, nothing is left to do; {more} goes on with more trials")
+            more = f"cnn-tuner extend {run.folder.name}"
+            ways = f"{more} --budget 10m or --trials N goes on searching"
+            raise UsageError(f"{run.folder}: is complete, nothing is left to do; {ways}")
         dataset = load_data(run, wishes.data)
         self._config = config
         try:
@@ -105,7 +108,8 @@ class Resuming(Session):
         refused = [f"{difference}: {difference.refusal}" for difference in found if difference.refusal]
         if refused:
             raise UsageError(f"{self.store.folder}: {refused[0]}")
-        unasked = [difference for difference in found if wishes.more_trials is None or difference.what != "max_trials"]
+        is_longer = wishes.more_trials is not None or wishes.more_seconds is not None
+        unasked = [difference for difference in found if not is_longer or difference.what not in LENGTHS]
         if unasked and not wishes.accepts_changes:
             how = "--accept-changes goes on with what is now"
             if is_other_space and wishes.space is None:
@@ -126,24 +130,31 @@ class Resuming(Session):
     def _space(self, config: RunConfig) -> SearchSpace:
         """The space as it is now: the one that was asked for, or what has become of the run's own."""
         wishes, before = self.wishes, config.search_space()
-        if wishes.space is not None:
-            return space_module.load(wishes.space)
-        if wishes.keeps_space or not is_there(config.space_place):
+        if wishes.space is None and (wishes.keeps_space or not is_there(config.space_place)):
             return before
-        return space_module.load(config.space_place)
+        place = config.space_place if wishes.space is None else wishes.space
+        return space_module.load(place).within(config.search.limits)
 
     def _settings(self, config: RunConfig) -> dict[str, Any]:
         wishes = self.wishes
         settings = {name: value for name, value in wishes.settings.items() if value is not None}
-        for name in ("max_trials", "epochs", "final_epochs", "keep"):
+        for name in ("max_trials", "epochs", "final_epochs", "finalists", "final_seeds", "keep"):
             if name in settings and settings[name] < 1:
-                raise UsageError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {settings[name]}")
+                flag = "max-epochs" if name == "epochs" else name.replace("_", "-")
+                raise UsageError(f"--{flag}: must be a whole number >= 1, got {settings[name]}")
         if "oracle" in settings:
             oracle_registry.check_name(settings["oracle"])
+            if settings["oracle"] != config.search.oracle:
+                settings.setdefault("sampler", None)  # of the other oracle: its own
+        if "sampler" in settings:
+            oracle_registry.check_sampler(settings.get("oracle", config.search.oracle), settings["sampler"])
         if wishes.more_trials is not None:
             if wishes.more_trials < 1:
                 raise UsageError(f"--trials: must be a whole number >= 1, got {wishes.more_trials}")
-            settings["max_trials"] = config.search.max_trials + wishes.more_trials
+            so_far = self.store.last_trial() if config.search.max_trials is None else config.search.max_trials
+            settings |= {"max_trials": so_far + wishes.more_trials, "budget_seconds": None}
+        if wishes.more_seconds is not None:
+            settings |= {"max_trials": None, "budget_seconds": self.store.active_seconds() + wishes.more_seconds}
         return settings
 
 
@@ -163,9 +174,9 @@ def _why_refused(name: str, value: Any, config: RunConfig, run: RunStore) -> str
         return COMPARABLE.format("objective")
     if name == "seed":
         return "its trials were drawn by the seed that it began with"
-    if name == "max_trials" and value < begun:
+    if name == "max_trials" and value is not None and value < begun:
         return f"it has {begun} trials already"
-    rounds = "Hyperband's rounds follow from what it began with: start a new run with cnn-tuner tune"
+    rounds = "the rungs of ASHA and Hyperband follow from what a run began with: start a new run with cnn-tuner tune"
     if name == "oracle" and {value, config.search.oracle} & set(PROMOTING):
         return rounds
     return rounds if name == "epochs" and config.search.oracle in PROMOTING else ""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cnn_tuner.architecture import build, why_infeasible
+from cnn_tuner.budget import Budget
 from cnn_tuner.checkpoints import Checkpoints
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
+from cnn_tuner.forecast import Forecast
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
@@ -31,13 +35,20 @@ def trial_seed(run_seed: int, number: int) -> int:
     return int(np.random.SeedSequence([run_seed, number]).generate_state(1)[0])
 
 
+def replicate_seed(trial: Trial, replicate: int) -> int:
+    """The seed with which a trial is trained once more in the final training; 0 is the trial's own."""
+    if replicate == 0:
+        return trial.seed
+    return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
+
+
 def make_oracle(store: RunStore) -> FeasibleOracle:
     """The oracle that a run's config asks for."""
     config = store.config
     space = config.search_space()
     reason = why_infeasible(space, config.data.image_shape, config.output)
     search = config.search
-    asked = OracleSearch(space, reason, config.objective, search.max_trials, search.epochs, search.seed)
+    asked = OracleSearch(space, reason, config.objective, search.max_trials, search.epochs, search.seed, search.sampler)
     return registry.create(search.oracle, asked)
 
 
@@ -45,10 +56,20 @@ class Search:
     """One run's search, from its first trial, or from where an earlier process left it, to its last."""
 
     def __init__(
-        self, store: RunStore, oracle: FeasibleOracle, executor: Executor, logs: RunLogs, observer: Observer
+        self,
+        store: RunStore,
+        oracle: FeasibleOracle,
+        executor: Executor,
+        logs: RunLogs,
+        observer: Observer,
+        forecast: Forecast | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store, self.oracle, self.executor, self.logs, self.observer = store, oracle, executor, logs, observer
+        self.forecast = Forecast(store.config, Budget()) if forecast is None else forecast
+        self.clock = clock
         self.is_stopping = False
+        self.is_out_of_time = False
         self.best: Trial | None = None
         self._waiting: deque[int] = deque()  # jobs of an earlier process that had not ended
         self._jobs: dict[int, Job] = {}  # under way, by number
@@ -67,17 +88,20 @@ class Search:
         self.executor.stop()
 
     def run(self) -> None:
-        """Searches until the oracle has nothing more to suggest, or a stop is requested.
+        """Searches until the oracle has nothing more to suggest, its time is over, or a stop is requested.
 
         Raises:
             SearchError: no trial completed.
         """
         self._restore()
         while True:
+            self._watch_the_time()
             self._fill_slots()
             if not self._jobs:
                 break
-            self._handle(self.executor.next_event())
+            event = self.executor.next_event(self._seconds_to_wait())
+            if event is not None:
+                self._handle(event)
         if self.oracle.promotes:
             for trial in self.store.trials():
                 self.logs.trial_ended(trial)
@@ -85,6 +109,31 @@ class Search:
         if self.best is None and not self.is_stopping:
             raise SearchError(self._why_nothing())
         self.store.set_search_ended(not self.is_stopping)
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether no more jobs are to begin."""
+        return self.is_stopping or self.is_out_of_time
+
+    def _watch_the_time(self) -> None:
+        """Ends the search when its time is over: trials under way end at their next batch, what they reached counts.
+
+        Not before something was reached at all: a search without a result is worth nothing.
+        """
+        has_result = self.best is not None or bool(self.forecast.pace.epochs)
+        if (
+            has_result
+            and not self._has_ended
+            and self.clock() >= self.forecast.search_ends_at(self.best, self.executor.slots)
+        ):
+            self.is_out_of_time = True
+            self.executor.stop()
+
+    def _seconds_to_wait(self) -> float | None:
+        """Until the time of the search is over; None without a limit, or when it is over."""
+        ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
+        left = ends_at - self.clock()
+        return None if self._has_ended or math.isinf(ends_at) or left <= 0 else left
 
     def _restore(self) -> None:
         """Takes up what earlier processes recorded: the oracle's suggestions, the results, jobs that had not ended."""
@@ -130,7 +179,7 @@ class Search:
         self.observer.search_restored(list(self._trials.values()), self.best)
 
     def _fill_slots(self) -> None:
-        while len(self._jobs) < self.executor.slots and not self.is_stopping:
+        while len(self._jobs) < self.executor.slots and not self._has_ended:
             if self._waiting:
                 self._submit(self._records[self._waiting.popleft()])
                 continue
@@ -167,12 +216,15 @@ class Search:
         point = {name: value for name, value in values.items() if not name.startswith(ORACLE_OWN)}
         plan = build(point, config.data.image_shape, config.output)
         seed = trial_seed(config.search.seed, number)
-        return Trial(number, point, seed, plan.params, plan.macs, started_at=time.time())
+        return Trial(
+            number, point, seed, plan.params, plan.macs, started_at=time.time(), schedule_epochs=config.search.epochs
+        )
 
     def _submit(self, record: JobRecord) -> None:
         trial = self._trials[record.trial]
         job = job_of(self.store, trial, record)
         self._jobs[job.number] = job
+        self.forecast.job_began(job, self.clock())
         self.executor.submit(job)
         if self.is_stopping:  # asked for while the job was on its way: it has not heard
             self.executor.stop()
@@ -194,10 +246,12 @@ class Search:
     def _note_epoch(self, job: Job, epoch: Epoch) -> None:
         self.logs.epoch(trial_run(job.trial), epoch)
         self.store.add_epoch(job.number, epoch)
+        self.forecast.epoch_ended(job, epoch, self.clock())
         self.observer.epoch_ended(job.trial, epoch)
+        self._tell_time_left()
 
     def _retry_or_fail(self, job: Job, reason: str) -> None:
-        if job.attempt < MAX_ATTEMPTS and not self.is_stopping:
+        if job.attempt < MAX_ATTEMPTS and not self._has_ended:
             self.store.lose_job(job.number)
             self._begin_logs(job.trial)
             self._records[job.number] = replace(self._records[job.number], losses=job.attempt)
@@ -218,6 +272,7 @@ class Search:
             self.logs.trial_ended(trial)  # before it is recorded: a process that is killed in between does both again
         self.store.end_job(result, trial)
         self._trials[trial.number] = trial if self.oracle.promotes else replace(trial, epochs=())
+        self.forecast.job_ended(self._jobs[result.job], result)
         for under_way in (self._jobs, self._records):
             del under_way[result.job]
         self._tell_oracle(self._asked.pop(result.job), result)
@@ -230,6 +285,12 @@ class Search:
         if self.best is not None:
             self.logs.best_so_far(self._jobs_ended, float(self.best.score or 0.0))
         self.observer.trial_ended(trial, self.best)
+        self._tell_time_left()
+
+    def _tell_time_left(self) -> None:
+        seconds = self.forecast.seconds_left(self.oracle, self.best, self.executor.slots, self.clock())
+        if seconds is not None:
+            self.observer.time_left(seconds)
 
     def _better_of(self, trial: Trial) -> Trial | None:
         """The best so far, a trial that just ended considered. One that was continued replaces what it was."""
@@ -296,8 +357,9 @@ def updated(trial: Trial, result: Result) -> Trial:
 
 
 def job_of(store: RunStore, trial: Trial, record: JobRecord, patience: int | None = None) -> Job:
-    """The job that trains a trial on, from where it is, as its record says."""
+    """The job that trains a trial on, from where it is, or anew with another seed, as its record says."""
     config = store.config
+    goes_on = trial.state_job is not None and record.replicate == 0
     return Job(
         record.number,
         trial.number,
@@ -306,11 +368,12 @@ def job_of(store: RunStore, trial: Trial, record: JobRecord, patience: int | Non
         config.output,
         config.objective,
         record.epochs,
-        trial.seed,
+        replicate_seed(trial, record.replicate),
         str(store.state_file(record.number)),
         initial_epoch=record.initial_epoch,
-        initial_state=None if trial.state_job is None else str(store.state_file(trial.state_job)),
+        initial_state=str(store.state_file(trial.state_job)) if goes_on and trial.state_job is not None else None,
         precision=record.precision,
         patience=patience,
         attempt=record.losses + 1,
+        schedule_epochs=trial.schedule_epochs,
     )

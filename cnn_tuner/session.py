@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cnn_tuner.executors.executor import Executor
     from cnn_tuner.final_training import Candidate
+    from cnn_tuner.forecast import Forecast
     from cnn_tuner.search import Search
     from cnn_tuner.tensorboard import RunLogs
     from cnn_tuner.winner import Export
@@ -74,6 +75,7 @@ class Session:
     def __init__(self, observer: Observer, workers: Workers, command: str = "") -> None:
         self.observer, self.workers, self.command = observer, workers, command
         self.is_stopping = False
+        self.began = time.monotonic()
         self.has_begun = False  # whether there is a run whose best could be exported
         self.trainer = TRAINER
         self._search: Search | None = None
@@ -95,16 +97,15 @@ class Session:
             SearchError: no trial completed.
             VerificationError: the export does not predict what was measured.
         """
-        started = time.monotonic()
         try:
-            with run.at_work(self.command, versions()):
+            with run.at_work(self.command, versions(), self.began):
                 self.has_begun = True
                 self._prepare(run)
                 self.observer.run_opened(run, dataset)
                 is_interrupted = False
                 if not run.is_crowned:
                     is_interrupted = self._train(run, dataset)
-                outcome = self._outcome(run, self._export(run, dataset), started, is_interrupted)
+                outcome = self._outcome(run, self._export(run, dataset), is_interrupted)
                 if not is_interrupted:
                     run.finish(outcome.to_dict())
                 return outcome
@@ -121,7 +122,7 @@ class Session:
     def export(self, run: RunStore, dataset: Dataset) -> Export:
         """Exports the winner of a run as the next version; without one, the best trial is trained to the end first."""
         if run.winner() is None:
-            with run.at_work(self.command, versions()):
+            with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False)
         return self._export(run, dataset)
 
@@ -131,13 +132,14 @@ class Session:
         from cnn_tuner import winner
         from cnn_tuner.tensorboard import RunLogs
 
+        forecast = self._forecast(run)
         logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
         logs.begin(time.time())
         try:
             with self._executing(run, dataset) as executor:
                 if is_searching and not run.has_search_ended:
-                    self._searched(run, executor, logs)
-                candidate = self._trained_on(run, executor, logs)
+                    self._searched(run, executor, logs, forecast)
+                candidate = self._trained_on(run, executor, logs, forecast)
                 is_interrupted = self.is_stopping
         finally:
             self._search = self._executor = None
@@ -175,7 +177,8 @@ class Session:
 
         config = run.config
         subject = measuring.Subject(config.search_space(), config.data.image_shape, config.output, str(folder))
-        length = measuring.Length(config.search.max_trials, config.search.epochs, len(dataset.train))
+        search = config.search
+        length = measuring.Length(search.max_trials, search.budget_seconds, search.epochs, len(dataset.train))
         memory = run.folder.parent / MEASURED
         workers = measuring.choose(self.workers, run.precision, subject, length, memory)
         run.note_workers(f"{workers}; {workers.reason}")
@@ -190,27 +193,35 @@ class Session:
         config = run.config
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
         continuable = make_oracle(run).most_continuable()
-        return bound_bytes(largest, config.search.keep, continuable, workers.count or 1)
+        search = config.search
+        return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists)
 
-    def _searched(self, run: RunStore, executor: Executor, logs: RunLogs) -> None:
+    def _forecast(self, run: RunStore) -> Forecast:
+        """What the rest of the run may take; what earlier sessions took counts."""
+        from cnn_tuner.budget import Budget
+        from cnn_tuner.forecast import Forecast
+
+        return Forecast(run.config, Budget(run.config.search.budget_seconds, run.active_seconds(), self.began))
+
+    def _searched(self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast) -> None:
         from cnn_tuner.search import Search, make_oracle
 
-        self._search = Search(run, make_oracle(run), executor, logs, self.observer)
+        self._search = Search(run, make_oracle(run), executor, logs, self.observer, forecast)
         if self.is_stopping:
             self._search.request_stop()
         self._search.run()
 
-    def _trained_on(self, run: RunStore, executor: Executor, logs: RunLogs) -> Candidate:
+    def _trained_on(self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast) -> Candidate:
         from cnn_tuner.final_training import FinalTraining
 
-        return FinalTraining(run, executor, logs, self.observer, lambda: self.is_stopping).run()
+        return FinalTraining(run, executor, logs, self.observer, forecast, lambda: self.is_stopping).run()
 
     def _export(self, run: RunStore, dataset: Dataset) -> Export:
         from cnn_tuner import winner
 
         return winner.export(run, dataset, self.observer)
 
-    def _outcome(self, run: RunStore, exported: Export, started: float, is_interrupted: bool) -> Outcome:
+    def _outcome(self, run: RunStore, exported: Export, is_interrupted: bool) -> Outcome:
         trials, winner = run.trials(), run.winner()
         assert winner is not None
         return Outcome(
@@ -221,6 +232,6 @@ class Session:
             next(trial.values for trial in trials if trial.number == winner.trial),
             exported.path,
             exported.differences,
-            time.monotonic() - started,
+            time.monotonic() - self.began,
             is_interrupted,
         )

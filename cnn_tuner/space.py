@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,16 @@ from typing import Any
 import yaml
 
 from cnn_tuner.errors import SpaceError, UsageError
-from cnn_tuner.space_file import Limits, Range, SearchDefaults, SpaceFile, Values, parse
+from cnn_tuner.space_file import (
+    Augmentation,
+    Limits,
+    Range,
+    SearchDefaults,
+    SpaceFile,
+    Training,
+    Values,
+    parse,
+)
 
 Value = int | float | str
 Point = dict[str, Value]
@@ -180,6 +189,11 @@ class SearchSpace:
                     near[parameter.name] = parameter.at(rng.random())
         return near
 
+    def within(self, limits: Limits) -> SearchSpace:
+        """This space with those of `limits` that are set in the place of its own."""
+        given = {name: value for name, value in limits.model_dump().items() if value is not None}
+        return replace(self, limits=self.limits.model_copy(update=given)) if given else self
+
     def to_dict(self) -> dict[str, Any]:
         """The space as the data of a file; written as YAML, `from_text` reads it back."""
         return dict(_read_yaml_text(self.source, self.name))
@@ -205,8 +219,12 @@ def _block_parameters(file: SpaceFile, index: int) -> Iterator[Parameter]:
 
 
 def _condition(parent: str, values: Values, least: int) -> tuple[str, list[Value]] | tuple[()]:
-    """Parent and its values of at least `least`; nothing where every value is, and so no condition is left."""
-    when = [value for value in values if int(value) >= least]
+    """Parent and its values of at least `least`."""
+    return _where(parent, values, [value for value in values if int(value) >= least])
+
+
+def _where(parent: str, values: Values, when: list[Value]) -> tuple[str, list[Value]] | tuple[()]:
+    """Parent and those of its values that have a child active; nothing where all have, and so no condition is left."""
     return () if len(when) == len(values) else (parent, when)
 
 
@@ -219,8 +237,15 @@ def _parameters(file: SpaceFile) -> Iterator[Parameter]:
         condition = _condition("dense_layers", file.dense.layers, index)
         yield _parameter(f"dense_{index}.units", file.dense.units, *condition)
         yield _parameter(f"dense_{index}.dropout", file.dense.dropout, *condition)
-    for name in ("learning_rate", "batch_size"):
-        yield _parameter(name, getattr(file.training, name))
+    training = file.training
+    warming = [schedule for schedule in training.schedule if schedule != "one_cycle"]  # which has a warm-up of its own
+    for name in Training.model_fields:
+        if name != "warmup":
+            yield _parameter(name, getattr(training, name))
+        elif warming:
+            yield _parameter(name, training.warmup, *_where("schedule", training.schedule, warming))
+    for name in Augmentation.model_fields:
+        yield _parameter(name, getattr(file.augmentation, name))
 
 
 class _Loader(yaml.SafeLoader):

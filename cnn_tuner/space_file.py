@@ -157,10 +157,31 @@ class Dense(_Section):
 
 
 class Training(_Section):
-    """How a point is trained."""
+    """How a point is trained; see `cnn_tuner.recipe.Recipe`."""
 
+    optimizer: Annotated[Values, BeforeValidator(_Words("adam", "nadam", "rmsprop", "sgd"))] = ("adam",)
     learning_rate: Annotated[Values | Range, _fraction(1e-8, 10)] = (0.001,)
+    schedule: Annotated[Values, BeforeValidator(_Words("constant", "cosine", "one_cycle"))] = ("constant",)
+    warmup: Annotated[Values | Range, _fraction(0, 0.9)] = (0.0,)
+    weight_decay: Annotated[Values | Range, _fraction(0, 1)] = (0.0,)
+    label_smoothing: Annotated[Values | Range, _fraction(0, 0.5)] = (0.0,)
     batch_size: Annotated[Values, _whole(1, 65536)] = (32,)
+
+    @model_validator(mode="after")
+    def _one_cycle_has_its_own_warmup(self) -> Training:
+        if self.schedule == ("one_cycle",) and self.warmup != (0.0,):
+            raise ValueError("warmup has no effect where schedule is one_cycle, which has its own; leave it out")
+        return self
+
+
+class Augmentation(_Section):
+    """Random changes of the images while training; see `cnn_tuner.recipe.Augmentation`."""
+
+    flip: Annotated[Values, BeforeValidator(_Words("none", "horizontal", "vertical", "both"))] = ("none",)
+    shift: Annotated[Values | Range, _fraction(0, 0.5)] = (0.0,)
+    rotate: Annotated[Values | Range, _fraction(0, 180)] = (0.0,)
+    zoom: Annotated[Values | Range, _fraction(0, 0.5)] = (0.0,)
+    erase: Annotated[Values | Range, _fraction(0, 1)] = (0.0,)
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -179,10 +200,15 @@ class Limits(_Section):
 
 
 class SearchDefaults(_Section):
-    """What a search of this space does unless the command line says otherwise."""
+    """What a search of this space does unless the command line says otherwise.
+
+    It ends after `budget` ("30m", "1h30m") of active time or after `max_trials` points, whichever comes first.
+    """
 
     oracle: str = "random"
-    max_trials: Count = 20
+    sampler: str | None = None
+    budget: str | None = None
+    max_trials: Count | None = None
     epochs: Count = 10
 
 
@@ -194,6 +220,7 @@ class SpaceFile(_Section):
     block: Block
     dense: Dense = Dense()
     training: Training = Training()
+    augmentation: Augmentation = Augmentation()
     limits: Limits = Limits()
     search: SearchDefaults = SearchDefaults()
 

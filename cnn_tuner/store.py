@@ -27,20 +27,22 @@ from cnn_tuner import config as config_module
 from cnn_tuner import folders
 from cnn_tuner.config import RunConfig
 from cnn_tuner.errors import StorageError, UsageError
-from cnn_tuner.records import Epoch, JobRecord, Precision, Result, Trial, Winner, ranked
+from cnn_tuner.records import Epoch, Finalist, JobRecord, Precision, Result, Trial, Winner, ranked
 from cnn_tuner.space import Point
 
 SCHEMA = """
 CREATE TABLE trials (
     number INTEGER PRIMARY KEY, point TEXT NOT NULL, seed INTEGER NOT NULL, params INTEGER NOT NULL,
     macs INTEGER NOT NULL, started_at REAL NOT NULL, status TEXT NOT NULL, score REAL, best_epoch INTEGER,
-    seconds REAL NOT NULL, message TEXT NOT NULL, epochs_done INTEGER NOT NULL, state_job INTEGER
+    seconds REAL NOT NULL, message TEXT NOT NULL, epochs_done INTEGER NOT NULL, state_job INTEGER,
+    schedule_epochs INTEGER NOT NULL
 );
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trials (number), suggestion TEXT,
     initial_epoch INTEGER NOT NULL, epochs INTEGER NOT NULL, precision TEXT NOT NULL, began INTEGER NOT NULL UNIQUE,
     ended INTEGER UNIQUE, losses INTEGER NOT NULL, status TEXT NOT NULL, score REAL, best_epoch INTEGER,
-    seconds REAL NOT NULL, message TEXT NOT NULL, peak_bytes INTEGER, started_at REAL NOT NULL
+    seconds REAL NOT NULL, message TEXT NOT NULL, peak_bytes INTEGER, started_at REAL NOT NULL,
+    replicate INTEGER NOT NULL
 );
 CREATE INDEX jobs_of_trials ON jobs (trial);
 CREATE TABLE epochs (
@@ -55,7 +57,7 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 JOB_COLUMNS = (
     "number, trial, suggestion, initial_epoch, epochs, precision, began, ended, losses, status, score, best_epoch, "
-    "seconds, message, peak_bytes, started_at"
+    "seconds, message, peak_bytes, started_at, replicate"
 )
 
 
@@ -163,8 +165,8 @@ class RunStore:
             raise StorageError(f"{self.folder / 'run.sqlite'}: cannot be written: {error}") from error
 
     @contextmanager
-    def at_work(self, command: str, versions: dict[str, str]) -> Iterator[None]:
-        """While inside, this process alone may go on with the run; a session of the run is noted.
+    def at_work(self, command: str, versions: dict[str, str], began: float | None = None) -> Iterator[None]:
+        """While inside, this process alone may go on with the run; a session is noted that `began` (monotonic) before.
 
         Raises:
             UsageError: another process is at work on it.
@@ -175,7 +177,7 @@ class RunStore:
             row = (time.time(), command, json.dumps(versions))
             with self._transaction() as database:
                 database.execute("INSERT INTO sessions VALUES (NULL,?,?,?,'',0)", row)
-            self._session_started = time.monotonic()
+            self._session_started = time.monotonic() if began is None else began
             try:
                 yield
             finally:
@@ -210,12 +212,16 @@ class RunStore:
         suggestion = None if job.suggestion is None else json.dumps(job.suggestion)
         with self._transaction(is_lasting=False) as database:
             if trial is not None:
-                row = (trial.number, json.dumps(trial.values), trial.seed, trial.params, trial.macs, trial.started_at)
-                database.execute("INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL)", row)
+                point = json.dumps(trial.values)
+                row = (trial.number, point, trial.seed, trial.params, trial.macs, trial.started_at)
+                database.execute(
+                    "INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL,?)",
+                    (*row, trial.schedule_epochs),
+                )
             elif job.suggestion is not None:
                 database.execute("UPDATE trials SET status = 'running' WHERE number = ?", (job.trial,))
             database.execute(
-                "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,NULL,0,'running',NULL,NULL,0,'',NULL,?)",
+                "INSERT INTO jobs VALUES (?,?,?,?,?,?,?,NULL,0,'running',NULL,NULL,0,'',NULL,?,?)",
                 (
                     job.number,
                     job.trial,
@@ -225,6 +231,7 @@ class RunStore:
                     job.precision,
                     self._next_place(),
                     job.started_at,
+                    job.replicate,
                 ),
             )
 
@@ -300,6 +307,10 @@ class RunStore:
         rows = self._database.execute(f"SELECT {', '.join(names)} FROM sessions ORDER BY number")
         return [dict(zip(names, row, strict=True)) | {"versions": json.loads(row[-1])} for row in rows]
 
+    def active_seconds(self) -> float:
+        """What all sessions together were at work on the run."""
+        return float(self._database.execute("SELECT IFNULL(SUM(seconds), 0) FROM sessions").fetchone()[0])
+
     def final_job(self, trial: int) -> JobRecord | None:
         """The latest final training of a trial."""
         row = self._database.execute(
@@ -325,7 +336,7 @@ class RunStore:
             epochs.setdefault(trial, []).append(Epoch(number, json.loads(metrics), seconds))
         rows = self._database.execute(
             "SELECT number, point, seed, params, macs, status, score, best_epoch, seconds, message, started_at, "
-            "epochs_done, state_job FROM trials ORDER BY number"
+            "epochs_done, state_job, schedule_epochs FROM trials ORDER BY number"
         )
         return [
             replace(Trial(number, _point(point), *rest), epochs=tuple(epochs.get(number, ())))
@@ -343,7 +354,11 @@ class RunStore:
     def winner(self) -> Winner | None:
         """What the final training found, or None before it has ended."""
         found = self._get("winner")
-        return None if found is None else Winner(**found)
+        if found is None:
+            return None
+        finalists = tuple(Finalist(**{**each, "scores": tuple(each["scores"])}) for each in found["finalists"])
+        intervals = {name: (low, high) for name, (low, high) in found["test_intervals"].items()}
+        return Winner(**{**found, "finalists": finalists, "test_intervals": intervals})
 
     def set_search_ended(self, has_ended: bool) -> None:
         """Notes whether the oracle has nothing more to suggest. An earlier winner no longer counts."""

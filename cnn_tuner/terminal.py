@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from rich.table import Table
 from cnn_tuner.architecture import STEPS, Architecture, Layer, check_feasible, padding_pixels
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.machine import Workers
+from cnn_tuner.recipe import Recipe, recipe_of
 from cnn_tuner.records import Epoch, Trial, Winner, ranked
 from cnn_tuner.session import Outcome
 from cnn_tuner.space import Point, SearchSpace
@@ -60,8 +62,20 @@ def summary(values: Point) -> str:
     """A point in one line: blocks, dense layers, then how it is trained: `32k3-48k3 | 128 | lr 0.0012, batch 32`."""
     blocks = "-".join(_block(values, f"block_{i}") for i in range(1, int(values["blocks"]) + 1))
     dense = " ".join(str(values[f"dense_{i}.units"]) for i in range(1, int(values["dense_layers"]) + 1))
-    trained = f"lr {float(values['learning_rate']):.2g}, batch {values['batch_size']}"
-    return f"{blocks} | {dense or 'no dense'} | {trained}"
+    return f"{blocks} | {dense or 'no dense'} | {_trained(recipe_of(values))}"
+
+
+def _trained(recipe: Recipe) -> str:
+    """How a point is trained; what is as it would be if nothing was said is left out."""
+    rate = f"lr {recipe.learning_rate:.2g}{'' if recipe.schedule == 'constant' else f' {recipe.schedule}'}"
+    plain = Recipe(recipe.learning_rate, recipe.batch_size)
+    optimizer = [] if recipe.optimizer == plain.optimizer else [recipe.optimizer]
+    titles = {"warmup": "warm-up", "weight_decay": "decay", "label_smoothing": "smoothing"}
+    numbers = [f"{title} {getattr(recipe, name):.2g}" for name, title in titles.items() if getattr(recipe, name) > 0]
+    augmentation = asdict(recipe.augmentation)
+    changes = [name for name, value in asdict(plain.augmentation).items() if augmentation[name] != value]
+    augmented = [f"augmented: {' '.join(changes)}"] if changes else []
+    return ", ".join([*optimizer, rate, f"batch {recipe.batch_size}", *numbers, *augmented])
 
 
 def _block(values: Point, name: str) -> str:
@@ -103,9 +117,12 @@ class Reporter:
         for text in describe_data(dataset):
             self.line(text)
         search = run.config.search
+        oracle = search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"
+        trials = "trials" if search.max_trials is None else f"{search.max_trials} trials"
+        budget = "" if search.budget_seconds is None else f", within {duration(search.budget_seconds)}"
         self.line(
-            f"{run.folder}: {search.oracle} search of {run.config.space_name}, {search.max_trials} trials of up to "
-            f"{search.epochs} epochs for the best {search.objective}"
+            f"{run.folder}: {oracle} search of {run.config.space_name}, {trials} of up to {search.epochs} epochs "
+            f"for the best {search.objective}{budget}"
         )
         self.started = time.monotonic()
 
@@ -130,14 +147,16 @@ class Reporter:
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None: ...
 
+    def time_left(self, seconds: float) -> None: ...
+
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         self.best = best
-        total = self.run.config.search.max_trials if self.run else 0
-        width = len(str(total))
+        most = self.run.config.search.max_trials if self.run else None
+        total, width = ("", 4) if most is None else (f"/{most}", len(str(most)))
         mark = " *" if best is not None and best.number == trial.number else ""
         what = trial.message if trial.status == "failed" else summary(trial.values)
         self.line(
-            f"trial {trial.number:>{width}}/{total}  {score(trial.score)}  "
+            f"trial {trial.number:>{width}}{total}  {score(trial.score)}  "
             f"{len(trial.epochs):>3} epochs  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
         )
 
@@ -157,6 +176,8 @@ class LiveReporter(Reporter):
         self._task: TaskID | None = None
         self._running: dict[int, tuple[int, int]] = {}  # trial -> epochs done, and up to which it trains
         self._ended: set[int] = set()
+        self._ends_at: float | None = None  # when the run is expected to be done
+        self._final_epochs = 0  # that ended since the final training began
 
     def _show(self, description: str, total: float | None, completed: float, state: str) -> None:
         if self._task is None:
@@ -174,35 +195,48 @@ class LiveReporter(Reporter):
         self._running.pop(trial.number, None)
         self._ended.add(trial.number)
 
+    def time_left(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+
     def _show_search(self) -> None:
         if self.run is None:
             return
         most = self.run.config.search.max_trials
         new = len(self._ended) + sum(epoch / max(1, goal) for epoch, goal in self._running.values())
-        done = min(self.done_before + new, most)
+        done = self.done_before + new if most is None else min(self.done_before + new, most)
         running = ", ".join(f"{trial} ({epoch}/{goal})" for trial, (epoch, goal) in sorted(self._running.items()))
         best = f"best {score(self.best.score)} (trial {self.best.number})" if self.best else "no result yet"
-        state = f"{int(done)}/{most} done, training {running}, {best}{self._time_left(new, most - done)}"
-        self._show("trials", most, done, state)
+        total = "" if most is None else f"/{most}"
+        state = f"{int(done)}{total} done, training {running}, {best}{self._time_left()}"
+        self._show("trials", *self._share(done, most), state)
 
-    def _time_left(self, done: float, left: float) -> str:
-        """From the pace so far; silent until there is one."""
-        if done < 0.5:
+    def _share(self, done: float, most: int | None) -> tuple[float | None, float]:
+        """How long the bar is, and how much of it is done: of the trials, or of the time where nothing limits those."""
+        if most is not None:
+            return most, done
+        if self._ends_at is None:
+            return None, 0.0
+        return self._ends_at - self.started, time.monotonic() - self.started
+
+    def _time_left(self) -> str:
+        """Silent until something is known of it."""
+        if self._ends_at is None:
             return ""
-        return f", {duration((time.monotonic() - self.started) / done * left)} left"
+        return f", {duration(max(0.0, self._ends_at - time.monotonic()))} left"
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None:
         if trial in self._running:
             self._running[trial] = (epoch.number, self._running[trial][1])
             self._show_search()
         elif self._task is not None:
+            self._final_epochs += 1
             value = epoch.metrics[self.run.config.search.objective] if self.run else None
             total = self._progress.tasks[0].total or 0
-            state = f"epoch {epoch.number}/{total:.0f}, {score(value)}"
-            self._progress.update(self._task, completed=epoch.number, state=state)
+            state = f"{self._final_epochs}/{total:.0f} epochs, trial {trial} {score(value)}{self._time_left()}"
+            self._progress.update(self._task, completed=self._final_epochs, state=state)
 
     def phase(self, text: str, epochs: int = 0) -> None:
-        self._running = {}
+        self._running, self._final_epochs = {}, 0
         self._show(text, float(epochs) if epochs else None, 0.0, "")
 
     def close(self) -> None:
@@ -238,16 +272,35 @@ def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | Non
 
 
 def winner_lines(winner: Winner, objective: str) -> list[str]:
-    """The winner and its scores side by side."""
-    test = ", ".join(f"{metric} {score(value)}" for metric, value in winner.test.items())
-    trained = f"{score(winner.score)} after training on (best: epoch {winner.best_epoch} of {winner.epochs})"
+    """The winner and its scores side by side: of the search, after retraining, as exported, on the test part."""
+    test = ", ".join(metric(name, value, winner.test_intervals.get(name)) for name, value in winner.test.items())
+    trained = f"{_retrained(winner)} (best: epoch {winner.best_epoch} of {winner.epochs})"
     in_float32 = f"{score(winner.float32_score)} as exported"
     looks = "looked at once" if winner.looks == 1 else f"looked at {winner.looks} times: once for each winner so far"
-    return [
+    lines = [
         f"winner    trial {winner.trial}: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image",
         f"scores    {objective} {score(winner.search_score)} in the search, {trained}, {in_float32}",
         f"test      {test} on {winner.test_images:,} images, {looks}",
     ]
+    return [*lines[:1], *_chosen_lines(winner), *lines[1:]]
+
+
+def _retrained(winner: Winner) -> str:
+    """What training to the end reached: with one seed, or its mean and spread over several and the best of them."""
+    found = winner.finalist
+    if found is None or found.spread is None:
+        return f"{score(winner.score)} after training on"
+    mean = f"{score(found.mean)} +- {score(found.spread)} trained to the end with {len(found.scores)} seeds"
+    return f"{mean}, {score(winner.score)} the best of them"
+
+
+def _chosen_lines(winner: Winner) -> list[str]:
+    """Over which other finalists the winner was preferred."""
+    others = [each for each in winner.finalists if each.trial != winner.trial]
+    if not others:
+        return []
+    told = [f"trial {each.trial} {score(each.mean)}, {each.params:,} parameters" for each in others]
+    return [f"over      {'; '.join(told)} (within one standard error the smaller model wins)"]
 
 
 def verified_line(differences: dict[str, float]) -> str:

@@ -28,6 +28,7 @@ import tensorflow as tf
 from cnn_tuner import architecture, model
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened
+from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import Epoch, Job, Result
 
 if TYPE_CHECKING:
@@ -261,8 +262,8 @@ def _save_state(job: Job, progress: _Progress) -> None:
 
 
 def _identity(job: Job) -> str:
-    """What a state belongs to: a trial's point, seed and precision."""
-    return json.dumps([job.values, job.seed, job.image_shape, job.precision], sort_keys=True)
+    """What a state belongs to: a trial's point, seed, precision and the length of its schedule."""
+    return json.dumps([job.values, job.seed, job.image_shape, job.precision, job.schedule_epochs], sort_keys=True)
 
 
 def _load_state(path: Path, job: Job) -> _Progress:
@@ -308,10 +309,11 @@ def _steps_per_execution(steps: int, macs_of_batch: int) -> int:
 def _prepare(job: Job, data: Data, progress: _Progress) -> tuple[keras.Model, int]:
     """The compiled model, in the state where the job takes it up, and the number of batches of an epoch."""
     plan = architecture.build(job.values, job.image_shape, job.output)
-    batch_size = int(job.values["batch_size"])
-    steps = math.ceil(data.images / batch_size)
-    built = model.build(plan, job.seed, job.precision)
-    model.compile_model(built, job.values, job.output, _steps_per_execution(steps, plan.macs * batch_size))
+    recipe = recipe_of(job.values)
+    steps = math.ceil(data.images / recipe.batch_size)
+    built = model.build(plan, job.seed, job.precision, recipe)
+    at_once = _steps_per_execution(steps, plan.macs * recipe.batch_size)
+    model.compile_model(built, recipe, job.output, at_once, job.schedule_epochs * steps)
     if progress.epochs_done:
         built.optimizer.build(built.trainable_variables)
         _assign(built.variables, progress.variables)
@@ -432,7 +434,7 @@ def load_best(job: Job) -> keras.Model:
     """
     plan = architecture.build(job.values, job.image_shape, job.output)
     built = model.build(plan, job.seed, "float32")
-    model.compile_model(built, job.values, job.output)
+    model.compile_model(built, recipe_of(job.values), job.output)
     built.set_weights(_load_state(Path(job.state_file), job).best_weights)
     return built
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cnn_tuner import folders, scores, space
 from cnn_tuner.architecture import check_feasible
+from cnn_tuner.budget import parse_seconds
 from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
@@ -24,13 +25,15 @@ from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.session import Outcome, Session
 from cnn_tuner.space import SearchSpace
+from cnn_tuner.space_file import Limits
 from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import Output, choose_objective
 
 if TYPE_CHECKING:
     from cnn_tuner.winner import Export
 
-FINAL_FACTOR = 3  # how many times the epochs of a trial the winner may train, when nothing else is said
+FINAL_FACTOR = 3  # how many times the epochs of a trial a finalist may train, when nothing else is said
+BUDGET_SECONDS = 600.0  # of a search of a space that says nothing of its length
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,15 @@ class Request:
     space: str = "quick"
     data_options: DataOptions = field(default_factory=DataOptions)
     oracle: str | None = None
+    sampler: str | None = None
     objective: str | None = None
+    budget_seconds: float | None = None
     max_trials: int | None = None
     epochs: int | None = None
     final_epochs: int | None = None
+    finalists: int = 3
+    final_seeds: int = 3
+    limits: Limits = field(default_factory=Limits)
     seed: int = 0
     runs: Path = Path("runs")
     name: str | None = None
@@ -87,6 +95,11 @@ def is_there(place: str) -> bool:
     return place in space.shipped_names() or Path(place).is_file()
 
 
+def _check_oracle(oracle: str, sampler: str | None, where: str = "--") -> None:
+    oracle_registry.check_name(oracle, f"{where}oracle")
+    oracle_registry.check_sampler(oracle, sampler, f"{where}sampler")
+
+
 def _at_least_one(flag: str, given: int | None, default: int) -> int:
     value = default if given is None else given
     if value < 1:
@@ -122,30 +135,52 @@ class Tuning(Session):
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
-        chosen = space.load(self.request.space)
-        oracle_registry.check_name(chosen.defaults.oracle, f"{self.request.space}: search.oracle")
-        if self.request.oracle is not None:
-            oracle_registry.check_name(self.request.oracle)
+        chosen = space.load(self.request.space).within(self.request.limits)
+        _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{self.request.space}: search.")
+        _check_oracle(*self._oracle(chosen))
         folders.check_writable(self.request.runs)
         if self.request.name is not None:
             folders.check_name(self.request.runs, self.request.name)
         self._search_numbers(chosen)
         return chosen
 
-    def _search_numbers(self, chosen: SearchSpace) -> tuple[int, int, int]:
-        """The number of trials, of epochs for one trial, and of epochs for the winner."""
-        request = self.request
-        max_trials = _at_least_one("--max-trials", request.max_trials, chosen.defaults.max_trials)
-        epochs = _at_least_one("--epochs", request.epochs, chosen.defaults.epochs)
-        final_epochs = _at_least_one("--final-epochs", request.final_epochs, FINAL_FACTOR * epochs)
-        return max_trials, epochs, final_epochs
+    def _oracle(self, chosen: SearchSpace) -> tuple[str, str | None]:
+        """The oracle and its sampler: what was asked for, or what the space says."""
+        asked, defaults = self.request, chosen.defaults
+        if asked.oracle is None or asked.oracle == defaults.oracle:
+            return defaults.oracle, defaults.sampler if asked.sampler is None else asked.sampler
+        return asked.oracle, asked.sampler
+
+    def _search_numbers(self, chosen: SearchSpace) -> dict[str, Any]:
+        """How long to search, as values of `SearchConfig`."""
+        request, defaults = self.request, chosen.defaults
+        epochs = _at_least_one("--max-epochs", request.epochs, defaults.epochs)
+        return self._lengths(chosen) | {
+            "epochs": epochs,
+            "final_epochs": _at_least_one("--final-epochs", request.final_epochs, FINAL_FACTOR * epochs),
+            "finalists": _at_least_one("--finalists", request.finalists, 1),
+            "final_seeds": _at_least_one("--final-seeds", request.final_seeds, 1),
+            "keep": _at_least_one("--keep", request.keep, 1),
+        }
+
+    def _lengths(self, chosen: SearchSpace) -> dict[str, Any]:
+        """The budget and the number of trials: those that were asked for; of the space only where none was."""
+        request, defaults = self.request, chosen.defaults
+        if request.max_trials is not None or request.budget_seconds is not None:
+            trials = None if request.max_trials is None else _at_least_one("--max-trials", request.max_trials, 1)
+            return {"max_trials": trials, "budget_seconds": request.budget_seconds}
+        text = defaults.budget
+        seconds = None if text is None else parse_seconds(f"{request.space}: search.budget", text)
+        if seconds is None and defaults.max_trials is None:
+            seconds = BUDGET_SECONDS
+        return {"max_trials": defaults.max_trials, "budget_seconds": seconds}
 
     def _create(self, chosen: SearchSpace, dataset: Dataset, options: DataOptions) -> RunStore:
         """The run's folder, once the data is known to suit the request."""
         request = self.request
         objective = choose_objective(dataset.task, request.objective)
         check_feasible(chosen, dataset.image_shape, _output(dataset))
-        max_trials, epochs, final_epochs = self._search_numbers(chosen)
+        oracle, sampler = self._oracle(chosen)
         config = RunConfig(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=request.command,
@@ -155,15 +190,14 @@ class Tuning(Session):
             space_place=lasting(chosen.place),
             space=chosen.to_dict(),
             search=SearchConfig(
-                oracle=chosen.defaults.oracle if request.oracle is None else request.oracle,
+                oracle=oracle,
+                sampler=sampler,
                 objective=objective.name,
                 direction=objective.direction,
-                max_trials=max_trials,
-                epochs=epochs,
-                final_epochs=final_epochs,
+                limits=request.limits,
                 seed=request.seed,
                 precision=request.workers.precision or "auto",
-                keep=_at_least_one("--keep", request.keep, 1),
+                **self._search_numbers(chosen),
             ),
         )
         stem = f"{dataset.name}-{chosen.name}"

@@ -16,6 +16,7 @@ from cnn_tuner.errors import SearchError
 from cnn_tuner.export import saved_model
 from cnn_tuner.export.verify import Measured, verify
 from cnn_tuner.final_training import Candidate
+from cnn_tuner.intervals import measure_intervals
 from cnn_tuner.observer import Observer
 from cnn_tuner.records import Winner
 from cnn_tuner.store import RunStore
@@ -33,7 +34,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     """Saves the best model as `best.keras` and evaluates it on the test part, once: unless it is the winner already."""
     earlier = store.winner()
     trial, result = candidate.trial, candidate.result
-    is_known = earlier is not None and (earlier.trial, earlier.epochs) == (trial.number, candidate.epochs)
+    is_known = earlier is not None and (earlier.job, earlier.epochs) == (candidate.job.number, candidate.epochs)
     if earlier is not None and is_known and store.best_model.is_file() and store.test_scores.is_file():
         return earlier
     observer.phase("evaluating on the test part")
@@ -59,6 +60,12 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         trial.macs,
         result.seconds + time.monotonic() - started,
         looks=1 if earlier is None else earlier.looks + (not is_known),
+        job=candidate.job.number,
+        test_intervals={
+            name: (interval.low, interval.high)
+            for name, interval in measure_intervals(dataset.task, dataset.test.y, found).items()
+        },
+        finalists=candidate.finalists,
     )
     store.set_winner(winner)
     for job in store.jobs():

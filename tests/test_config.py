@@ -20,7 +20,7 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_the_file_says_first_how_to_change_it():
     first, second = toy_config().to_yaml().splitlines()[:2]
     assert first == "# What this run was asked for. To change it: cnn-tuner resume --help"
-    assert second == "format: 2"
+    assert second == "format: 3"
 
 
 @pytest.mark.parametrize("text", [None, TIGHT_SPACE])
@@ -36,7 +36,7 @@ def test_objective_and_output_follow_from_it():
     assert found.output == Output("multiclass", 4)
 
 
-@pytest.mark.parametrize("text", ["a: [", "format: 2", "- 1", "", "!!python/object/apply:os.system [echo]"])
+@pytest.mark.parametrize("text", ["a: [", "format: 3", "- 1", "", "!!python/object/apply:os.system [echo]"])
 def test_a_broken_config_is_one_line(tmp_path, text):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"config.yaml: not the config of a run: ") as error:
@@ -52,8 +52,8 @@ def test_a_config_that_is_no_text_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("number", [1, 99])
 def test_a_run_of_an_unknown_format_is_refused(tmp_path, number):
-    (tmp_path / "config.yaml").write_text(toy_config().to_yaml().replace("format: 2", f"format: {number}"))
-    with pytest.raises(UsageError, match=rf"^{tmp_path}: run format {number} is not known here, only 2$"):
+    (tmp_path / "config.yaml").write_text(toy_config().to_yaml().replace("format: 3", f"format: {number}"))
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: run format {number} is not known here, only 3$"):
         config.read(tmp_path / "config.yaml")
 
 

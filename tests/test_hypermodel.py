@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_tuner import architecture
-from cnn_tuner.errors import InfeasibleError
+from cnn_tuner.errors import InfeasibleError, UsageError
 from cnn_tuner.hypermodel import CNNHyperModel
 from cnn_tuner.hyperparameters import declare
 from cnn_tuner.space import from_text
@@ -105,3 +105,11 @@ def test_kerastuner_counts_an_infeasible_point_as_a_failed_trial(tmp_path):
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
     statuses = {t.hyperparameters.get("block_1.kernel_size"): t.status for t in tuner.oracle.trials.values()}
     assert statuses == {3: "COMPLETED", 9: "FAILED"}
+
+
+def test_a_schedule_needs_its_length():
+    text = SPACE.replace("training: {", "training: {schedule: cosine, ")
+    with pytest.raises(UsageError, match=r"training.schedule: cosine with warmup 0 needs .*schedule_steps=epochs \*"):
+        hypermodel(text).build(keras_tuner.HyperParameters())
+    model = hypermodel(text, schedule_steps=10).build(keras_tuner.HyperParameters())
+    assert model.optimizer.get_config()["learning_rate"]["class_name"] == "CosineDecay"

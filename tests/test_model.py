@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cnn_tuner import architecture, model, scores
+from cnn_tuner.recipe import recipe_of
 from cnn_tuner.tasks import Output
 
 OUTPUTS = {
@@ -41,7 +42,8 @@ def built(task="multiclass", seed=0, **change):
 def compiled(task, learning_rate=0.002, **settings):
     """A network without dropout and hidden layers, whose dead units would answer 0.5 to everything."""
     network = built(task, **{"block_1.dropout": 0.0, "dense_layers": 0})
-    model.compile_model(network, POINT | {"learning_rate": learning_rate}, OUTPUTS[task], **settings)
+    recipe = recipe_of(POINT | {"learning_rate": learning_rate})
+    model.compile_model(network, recipe, OUTPUTS[task], **settings)
     return network
 
 
@@ -228,3 +230,61 @@ def test_a_kind_of_layer_without_a_step_is_refused():
     )
     with pytest.raises(ValueError, match=r"^no step builds a layer of kind 'fold'$"):
         model.build(plan, 0)
+
+
+def smoothing(task, share):
+    recipe = recipe_of(POINT | {"label_smoothing": share})
+    plan = architecture.build(POINT | {"dense_layers": 0, "block_1.dropout": 0.0}, (8, 8, 1), OUTPUTS[task])
+    network = model.build(plan, 0, recipe=recipe)
+    model.compile_model(network, recipe, OUTPUTS[task])
+    return network
+
+
+def cross_entropy(truth, scores):
+    return float(-(truth * np.log(scores)).sum(axis=-1).mean())
+
+
+def test_labels_are_smoothed_while_training_and_as_they_are_when_evaluated():
+    x, y, share = images(16), labels("multiclass", 16), 0.3
+    network = smoothing("multiclass", share)
+    found, truth = network.predict(x, verbose=0), np.eye(4)[y]
+    trained = float(network.compute_loss(x, y, keras.ops.array(found), training=True))
+    assert trained == pytest.approx(cross_entropy((1 - share) * truth + share / 4, found), rel=1e-5)
+    told = network.evaluate(x, y, verbose=0, return_dict=True)
+    assert told["loss"] == pytest.approx(cross_entropy(truth, found), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel"])
+def test_labels_of_0_and_1_are_smoothed_towards_a_half(task):
+    x, y, share = images(16), labels(task, 16), 0.2
+    network = smoothing(task, share)
+    found = network.predict(x, verbose=0)
+    smooth = (1 - share) * y + share / 2
+    expected = -(smooth * np.log(found) + (1 - smooth) * np.log(1 - found)).mean()
+    trained = float(network.compute_loss(x, y, keras.ops.array(found), training=True))
+    assert trained == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_number_is_not_smoothed():
+    assert type(smoothing("regression", 0.2)) is not model.SmoothingModel
+
+
+def test_a_model_to_be_trained_has_the_weights_of_one_without_its_recipe():
+    recipe = recipe_of(POINT | {"flip": "both", "erase": 0.5, "label_smoothing": 0.1})
+    plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
+    plain, to_train = model.build(plan, 5), model.build(plan, 5, recipe=recipe)
+    assert {"augment_flip_vertical", "augment_erase"} <= {layer.name for layer in to_train.layers}
+    for a, b in zip(plain.get_weights(), to_train.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(plain.predict(images(4), verbose=0), to_train.predict(images(4), verbose=0))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_model_with_every_augmentation_trains(precision):
+    values = POINT | {"flip": "both", "shift": 0.1, "rotate": 10.0, "zoom": 0.1, "erase": 0.5, "learning_rate": 0.02}
+    recipe = recipe_of(values)
+    plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
+    network = model.build(plan, 0, precision, recipe)
+    model.compile_model(network, recipe, OUTPUTS["multiclass"], schedule_steps=4)
+    history = network.fit(images(32), labels("multiclass", 32), epochs=2, batch_size=16, verbose=0).history
+    assert np.isfinite(history["loss"]).all()

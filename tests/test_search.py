@@ -314,7 +314,7 @@ def test_a_promotion_is_restored_while_a_slow_trial_of_an_older_smaller_bracket_
     class Slow(FormulaExecutor):
         """Trial 16, the first one of the bracket with one round, never ends."""
 
-        def next_event(self):
+        def next_event(self, seconds=None):
             of_slow = {job.number for job in self.jobs if job.trial == 16}
             place = next((i for i, e in enumerate(self.events) if _number(e) not in of_slow), None)
             if place is None:
@@ -402,7 +402,7 @@ def test_more_slots_than_before_are_filled_with_new_trials(tmp_path):
     class Watched(FormulaExecutor):
         most = 0
 
-        def next_event(self):
+        def next_event(self, seconds=None):
             self.most = max(self.most, len({_number(event) for event in self.events}))
             return super().next_event()
 

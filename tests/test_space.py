@@ -14,6 +14,7 @@ import yaml
 from cnn_tuner import space as space_module
 from cnn_tuner.errors import SpaceError, UsageError
 from cnn_tuner.space import Parameter, Size, from_text, load, shipped_folder, shipped_names
+from cnn_tuner.space_file import Augmentation, Training
 
 SMALL = """
 description: One block.
@@ -74,7 +75,9 @@ def space_of(text):
 
 def active_names(point):
     """The names that a point has to have, from the rules in the design, for a file with every section."""
-    names = {"blocks", "dense_layers", "learning_rate", "batch_size"}
+    names = {"blocks", "dense_layers", *Training.model_fields, *Augmentation.model_fields}
+    if point["schedule"] == "one_cycle":
+        names.remove("warmup")
     for index in range(1, point["blocks"] + 1):
         block = f"block_{index}."
         names |= {block + n for n in ("convolutions", "filters", "kernel_size", "strides", "padding", "pool_size")}
@@ -154,7 +157,8 @@ def test_hyperparameters_stand_in_the_order_in_which_data_meets_them():
         *("block_1." + n for n in ("pool_size", "pool_strides", "dropout")),
         "dense_layers",
         *("dense_1.units", "dense_1.dropout", "dense_2.units", "dense_2.dropout"),
-        *("learning_rate", "batch_size"),
+        *("optimizer", "learning_rate", "schedule", "warmup", "weight_decay", "label_smoothing", "batch_size"),
+        *("flip", "shift", "rotate", "zoom", "erase"),
     ]
 
 

@@ -6,7 +6,8 @@ from cnn_tuner.errors import SpaceError
 from cnn_tuner.space import from_text
 from cnn_tuner.space_file import Range, parse
 
-TOP = "description, blocks, block, dense, training, limits, search"
+TOP = "description, blocks, block, dense, training, augmentation, limits, search"
+TRAINING = "optimizer, learning_rate, schedule, warmup, weight_decay, label_smoothing, batch_size"
 BLOCK = "convolutions, filters, kernel_size, strides, padding, pool_size, pool_strides, dropout"
 OR = "a list of them, or {min, max, step, sampling}"
 
@@ -24,8 +25,21 @@ NUMBERS = [
     ("dense.units", 1, 65536, True),
     ("dense.dropout", 0, 0.95, False),
     ("training.learning_rate", 1e-8, 10, False),
+    ("training.warmup", 0, 0.9, False),
+    ("training.weight_decay", 0, 1, False),
+    ("training.label_smoothing", 0, 0.5, False),
     ("training.batch_size", 1, 65536, True),
+    ("augmentation.shift", 0, 0.5, False),
+    ("augmentation.rotate", 0, 180, False),
+    ("augmentation.zoom", 0, 0.5, False),
+    ("augmentation.erase", 0, 1, False),
 ]
+WORDS = {
+    "block.padding": ("same", "valid"),
+    "training.optimizer": ("adam", "nadam", "rmsprop", "sgd"),
+    "training.schedule": ("constant", "cosine", "one_cycle"),
+    "augmentation.flip": ("none", "horizontal", "vertical", "both"),
+}
 
 
 def file_with(key, value):
@@ -81,11 +95,27 @@ def test_a_fraction_must_be_a_finite_number(value):
     assert found == f"space.yaml: training.learning_rate: {rule}, got {value!r}"
 
 
-@pytest.mark.parametrize("value", ["full", True, None, ["same", "full"], {"min": 1, "max": 2}])
-def test_padding_is_one_of_two_words(value):
+@pytest.mark.parametrize("key", WORDS)
+@pytest.mark.parametrize("value", ["full", True, None, ["full"], {"min": 1, "max": 2}], ids=str)
+def test_a_word_is_one_of_some(key, value):
     got = value[-1] if isinstance(value, list) else value
-    rule = "must be one of same, valid, or a list of them"
-    assert message_of(file_with("block.padding", value)) == f"space.yaml: block.padding: {rule}, got {got!r}"
+    rule = f"must be one of {', '.join(WORDS[key])}, or a list of them"
+    assert message_of(file_with(key, value)) == f"space.yaml: {key}: {rule}, got {got!r}"
+    assert read(key, list(WORDS[key])) == WORDS[key]
+
+
+def test_a_warmup_beside_one_cycle_alone_is_refused():
+    data = file_with("training", {"schedule": "one_cycle", "warmup": 0.1})
+    rule = "warmup has no effect where schedule is one_cycle, which has its own; leave it out"
+    assert message_of(data) == f"space.yaml: training: {rule}"
+
+
+def test_warmup_is_active_where_the_schedule_has_none_of_its_own():
+    text = "{description: x, block: {filters: 2}, training: {schedule: [cosine, one_cycle], warmup: [0, 0.1]}}"
+    [warmup] = [p for p in from_text(text, "toy").parameters if p.name == "warmup"]
+    assert (warmup.parent, warmup.parent_values) == ("schedule", ("cosine",))
+    alone = from_text("{description: x, block: {filters: 2}, training: {schedule: one_cycle}}", "toy")
+    assert "warmup" not in {parameter.name for parameter in alone.parameters}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +125,7 @@ def test_padding_is_one_of_two_words(value):
         ("oven", 3, f"unknown key; choices: {TOP}"),
         ("block.filter", 3, f"unknown key (did you mean filters?); choices: {BLOCK}"),
         ("dense.unit", 3, "unknown key (did you mean units?); choices: layers, units, dropout"),
-        ("training.momentum", 3, "unknown key; choices: learning_rate, batch_size"),
+        ("training.momentum", 3, f"unknown key; choices: {TRAINING}"),
         (
             "limits.max_parms",
             3,
@@ -309,7 +339,16 @@ def test_the_defaults_of_a_short_file():
             "dropout": (0.0,),
         },
         "dense": {"layers": (1,), "units": (64,), "dropout": (0.0,)},
-        "training": {"learning_rate": (0.001,), "batch_size": (32,)},
+        "training": {
+            "optimizer": ("adam",),
+            "learning_rate": (0.001,),
+            "schedule": ("constant",),
+            "warmup": (0.0,),
+            "weight_decay": (0.0,),
+            "label_smoothing": (0.0,),
+            "batch_size": (32,),
+        },
+        "augmentation": {"flip": ("none",), "shift": (0.0,), "rotate": (0.0,), "zoom": (0.0,), "erase": (0.0,)},
         "limits": {"max_params": None, "max_macs": None, "max_activation_bytes": None},
         "search": {"oracle": "random", "max_trials": 20, "epochs": 10},
     }

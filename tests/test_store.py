@@ -351,8 +351,8 @@ def test_an_unknown_run_is_told_with_the_choices(run):
 
 def test_a_run_of_an_unknown_format_is_refused(run):
     config = run.folder / "config.yaml"
-    config.write_text(config.read_text().replace("format: 2", "format: 1"))
-    with pytest.raises(UsageError, match=r"toy: run format 1 is not known here, only 2$"):
+    config.write_text(config.read_text().replace("format: 3", "format: 1"))
+    with pytest.raises(UsageError, match=r"toy: run format 1 is not known here, only 3$"):
         RunStore.open(run.folder)
 
 

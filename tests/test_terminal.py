@@ -146,19 +146,32 @@ def test_a_trial_that_ended_leaves_the_other_and_counts(live):
     live.epoch_ended(2, EPOCHS[1])
     completed, text = state(live)
     assert completed == 1.5
-    assert re.fullmatch(r"1/10 done, training 2 \(2/4\), best 0\.7500 \(trial 1\), \d+:\d\d left", text)
+    assert text == "1/10 done, training 2 (2/4), best 0.7500 (trial 1)"
     assert any("trial  1/10  0.7500" in line for line in said(live))
 
 
-def test_the_time_left_follows_from_this_sessions_pace(live, monkeypatch):
+def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
     live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: 1000.0)
+    live.time_left(300.0)
+    live.trial_started(trial(5, "running", None, epochs_done=0), 4)
+    assert state(live) == (4, "4/10 done, training 5 (0/4), best 0.7500 (trial 1), 5:00 left")
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: 1060.0)
+    live.epoch_ended(5, EPOCHS[0])
+    assert state(live)[1] == "4/10 done, training 5 (1/4), best 0.7500 (trial 1), 4:00 left"
+
+
+def test_without_a_number_of_trials_the_bar_is_of_the_time(live, run, monkeypatch):
+    run.config = toy_config(max_trials=None, budget_seconds=600)
     live.started = 1000.0
     monkeypatch.setattr(terminal.time, "monotonic", lambda: 1060.0)
+    live.time_left(540.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
-    assert state(live) == (4, "4/10 done, training 5 (0/4), best 0.7500 (trial 1)")
-    live.trial_ended(trial(5), trial(1))
-    live.trial_started(trial(6, "running", None, epochs_done=0), 4)
-    assert state(live) == (5, "5/10 done, training 6 (0/4), best 0.7500 (trial 1), 5:00 left")
+    [task] = live._progress.tasks
+    assert (task.completed, task.total) == (60, 600)
+    assert task.fields["state"] == "0 done, training 5 (0/4), no result yet, 9:00 left"
+    live.trial_ended(trial(5), trial(5))
+    assert any("trial    5  0.7500" in line for line in said(live))
 
 
 def test_a_trial_that_is_trained_on_counts_once(live):
@@ -193,7 +206,8 @@ def test_the_final_training_is_a_bar_of_its_own(live):
     live.trial_started(trial(1, "running", None, epochs_done=0), 4)
     live.phase("training trial 1 to the end", 9)
     live.epoch_ended(1, Epoch(5, {"val_accuracy": 0.8}, 1.0))
-    assert state(live) == (5, "epoch 5/9, 0.8000")
+    live.epoch_ended(2, Epoch(1, {"val_accuracy": 0.7}, 1.0))
+    assert state(live) == (2, "2/9 epochs, trial 2 0.7000")
     assert live._progress.tasks[0].description == "training trial 1 to the end"
 
 
@@ -240,3 +254,10 @@ def test_a_test_part_that_was_looked_at_more_than_once_is_told():
 )
 def test_a_metric_is_told_with_its_interval(name, value, interval, text):
     assert terminal.metric(name, value, interval) == text
+
+
+def test_a_point_says_of_its_training_what_is_not_as_usual():
+    assert terminal.summary(VALUES).endswith("| lr 0.01, batch 32")
+    recipe = {"optimizer": "sgd", "schedule": "one_cycle", "weight_decay": 0.001, "label_smoothing": 0.1}
+    found = terminal.summary(VALUES | recipe | {"flip": "both", "erase": 0.25, "warmup": 0.0})
+    assert found.endswith("| sgd, lr 0.01 one_cycle, batch 32, decay 0.001, smoothing 0.1, augmented: flip erase")

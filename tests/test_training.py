@@ -112,6 +112,29 @@ def test_training_on_equals_training_without_a_break_to_the_last_bit(whole, part
     assert_same_state(whole[0], later)
 
 
+RECIPES = {
+    "a schedule": {"schedule": "one_cycle", "optimizer": "sgd", "weight_decay": 0.01},
+    "a warm-up": {"schedule": "constant", "warmup": 0.5, "label_smoothing": 0.1},
+    "augmentation": {"flip": "both", "shift": 0.1, "erase": 0.5},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_training_on_is_exact_whatever_the_recipe(recipe, job, data):
+    whole = replace(job, values=VALUES | recipe, schedule_epochs=4)
+    part = replace(elsewhere(whole, "part"), epochs=2)
+    expected, first = train(whole, data), train(part, data)
+    then = train(continued(whole, part, 2), data)
+    assert metrics(first) + metrics(then) == metrics(expected)
+    assert_same_state(whole, continued(whole, part, 2))
+
+
+def test_the_length_of_the_schedule_and_not_of_the_job_decides(job, data):
+    cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=2, schedule_epochs=2)
+    longer = replace(elsewhere(cosine), schedule_epochs=8)
+    assert metrics(train(cosine, data)) != metrics(train(longer, data))
+
+
 def test_a_later_job_leaves_the_state_that_it_began_with(job, data):
     first = replace(job, epochs=1)
     train(first, data)
@@ -284,7 +307,9 @@ def test_a_damaged_state_counts_as_none(whole, part, damage):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"values": VALUES | {"learning_rate": 0.02}}, {"precision": "bfloat16"}], ids=str
+    "change",
+    [{"seed": 1}, {"values": VALUES | {"learning_rate": 0.02}}, {"precision": "bfloat16"}, {"schedule_epochs": 9}],
+    ids=str,
 )
 def test_the_state_of_another_trial_counts_as_none(whole, part, change):
     shutil.copy(whole[0].state_file, part.state_file)

@@ -144,7 +144,7 @@ class DiesAfter(FormulaExecutor):
         super().__init__()
         self.left = events
 
-    def next_event(self):
+    def next_event(self, seconds=None):
         if self.left == 0:
             raise Killed
         self.left -= 1
@@ -260,7 +260,7 @@ def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of
     class Watched(FormulaExecutor):
         most = 0
 
-        def next_event(self):
+        def next_event(self, seconds=None):
             files = list((run.folder / "checkpoints").glob("*"))
             self.most = max(self.most, len(files))
             return super().next_event()

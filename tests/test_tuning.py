@@ -51,6 +51,8 @@ def write_request(folder: Path, task: str) -> Request:
         str(folder / "toy.yaml"),
         max_trials=2,
         epochs=4,
+        finalists=1,
+        final_seeds=1,
         runs=folder / "runs",
         seed=1,
         workers=INLINE,

@@ -104,6 +104,8 @@ def toy_config(space_text: str = SPACE, dataset: Dataset | None = None, **search
         "max_trials": 4,
         "epochs": 3,
         "final_epochs": 6,
+        "finalists": 1,
+        "final_seeds": 1,
         "seed": 0,
     }
     return RunConfig(
@@ -203,7 +205,7 @@ class FormulaExecutor:
         score = formula(job, job.epochs)
         self.events.append(JobDone(Result(job.number, "completed", score, job.epochs, epochs, 0.1, "", job.attempt)))
 
-    def next_event(self) -> Event:
+    def next_event(self, seconds: float | None = None) -> Event:
         if self.told == self.killed_at:
             raise KilledError
         self.told += 1
@@ -228,7 +230,7 @@ class SlowAndFastExecutor(FormulaExecutor):
         self.under_way[job.number] = (self.rng.choice([0.02, 1.0, 1.0]), self.events)
         self.events = []
 
-    def next_event(self) -> Event:
+    def next_event(self, seconds: float | None = None) -> Event:
         numbers = sorted(self.under_way)
         [number] = self.rng.choices(numbers, [self.under_way[n][0] for n in numbers])
         self.events = self.under_way[number][1][:1]

@@ -36,6 +36,42 @@ PrecisionOption = Annotated[
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", help="Seconds without progress after which a trial's process is ended.")
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option("--budget", help="Active time in all, export included: 90s, 30m, 1h30m. Default: the space's."),
+]
+MaxTrialsOption = Annotated[
+    int | None, typer.Option("--max-trials", help="Points to try; without --budget no time ends the search.")
+]
+MaxEpochsOption = Annotated[
+    int | None, typer.Option("--max-epochs", "--epochs", help="Epochs for one trial at most. Default: the space's.")
+]
+FinalEpochsOption = Annotated[
+    int | None, typer.Option(help="Epochs for a finalist at most, the search's included. Default: 3 x --max-epochs.")
+]
+MaxParamsOption = Annotated[int | None, typer.Option(help="Parameters of a model at most. Default: the space's limit.")]
+MaxMacsOption = Annotated[int | None, typer.Option(help="Multiply-adds for one image at most.")]
+MaxActivationOption = Annotated[
+    int | None, typer.Option(help="Input plus output of one layer at most, for one image in float32, in bytes.")
+]
+
+
+def budget_seconds(flag: str, text: str | None) -> float | None:
+    """`30m` in seconds."""
+    from cnn_tuner.budget import parse_seconds
+
+    return None if text is None else parse_seconds(flag, text)
+
+
+def limits(max_params: int | None, max_macs: int | None, max_activation_bytes: int | None) -> Any:
+    """The limits that were asked for beside those of the space."""
+    from cnn_tuner.space_file import Limits
+
+    given = {"max_params": max_params, "max_macs": max_macs, "max_activation_bytes": max_activation_bytes}
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {value}")
+    return Limits(**given)
 
 
 def command_line() -> str:

@@ -17,20 +17,30 @@ import typer
 from cnn_tuner.commands.options import (
     HANG_SECONDS,
     RUNS,
+    BudgetOption,
+    FinalEpochsOption,
     JsonOption,
+    MaxActivationOption,
+    MaxEpochsOption,
+    MaxMacsOption,
+    MaxParamsOption,
+    MaxTrialsOption,
     PrecisionOption,
     RunArgument,
     RunsOption,
     TimeoutOption,
     WorkersOption,
+    budget_seconds,
     check_precision,
     command_line,
+    limits,
     open_run,
     sizes,
     worker_options,
 )
 from cnn_tuner.commands.output import console
 from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
     from cnn_tuner.machine import Workers
@@ -60,17 +70,22 @@ def tune(
     task: Annotated[
         str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
     ] = None,
+    budget: BudgetOption = None,
+    max_trials: MaxTrialsOption = None,
+    max_epochs: MaxEpochsOption = None,
+    max_params: MaxParamsOption = None,
+    max_macs: MaxMacsOption = None,
+    max_activation_bytes: MaxActivationOption = None,
     oracle: Annotated[
-        str | None, typer.Option(help="random, grid, bayesian or hyperband. Default: the space's.")
+        str | None, typer.Option(help="asha, random, grid, bayesian or hyperband. Default: the space's.")
     ] = None,
+    sampler: Annotated[str | None, typer.Option(help="Of asha: tpe or random. Default: the space's, or tpe.")] = None,
     objective: Annotated[
         str | None, typer.Option(help="What to improve, e.g. val_accuracy or val_loss. Default: the task's.")
     ] = None,
-    max_trials: Annotated[int | None, typer.Option(help="Points to try. Default: the space's.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs for one trial at most. Default: the space's.")] = None,
-    final_epochs: Annotated[
-        int | None, typer.Option(help="Epochs for the winner at most, the search's included. Default: 3 x --epochs.")
-    ] = None,
+    finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
+    final_seeds: Annotated[int, typer.Option(help="Seeds with which each of them is trained, at most.")] = 3,
+    final_epochs: FinalEpochsOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same trials and scores.")] = 0,
     val_fraction: Annotated[float, typer.Option(help="Share for validation, where the data has no such part.")] = 0.15,
     test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
@@ -91,7 +106,8 @@ def tune(
 ) -> None:
     """Search architectures, train the best to the end, evaluate it once on the test part, export and verify it.
 
-    Ctrl-C ends the search with the best so far exported; a second Ctrl-C ends at once.
+    --budget says how long all of that may take; cnn-tuner plan says what it buys. Ctrl-C ends the search with the best
+    so far exported; a second Ctrl-C ends at once.
     """
     from cnn_tuner.data.options import DataOptions
     from cnn_tuner.tuning import Request, Tuning
@@ -110,17 +126,22 @@ def tune(
         data,
         space,
         options,
-        oracle,
-        objective,
-        max_trials,
-        epochs,
-        final_epochs,
-        seed,
-        runs,
-        name,
-        command_line(),
-        worker_options(workers, precision, timeout),
-        keep,
+        oracle=oracle,
+        sampler=sampler,
+        objective=objective,
+        budget_seconds=budget_seconds("--budget", budget),
+        max_trials=max_trials,
+        epochs=max_epochs,
+        final_epochs=final_epochs,
+        finalists=finalists,
+        final_seeds=final_seeds,
+        limits=limits(max_params, max_macs, max_activation_bytes),
+        seed=seed,
+        runs=runs,
+        name=name,
+        command=command_line(),
+        workers=worker_options(workers, precision, timeout),
+        keep=keep,
     )
     _run(lambda observer: Tuning(request, observer), as_json)
 
@@ -131,9 +152,13 @@ def resume(
     data: Annotated[str | None, typer.Option(help="Where the run's images lie now.")] = None,
     oracle: Annotated[str | None, typer.Option(help="Go on with another oracle.")] = None,
     objective: Annotated[str | None, typer.Option(help="Refused if it is another: scores would not compare.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Go on with another sampler of asha.")] = None,
+    budget: BudgetOption = None,
     max_trials: Annotated[int | None, typer.Option(help="Points to try, in all.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs for one trial at most.")] = None,
-    final_epochs: Annotated[int | None, typer.Option(help="Epochs for the winner at most.")] = None,
+    max_epochs: MaxEpochsOption = None,
+    finalists: Annotated[int | None, typer.Option(help="Trials that are trained to the end, at most.")] = None,
+    final_seeds: Annotated[int | None, typer.Option(help="Seeds for each of them, at most.")] = None,
+    final_epochs: FinalEpochsOption = None,
     seed: Annotated[int | None, typer.Option(help="Refused if it is another.")] = None,
     keep: Annotated[int | None, typer.Option(help="Training states to keep on disk.")] = None,
     accept_changes: AcceptOption = False,
@@ -152,9 +177,13 @@ def resume(
 
     settings = {
         "oracle": oracle,
+        "sampler": sampler,
         "objective": objective,
+        "budget_seconds": budget_seconds("--budget", budget),
         "max_trials": max_trials,
-        "epochs": epochs,
+        "epochs": max_epochs,
+        "finalists": finalists,
+        "final_seeds": final_seeds,
         "final_epochs": final_epochs,
         "seed": seed,
         "keep": keep,
@@ -166,7 +195,10 @@ def resume(
 
 def extend(
     run: RunArgument = None,
-    trials: Annotated[int, typer.Option(help="Points to try besides those of the run so far.")] = 10,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Active time besides what the run has had: 90s, 30m, 1h30m.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(help="Points to try besides those of the run so far.")] = None,
     accept_changes: AcceptOption = False,
     keep_space: KeepSpaceOption = False,
     workers: WorkersOption = None,
@@ -174,10 +206,15 @@ def extend(
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a finished run: more trials, by an oracle that knows those it has had."""
+    """Go on with a finished run, for --budget more time or --trials more points, knowing those it has had."""
     from cnn_tuner.resuming import Wishes
 
-    wishes = Wishes(more_trials=trials, accepts_changes=accept_changes, keeps_space=keep_space)
+    if (budget is None) == (trials is None):
+        raise UsageError("extend: how much more? name one of --budget and --trials, such as --budget 10m")
+    more_seconds = budget_seconds("--budget", budget)
+    wishes = Wishes(
+        more_trials=trials, more_seconds=more_seconds, accepts_changes=accept_changes, keeps_space=keep_space
+    )
     _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
 
 

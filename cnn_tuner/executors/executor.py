@@ -57,8 +57,8 @@ class Executor(Protocol):
             SearchError: every slot is taken.
         """
 
-    def next_event(self) -> Event:
-        """Waits for the next event of any job under way.
+    def next_event(self, seconds: float | None = None) -> Event | None:
+        """Waits for the next event of any job under way, for at most so many seconds; None when they are over.
 
         Raises:
             SearchError: no job is under way, or none can be trained any more.

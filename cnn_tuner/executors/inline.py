@@ -37,8 +37,8 @@ class InlineExecutor:
         self._thread = threading.Thread(target=self._run, args=(job,), name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 
-    def next_event(self) -> Event:
-        """Waits for the next event.
+    def next_event(self, seconds: float | None = None) -> Event | None:
+        """Waits for the next event, for at most so many seconds; None when they are over.
 
         Raises:
             SearchError: no job is under way.
@@ -46,7 +46,10 @@ class InlineExecutor:
         """
         if self._thread is None:
             raise SearchError("no job is under way to wait for")
-        event = self._events.get()
+        try:
+            event = self._events.get(timeout=None if seconds is None else max(0.0, seconds))
+        except queue.Empty:
+            return None
         if not isinstance(event, EpochEnded):
             self._thread.join()
             self._thread = None

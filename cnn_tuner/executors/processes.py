@@ -5,6 +5,7 @@ The workers live from job to job, since loading TensorFlow takes longer than man
 
 from __future__ import annotations
 
+import math
 import socket
 from collections import deque
 from contextlib import suppress
@@ -97,19 +98,22 @@ class ProcessExecutor:
             raise SearchError(f"trial {job.trial}: submitted while every slot is taken")
         min(free, key=lambda slot: not slot.worker.is_ready).begin(job)
 
-    def next_event(self) -> Event:
-        """Waits for the next event of any job under way.
+    def next_event(self, seconds: float | None = None) -> Event | None:
+        """Waits for the next event of any job under way, for at most so many seconds; None when they are over.
 
         Raises:
             SearchError: no job is under way; a worker cannot start; a job raised what is no failure of its trial.
             OSError: a job could not read or write a file.
             CnnTunerError: a job raised it.
         """
+        until = math.inf if seconds is None else monotonic() + seconds
         while not self._events:
             self._send_stops()
             if all(slot.job is None for slot in self._slots):
                 raise SearchError("no job is under way to wait for")
-            self._wait()
+            self._wait(until)
+            if not self._events and monotonic() >= until:
+                return None
         return self._events.popleft()
 
     def stop(self) -> None:
@@ -135,12 +139,12 @@ class ProcessExecutor:
             for slot in self._slots:
                 slot.stop()
 
-    def _wait(self) -> None:
-        """Waits until a worker says something, one is overdue, or a stop is asked for."""
+    def _wait(self, until: float) -> None:
+        """Waits until a worker says something, one is overdue, a stop is asked for, or that time (monotonic)."""
         hang_seconds = self._settings.hang_seconds
         slots = {slot.worker.connection: slot for slot in self._slots}
         overdue_at = min(slot.overdue_at(hang_seconds) for slot in self._slots)
-        heard = wait([*slots, self._woken], max(0.0, overdue_at - monotonic()))
+        heard = wait([*slots, self._woken], max(0.0, min(overdue_at, until) - monotonic()))
         if self._woken in heard:
             self._woken.recv(4096)
         now = monotonic()

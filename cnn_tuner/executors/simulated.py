@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,8 +85,8 @@ class SimulatedExecutor:
             raise SearchError(f"trial {job.trial}: submitted while every slot is taken")
         self._enter(_Run(job, self._outcome(job), self.now))
 
-    def next_event(self) -> Event:
-        """The next event in virtual time, which moves on to it.
+    def next_event(self, seconds: float | None = None) -> Event | None:
+        """The next event in virtual time, which moves on to it; None and so many seconds later if it comes after them.
 
         Raises:
             SearchError: no job is under way.
@@ -93,6 +94,10 @@ class SimulatedExecutor:
         self._stop_runs()
         if not self._agenda:
             raise SearchError("no job is under way to wait for")
+        until = math.inf if seconds is None else self.now + seconds
+        if self._agenda[0][0] > until:
+            self.now = until
+            return None
         self.now, _, run = heapq.heappop(self._agenda)
         if run.is_over:
             self.busy_seconds += self.now - run.began

@@ -128,6 +128,22 @@ class FeasibleOracle(keras_tuner.Oracle):
         limit = self.search.max_trials
         return limit is None or self._new_points < limit
 
+    def epochs_ahead(self) -> float | None:
+        """About how many epochs the points that are still to be suggested take; None where nothing limits them.
+
+        A space that is exhausted sooner takes fewer.
+        """
+        left = self._points_left()
+        return None if left is None else left * self.epochs_a_point()
+
+    def epochs_a_point(self) -> float:
+        """How many epochs a point is trained on average."""
+        return float(self.search.epochs)
+
+    def _points_left(self) -> int | None:
+        limit = self.search.max_trials
+        return None if limit is None else max(0, limit - self._new_points) if self.takes_new_points() else 0
+
     def is_new(self, values: Point) -> bool:
         """Whether `values` can be trained and were not suggested before. Counts the reasons of those that cannot."""
         if self._compute_values_hash(values) in self._seen:

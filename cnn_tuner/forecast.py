@@ -1,0 +1,105 @@
+"""How long the rest of a run will take, from its own pace: for its budget, and for people who wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cnn_tuner.budget import Budget, Pace
+from cnn_tuner.config import RunConfig
+from cnn_tuner.oracles.feasible import FeasibleOracle
+from cnn_tuner.recipe import recipe_of
+from cnn_tuner.records import Epoch, Job, Result, Trial
+
+STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
+EXPORT_STARTUPS = 3.0  # what evaluation, export and its verification in two new processes take, in such start-ups
+TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
+BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
+
+
+def last_epoch(trial: Trial, final_epochs: int) -> int:
+    """The epoch up to which a final training goes: to the end of a learning rate that falls, or to `final_epochs`."""
+    if recipe_of(trial.values).decays:
+        return max(trial.schedule_epochs, trial.epochs_done)
+    return max(final_epochs, trial.epochs_done)
+
+
+@dataclass
+class _Running:
+    """A job under way: when it was submitted, and its last epoch so far."""
+
+    job: Job
+    began: float
+    epoch: int
+    epoch_seconds: float = 0.0
+    training_seconds: float = 0.0
+
+
+@dataclass
+class Forecast:
+    """Of one process at work on a run. All times are monotonic seconds."""
+
+    config: RunConfig
+    budget: Budget
+    pace: Pace = field(default_factory=Pace)
+    _running: dict[int, _Running] = field(default_factory=dict)
+
+    def job_began(self, job: Job, now: float) -> None:
+        """A job was submitted."""
+        self._running[job.number] = _Running(job, now, job.initial_epoch)
+
+    def epoch_ended(self, job: Job, epoch: Epoch, now: float) -> None:
+        """A job under way finished an epoch."""
+        running = self._running[job.number]
+        self.pace.note_epoch(epoch.seconds, now - running.began)
+        running.epoch, running.epoch_seconds = epoch.number, epoch.seconds
+
+    def job_ended(self, job: Job, result: Result) -> None:
+        """A job ended; one that was taken up after a kill told epochs that this process did not train."""
+        self._running.pop(job.number, None)
+        if result.epochs:
+            self.pace.note_job(result.seconds)
+
+    def seconds_of(self, trial: Trial | None) -> float:
+        """Of an epoch of this trial, or on average where it has none."""
+        if trial is None or not trial.epochs:
+            return self.pace.epoch_seconds
+        later = trial.epochs[1:] or trial.epochs  # the first one compiles
+        return sum(epoch.seconds for epoch in later) / len(later)
+
+    def export_seconds(self, best: Trial | None) -> float:
+        """From the end of the final training to the end of the run."""
+        startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
+        train, _, test = self.config.data.images
+        an_image = self.seconds_of(best) / train / BACKWARDS
+        return EXPORT_STARTUPS * startup + TEST_PASSES * test * an_image
+
+    def final_seconds(self, best: Trial | None, slots: int) -> float:
+        """Of the final training, if every finalist is trained to its last epoch with every seed."""
+        search = self.config.search
+        epochs = search.final_epochs if best is None else last_epoch(best, search.final_epochs)
+        each = self.pace.setup_seconds + epochs * self.seconds_of(best)
+        return search.finalists * search.final_seeds * each / slots
+
+    def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
+        """When the search has to end."""
+        return self.budget.search_ends_at(self.final_seconds(best, slots), self.export_seconds(best))
+
+    def seconds_left(self, oracle: FeasibleOracle, best: Trial | None, slots: int, now: float) -> float | None:
+        """Until the run is done; None while nothing is known yet."""
+        if not self.pace.epochs:
+            return None
+        ahead = oracle.epochs_ahead()
+        if ahead is None:
+            return max(0.0, self.budget.ends_at - now)
+        under_way = sum(self._seconds_left_of(running) for running in self._running.values())
+        search = (under_way + ahead * self._seconds_per_epoch()) / slots
+        final, export = self.final_seconds(best, slots), self.export_seconds(best)
+        return min(search + final + export, max(0.0, self.budget.ends_at - now))
+
+    def _seconds_left_of(self, running: _Running) -> float:
+        each = running.epoch_seconds or self.pace.epoch_seconds
+        return (running.job.epochs - running.epoch) * each
+
+    def _seconds_per_epoch(self) -> float:
+        """Of an epoch of a job that has not begun, its share of setting up included."""
+        return self.pace.epoch_seconds + self.pace.setup_seconds * self.pace.jobs / max(1, self.pace.epochs)

@@ -103,7 +103,7 @@ def main() -> None:
         print(f"{'trials':>7}  {'ms per trial':>13}  {'run file MB':>11}  {'driver MB':>9}")
         started = time.perf_counter()
         with run.at_work("benchmark", {}):
-            Search(run, make_oracle(run), executor, logs, Stopwatch(run, asked.trials)).run()
+            Search(run, make_oracle(run.config), executor, logs, Stopwatch(run, asked.trials)).run()
         seconds = time.perf_counter() - started
         logs.close()
         bytes_ = (Path(run.folder) / "run.sqlite").stat().st_size

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cnn_tuner import __version__
-from cnn_tuner.commands import doctor, models, runs, spaces, tensorboard, tune
+from cnn_tuner.commands import doctor, models, plan, runs, spaces, tensorboard, tune
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 for command in (
     tune.tune,
+    plan.plan,
     tune.resume,
     tune.extend,
     runs.runs,

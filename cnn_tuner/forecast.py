@@ -16,6 +16,12 @@ TEST_PASSES = 4  # over the test part: of the live model, and of the readers of 
 BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 
 
+def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: float) -> float:
+    """What follows the final training: evaluation, export, verification."""
+    train, _, test = config.data.images
+    return EXPORT_STARTUPS * startup_seconds + TEST_PASSES * test * epoch_seconds / train / BACKWARDS
+
+
 def last_epoch(trial: Trial, final_epochs: int) -> int:
     """The epoch up to which a final training goes: to the end of a learning rate that falls, or to `final_epochs`."""
     if recipe_of(trial.values).decays:
@@ -69,9 +75,7 @@ class Forecast:
     def export_seconds(self, best: Trial | None) -> float:
         """From the end of the final training to the end of the run."""
         startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
-        train, _, test = self.config.data.images
-        an_image = self.seconds_of(best) / train / BACKWARDS
-        return EXPORT_STARTUPS * startup + TEST_PASSES * test * an_image
+        return export_seconds(self.config, startup, self.seconds_of(best))
 
     def final_seconds(self, best: Trial | None, slots: int) -> float:
         """Of the final training, if every finalist is trained to its last epoch with every seed."""

@@ -14,6 +14,7 @@ import numpy as np
 from cnn_tuner.architecture import build, why_infeasible
 from cnn_tuner.budget import Budget
 from cnn_tuner.checkpoints import Checkpoints
+from cnn_tuner.config import RunConfig
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
 from cnn_tuner.forecast import Forecast
@@ -42,9 +43,8 @@ def replicate_seed(trial: Trial, replicate: int) -> int:
     return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
 
 
-def make_oracle(store: RunStore) -> FeasibleOracle:
+def make_oracle(config: RunConfig) -> FeasibleOracle:
     """The oracle that a run's config asks for."""
-    config = store.config
     space = config.search_space()
     reason = why_infeasible(space, config.data.image_shape, config.output)
     search = config.search

@@ -192,7 +192,7 @@ class Session:
 
         config = run.config
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
-        continuable = make_oracle(run).most_continuable()
+        continuable = make_oracle(run.config).most_continuable()
         search = config.search
         return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists)
 
@@ -206,7 +206,7 @@ class Session:
     def _searched(self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast) -> None:
         from cnn_tuner.search import Search, make_oracle
 
-        self._search = Search(run, make_oracle(run), executor, logs, self.observer, forecast)
+        self._search = Search(run, make_oracle(run.config), executor, logs, self.observer, forecast)
         if self.is_stopping:
             self._search.request_stop()
         self._search.run()

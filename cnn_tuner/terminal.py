@@ -299,8 +299,11 @@ def _chosen_lines(winner: Winner) -> list[str]:
     others = [each for each in winner.finalists if each.trial != winner.trial]
     if not others:
         return []
-    told = [f"trial {each.trial} {score(each.mean)}, {each.params:,} parameters" for each in others]
-    return [f"over      {'; '.join(told)} (within one standard error the smaller model wins)"]
+    own = winner.finalist
+    told = "; ".join(f"trial {each.trial} {score(each.mean)}, {each.params:,} parameters" for each in others)
+    is_smaller = own is not None and all(own.params < each.params for each in others if each.mean > own.mean)
+    reason = " (not told apart by one standard error: the smaller model wins)" if is_smaller else ""
+    return [f"over      {told}{reason}"]
 
 
 def verified_line(differences: dict[str, float]) -> str:

@@ -122,16 +122,24 @@ class Tuning(Session):
             SearchError: no trial completed.
             VerificationError: the export does not predict what was measured.
         """
-        chosen = self._check_request()
-        options = self.request.data_options
-        dataset = data_registry.load(self.request.data, options)
-        run = self._create(chosen, dataset, options)
+        config, dataset = self.prepare()
+        run = self._create(config)
         try:
             return self.go_on(run, dataset)
         finally:
             if not run.trials():
                 run.discard()
             run.close()
+
+    def prepare(self) -> tuple[RunConfig, Dataset]:
+        """What the run is asked for, and its data; nothing is written.
+
+        Raises:
+            UsageError, DataError, SpaceError, StorageError: the request cannot be met.
+        """
+        chosen = self._check_request()
+        dataset = data_registry.load(self.request.data, self.request.data_options)
+        return self._config(chosen, dataset), dataset
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
@@ -175,17 +183,17 @@ class Tuning(Session):
             seconds = BUDGET_SECONDS
         return {"max_trials": defaults.max_trials, "budget_seconds": seconds}
 
-    def _create(self, chosen: SearchSpace, dataset: Dataset, options: DataOptions) -> RunStore:
-        """The run's folder, once the data is known to suit the request."""
+    def _config(self, chosen: SearchSpace, dataset: Dataset) -> RunConfig:
+        """What the run is asked for, once the data is known to suit it."""
         request = self.request
         objective = choose_objective(dataset.task, request.objective)
         check_feasible(chosen, dataset.image_shape, _output(dataset))
         oracle, sampler = self._oracle(chosen)
-        config = RunConfig(
+        return RunConfig(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=request.command,
             versions=versions(),
-            data=_data_config(dataset, options),
+            data=_data_config(dataset, request.data_options),
             space_name=chosen.name,
             space_place=lasting(chosen.place),
             space=chosen.to_dict(),
@@ -200,9 +208,11 @@ class Tuning(Session):
                 **self._search_numbers(chosen),
             ),
         )
-        stem = f"{dataset.name}-{chosen.name}"
-        name = folders.next_name(request.runs, stem) if request.name is None else request.name
-        return RunStore.create(request.runs, name, config)
+
+    def _create(self, config: RunConfig) -> RunStore:
+        runs, name = self.request.runs, self.request.name
+        stem = f"{config.data.name}-{config.space_name}"
+        return RunStore.create(runs, folders.next_name(runs, stem) if name is None else name, config)
 
 
 def load_data(run: RunStore, source: str | None = None) -> Dataset:

@@ -26,7 +26,7 @@ def drive(folder: Path, slots: int) -> None:
     try:
         with run.at_work("test", {}):
             run.reopen_stopped()
-            Search(run, make_oracle(run), executor, logs, Silent()).run()
+            Search(run, make_oracle(run.config), executor, logs, Silent()).run()
     finally:
         executor.close()
         logs.close()

@@ -25,7 +25,7 @@ def run(tmp_path) -> RunStore:
     run = toy_run(tmp_path, oracle="hyperband", max_trials=9, epochs=9)
     logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
     with run.at_work("cnn-tuner tune", {"python": "3"}):
-        Search(run, make_oracle(run), FormulaExecutor(fails=(3,), loses={2: 1}), logs, Silent()).run()
+        Search(run, make_oracle(run.config), FormulaExecutor(fails=(3,), loses={2: 1}), logs, Silent()).run()
         best = run.best_trial()
         final = JobRecord(run.last_job() + 1, best.number, None, best.epochs_done, 10, "float32", started_at=60.0)
         run.start_job(final)

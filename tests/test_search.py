@@ -33,7 +33,7 @@ ORACLES = ("random", "grid", "bayesian", "hyperband")
 
 def search_of(run: RunStore, executor: Executor, logs: RunLogs | NoLogs | None = None) -> Search:
     logs = logs or RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
-    return Search(run, make_oracle(run), executor, logs, Silent())
+    return Search(run, make_oracle(run.config), executor, logs, Silent())
 
 
 def searched(run: RunStore, executor: FormulaExecutor | None = None) -> FormulaExecutor:

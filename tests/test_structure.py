@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "cnn_tuner"
 LEVELS = (
     ("cli",),
     ("commands.*",),
+    ("plan_table",),
     ("terminal", "importance_table"),
+    ("planning",),
     ("resuming",),
     ("tuning",),
     ("session",),

@@ -48,7 +48,7 @@ OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 
 def search_of(run: RunStore, executor) -> Search:
     logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
-    return Search(run, make_oracle(run), executor, logs, Silent())
+    return Search(run, make_oracle(run.config), executor, logs, Silent())
 
 
 def searched(run: RunStore, executor=None) -> FormulaExecutor:
@@ -269,7 +269,7 @@ def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of
         (tmp_path / oracle).mkdir()
         run = toy_run(tmp_path / oracle, oracle=oracle, max_trials=trials, epochs=9)
         executor = searched(run, Watched(slots=2))
-        continuable = make_oracle(run).most_continuable()
+        continuable = make_oracle(run.config).most_continuable()
         assert executor.most <= run.config.search.keep + continuable + FILES_OF_A_SLOT * executor.slots
         assert len(list((run.folder / "checkpoints").glob("*"))) <= run.config.search.keep
 

@@ -123,6 +123,13 @@ class AshaOracle(FeasibleOracle):
         own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
         return str(super()._compute_values_hash(own))
 
+    def epochs_a_point(self) -> float:
+        ends = [rung.epochs for rung in self._rungs]
+        return sum((end - begin) / FACTOR**i for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)))
+
+    def jobs_a_point(self) -> float:
+        return sum(FACTOR**-i for i in range(len(self._rungs)))
+
     def continuable(self) -> set[str]:
         """The best that wait, some of each rung: those that the rule promotes next."""
         return {trial_id for rung in self._rungs[:-1] for trial_id in rung.waiting.best(HELD)}

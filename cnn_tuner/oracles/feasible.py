@@ -140,6 +140,10 @@ class FeasibleOracle(keras_tuner.Oracle):
         """How many epochs a point is trained on average."""
         return float(self.search.epochs)
 
+    def jobs_a_point(self) -> float:
+        """In how many jobs, on average: each sets up its network anew."""
+        return 1.0
+
     def _points_left(self) -> int | None:
         limit = self.search.max_trials
         return None if limit is None else max(0, limit - self._new_points) if self.takes_new_points() else 0

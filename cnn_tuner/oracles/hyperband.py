@@ -109,6 +109,24 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
         sign = -1 if self.objective.direction == "max" else 1
         return sorted(completed, key=lambda trial: sign * trial.score)
 
+    def epochs_a_point(self) -> float:
+        rounds = self._planned_rounds()
+        trained = sum(size * (epochs - before) for size, epochs, before in rounds)
+        return trained / sum(size for size, _, before in rounds if before == 0)
+
+    def jobs_a_point(self) -> float:
+        rounds = self._planned_rounds()
+        return sum(size for size, *_ in rounds) / sum(size for size, _, before in rounds if before == 0)
+
+    def _planned_rounds(self) -> list[tuple[int, int, int]]:
+        """Of every round of every bracket how many trials it has, up to which epoch it trains, and from which."""
+        found = []
+        for bracket in range(self._get_num_brackets()):
+            for index in range(self._get_num_rounds(bracket)):
+                before = self._get_epochs(bracket, index - 1) if index else 0
+                found.append((self._get_size(bracket, index), self._get_epochs(bracket, index), before))
+        return found
+
     def continuable(self) -> set[str]:
         """Of each round those that run, and as many of the best as the next round has places."""
         found: set[str] = set()

@@ -1,0 +1,282 @@
+"""What a budget buys, before anything is searched: the space, what is infeasible, measured epochs, trials expected.
+
+Three points of the space, a small, a median and a large one, are trained for a moment on the run's own images, by as
+many workers at once as the search would have.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from cnn_tuner import measuring
+from cnn_tuner.architecture import FEASIBILITY_DRAWS, Architecture, build, sample_feasible, why_infeasible
+from cnn_tuner.budget import FINAL_SHARE
+from cnn_tuner.config import RunConfig
+from cnn_tuner.data.dataset import Dataset, Part
+from cnn_tuner.data.shared import shared
+from cnn_tuner.errors import SearchError
+from cnn_tuner.executors import registry
+from cnn_tuner.executors.executor import Executor, Settings
+from cnn_tuner.forecast import export_seconds
+from cnn_tuner.machine import Workers
+from cnn_tuner.records import EpochEnded, Job, JobDone
+from cnn_tuner.search import make_oracle, trial_seed
+from cnn_tuner.session import MEASURED, TRAINER
+from cnn_tuner.space import Point, Size
+
+DRAWS = 300  # points whose cost is averaged
+PLACES = {"small": 0.05, "median": 0.5, "large": 0.95}  # of the measured points, in the order of multiply-adds
+IMAGES = 4096  # for training, at most: an epoch of them is a matter of seconds, and scales
+VAL_IMAGES = 1024
+LATER_EPOCHS = 2  # after the first, whose kernels are still being chosen
+SECONDS = 1.5  # that the later epochs take at least together
+MOST_SECONDS = 30.0  # of one point
+REASONS = 3  # why points are infeasible: so many are told
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One point of the space: an epoch of all images, and what a job takes beside its epochs."""
+
+    name: str
+    values: Point
+    params: int
+    macs: int
+    epoch_seconds: float
+    setup_seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search is expected to do. Seconds are wall clock; a share is of all points drawn at random.
+
+    `trials` and `epochs` are those of the search, None where nothing limits it but the space; `seconds` is when all
+    is expected to be done.
+    """
+
+    size: Size
+    infeasible_share: float
+    reasons: tuple[tuple[str, float], ...]
+    workers: Workers
+    points: tuple[Measured, ...]
+    startup_seconds: float
+    search_seconds: float
+    final_seconds: float
+    export_seconds: float
+    trials: float
+    epochs: float
+    epochs_a_point: float
+
+    @property
+    def seconds(self) -> float:
+        return self.startup_seconds + self.search_seconds + self.final_seconds + self.export_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan for machines."""
+        facts = asdict(self) | {"size": str(self.size), "workers": str(self.workers), "seconds": self.seconds}
+        return {name: None if value == math.inf else value for name, value in facts.items()}
+
+
+def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path) -> Plan:
+    """Measures and calculates. `runs` is where what was measured of this machine is remembered.
+
+    Raises:
+        SearchError: the points could not be trained.
+    """
+    with tempfile.TemporaryDirectory() as folder, shared(_part_of(dataset), Path(folder) / "data") as data:
+        chosen = _choose(config, dataset, workers, data, runs)
+        settings = Settings(
+            TRAINER,
+            str(data),
+            slots=chosen.count or 1,
+            threads=chosen.threads,
+            gpus=chosen.gpus,
+            memory_bytes=chosen.memory_bytes,
+            hang_seconds=chosen.hang_seconds,
+        )
+        executor = registry.create(chosen.executor, settings)
+        try:
+            startup, points = _measure_points(config, dataset, chosen, executor, Path(folder))
+        finally:
+            executor.close()
+    return _calculated(config, chosen, startup, points)
+
+
+def _part_of(dataset: Dataset) -> Dataset:
+    """As many images as an epoch of seconds has. Their parts are shuffled, so that the first are as good as any."""
+    train, val = dataset.train, dataset.val
+    some = Part(train.x[:IMAGES], train.y[:IMAGES]), Part(val.x[:VAL_IMAGES], val.y[:VAL_IMAGES])
+    return replace(dataset, train=some[0], val=some[1])
+
+
+def _choose(config: RunConfig, dataset: Dataset, workers: Workers, data: Path, runs: Path) -> Workers:
+    search = config.search
+    subject = measuring.Subject(config.search_space(), config.data.image_shape, config.output, str(data))
+    length = measuring.Length(search.max_trials, search.budget_seconds, search.epochs, len(dataset.train))
+    precision = None if search.precision == "auto" else search.precision
+    return measuring.choose(workers, precision, subject, length, runs / MEASURED)
+
+
+def _sample(config: RunConfig) -> list[tuple[Point, Architecture]]:
+    """Feasible points drawn at random, from the fewest multiply-adds to the most."""
+    shape, output = config.data.image_shape, config.output
+    points = sample_feasible(config.search_space(), shape, output, DRAWS, config.search.seed)
+    return sorted(((point, build(point, shape, output)) for point in points), key=lambda pair: pair[1].macs)
+
+
+def _measure_points(
+    config: RunConfig, dataset: Dataset, workers: Workers, executor: Executor, folder: Path
+) -> tuple[float, tuple[Measured, ...]]:
+    """The start-up seconds of the workers, and the points."""
+    sample = _sample(config)
+    startup = 0.0
+    found: list[Measured] = []
+    numbers = iter(range(1, 10**6))
+    for name, place in PLACES.items():
+        values, plan = sample[min(len(sample) - 1, int(place * len(sample)))]
+        jobs = [_job(config, workers, values, next(numbers), folder) for _ in range(executor.slots)]
+        timing = _timed(executor, jobs)
+        if not found:
+            startup = timing.startup_seconds
+        scale = len(dataset.train) / min(IMAGES, len(dataset.train))
+        found.append(Measured(name, values, plan.params, plan.macs, scale * timing.epoch_seconds, timing.setup_seconds))
+    return startup, tuple(found)
+
+
+def _job(config: RunConfig, workers: Workers, values: Point, number: int, folder: Path) -> Job:
+    return Job(
+        number,
+        number,
+        values,
+        config.data.image_shape,
+        config.output,
+        config.objective,
+        10**9,
+        trial_seed(config.search.seed, number),
+        str(folder / f"{number}.npz"),
+        precision=workers.precision or "float32",
+        schedule_epochs=config.search.epochs,
+    )
+
+
+@dataclass(frozen=True)
+class _Timing:
+    startup_seconds: float
+    epoch_seconds: float
+    setup_seconds: float
+
+
+def _timed(executor: Executor, jobs: list[Job], clock: Callable[[], float] = monotonic) -> _Timing:
+    """Trains the jobs side by side until each has told enough epochs.
+
+    Raises:
+        SearchError: one of them failed.
+    """
+    began = clock()
+    seconds: dict[int, list[float]] = {job.number: [] for job in jobs}
+    first_at: dict[int, float] = {}
+    results: list[Any] = []
+    for job in jobs:
+        executor.submit(job)
+    is_stopping = False
+    while len(results) < len(jobs):
+        event = executor.next_event(None if is_stopping else max(0.0, began + MOST_SECONDS - clock()))
+        match event:
+            case EpochEnded(number, _, epoch):
+                seconds[number].append(epoch.seconds)
+                first_at.setdefault(number, clock() - began - epoch.seconds)
+            case JobDone(result) if result.status != "failed":
+                results.append(result)
+            case JobDone(result):
+                raise SearchError(f"plan: a point cannot be trained: {result.message}")
+            case None:
+                pass
+            case lost:
+                raise SearchError(f"plan: {lost.reason}")
+        is_over = clock() - began >= MOST_SECONDS and all(seconds.values())
+        if not is_stopping and (is_over or all(map(_is_enough, seconds.values()))):
+            is_stopping = True
+            executor.stop()
+    later = [statistics.median(each[1:] or each) for each in seconds.values()]
+    epoch_seconds = statistics.mean(later)
+    # What the first epoch takes longer is set-up: kernels are chosen and memory is taken.
+    longer = [max(0.0, each[0] - epoch_seconds) for each in seconds.values()]
+    inside = [result.seconds - math.fsum(epoch.seconds for epoch in result.epochs) for result in results]
+    return _Timing(min(first_at.values()), epoch_seconds, statistics.mean(longer) + max(0.0, min(inside)))
+
+
+def _is_enough(seconds: list[float]) -> bool:
+    later = seconds[1:]
+    return len(later) >= LATER_EPOCHS and sum(later) >= SECONDS
+
+
+def _calculated(config: RunConfig, workers: Workers, startup: float, points: tuple[Measured, ...]) -> Plan:
+    space, search, slots = config.search_space(), config.search, workers.count or 1
+    oracle = make_oracle(config)
+    sample = _sample(config)
+    macs = np.array([plan.macs for _, plan in sample])
+    known = sorted({point.macs: point for point in points}.values(), key=lambda point: point.macs)
+    places = [point.macs for point in known]
+    epoch_seconds = float(np.interp(macs, places, [point.epoch_seconds for point in known]).mean())
+    setup_seconds = float(np.interp(macs, places, [point.setup_seconds for point in known]).mean())
+    each = oracle.jobs_a_point() * setup_seconds + oracle.epochs_a_point() * epoch_seconds
+    start = max(0.0, startup - setup_seconds)
+    export = export_seconds(config, start, epoch_seconds)
+    final_each = setup_seconds + search.final_epochs * epoch_seconds
+    final = search.finalists * search.final_seeds * final_each / slots
+    trials = math.inf if search.max_trials is None else float(search.max_trials)
+    if space.is_finite():
+        trials = min(trials, float(space.size().points))
+    if search.budget_seconds is not None:
+        final = min(final, FINAL_SHARE * search.budget_seconds)
+        room = max(0.0, search.budget_seconds - start - final - export)
+        trials = min(trials, slots * room / each)
+    share, reasons = infeasible(config)
+    return Plan(
+        space.size(),
+        share,
+        reasons,
+        workers,
+        points,
+        start,
+        trials * each / slots,
+        final,
+        export,
+        trials,
+        trials * oracle.epochs_a_point(),
+        oracle.epochs_a_point(),
+    )
+
+
+def infeasible(config: RunConfig) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """The share of points that cannot be trained, and the commonest reasons, each with its share.
+
+    A reason is told without the size of its map or its cost, which differ from point to point.
+    """
+    space = config.search_space()
+    reason, rng = why_infeasible(space, config.data.image_shape, config.output), random.Random(config.search.seed)
+    found = Counter(_kind(reason(space.sample(rng))) for _ in range(FEASIBILITY_DRAWS))
+    feasible = found.pop("", 0)
+    told = tuple((text, count / FEASIBILITY_DRAWS) for text, count in found.most_common(REASONS))
+    return 1 - feasible / FEASIBILITY_DRAWS, told
+
+
+def _kind(reason: str | None) -> str:
+    if reason is None:
+        return ""
+    place, _, what = reason.partition(": ")
+    if place.startswith("max_"):
+        return f"{place}: over the limit of {what.rpartition(' ')[2]}"
+    layer = place.rsplit("_", 1)[0] if place[-1].isdigit() else place  # of several convolutions any
+    return f"{layer}: {what.partition(' does not fit')[0]} does not fit"

@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 from tensorboard import program
 from test_folders import holding
-from toys import SPACE, toy_part
+from toys import SPACE, FormulaExecutor, NoLogs, toy_part, toy_run
 
 from cnn_tuner import cli, winner
 from cnn_tuner.commands import tune
 from cnn_tuner.errors import VerificationError
+from cnn_tuner.observer import Silent
+from cnn_tuner.search import Search, make_oracle
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
@@ -119,6 +121,70 @@ def test_show_has_every_trial_and_the_winner(tuned, cnn_tuner):
         "trials": 2, "best": 0, "hyperparameters": [],
         "reason": "too few trials to tell: 2 with a score, at least 10 are needed",
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder with a run of forty trials, by a formula that filters, a hidden layer and epochs improve."""
+    folder = tmp_path_factory.mktemp("searched")
+    run = toy_run(folder, oracle="random", max_trials=40, epochs=2)
+    with run.at_work("cnn-tuner tune", {"python": "3"}):
+        Search(run, make_oracle(run), FormulaExecutor(), NoLogs(), Silent()).run()
+    run.close()
+    return folder
+
+
+def test_show_tells_what_mattered(searched, cnn_tuner):
+    code, out, err = cnn_tuner("show", "--runs", searched)
+    assert (code, err) == (0, "")
+    head = r"\nwhat mattered, by what the best \d+ of 40 trials have more often than the others\n"
+    table = r"hyperparameter +share +the best have, the commonest first *\nblock_1\.filters +\d+% +#+ +4"
+    assert re.search(head + table, out)
+    _, out, _ = cnn_tuner("show", "--runs", searched, "--json")
+    first, *_ = json.loads(out)["importance"]["hyperparameters"]
+    assert set(first) == {"name", "share", "chance", "trials", "best", "is_range"}
+    assert (first["name"], first["best"], first["trials"]) == ("block_1.filters", [4], 40)
+
+
+def test_refine_writes_a_space_that_can_be_searched(searched, cnn_tuner, tmp_path):
+    code, text, err = cnn_tuner("refine", "--runs", searched)
+    assert (code, err) == (0, "")
+    assert "\n# Made by:  cnn-tuner refine toy; its best, trial " in text
+    assert re.search(r"\n  layers: 1 +# the best \d+: 1 in \d+; dropped 0: in 0 of them, in \d+ of all 40", text)
+    file = tmp_path / "narrow.yaml"
+    code, out, _ = cnn_tuner("refine", "--runs", searched, "--output", file)
+    assert (code, out) == (0, f"{file}: a narrower space; search it with cnn-tuner tune --space {file}\n")
+    assert file.read_text() == text.replace("toy-refined.yaml", str(file))
+    assert cnn_tuner("spaces", file, "--image", "8x8x1")[0] == 0
+
+
+def test_refine_replaces_a_file_only_when_told(searched, cnn_tuner, tmp_path):
+    file = tmp_path / "narrow.yaml"
+    file.write_text("mine")
+    code, _, err = cnn_tuner("refine", "--runs", searched, "--output", file)
+    assert (code, err) == (
+        2, f"error: --output: {file} is there already; choose another name, or --force to replace it\n"
+    )  # fmt: skip
+    assert file.read_text() == "mine"
+    assert cnn_tuner("refine", "--runs", searched, "--output", file, "--force")[0] == 0
+    assert file.read_text().startswith("# Purpose:  toy, narrowed to ")
+
+
+@pytest.mark.parametrize("where", [".", "missing/narrow.yaml"])
+def test_refine_needs_a_place_for_its_file(searched, cnn_tuner, tmp_path, where):
+    code, _, err = cnn_tuner("refine", "--runs", searched, "--output", tmp_path / where)
+    assert (code, err) == (
+        2, f"error: --output: must be a file in a folder that exists, got {tmp_path / where}\n"
+    )  # fmt: skip
+
+
+def test_refine_needs_trials(tuned, cnn_tuner):
+    code, _, err = cnn_tuner("refine", "--runs", tuned[0] / "runs")
+    assert code == 2
+    assert err.endswith(
+        "toy-toy-1: too few trials to tell: 2 with a score, at least 10 are needed; "
+        "add some with cnn-tuner extend toy-toy-1\n"
+    )
 
 
 def test_steps_of_a_run_are_its_best_trials(tuned, cnn_tuner):
@@ -245,6 +311,7 @@ def test_help_lists_every_command_without_loading_tensorflow():
         "extend",
         "runs",
         "show",
+        "refine",
         "export",
         "evaluate",
         "predict",

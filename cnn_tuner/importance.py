@@ -169,12 +169,11 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
 
 
 def _chances(found: np.ndarray, dealt: np.ndarray) -> np.ndarray:
-    """How often the most striking of a deal is as striking as each of `found`; the found one counts as a deal too."""
-    spread = dealt.std(axis=0)
-    spread[spread == 0] = 1.0
-    most_striking = ((dealt - dealt.mean(axis=0)) / spread).max(axis=1, keepdims=True)
-    striking = (found - dealt.mean(axis=0)) / spread
-    chances: np.ndarray = (1 + (most_striking >= striking).sum(axis=0)) / (1 + len(dealt))
+    """How often the most striking of a deal is as striking as each of `found`, itself a deal like the others."""
+    deals = np.vstack([found, dealt])
+    spread = deals.std(axis=0)
+    striking = (deals - deals.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    chances: np.ndarray = (striking.max(axis=1, keepdims=True) >= striking[0]).mean(axis=0)
     return chances
 
 

@@ -42,13 +42,16 @@ class SearchConfig(_Config):
 
     It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is the
     most for one trial, `final_epochs` for one of the `finalists`, in all, each with at most `final_seeds` seeds; the
-    training states of the best `keep` trials stay on disk. `limits` hold besides those of the space.
+    training states of the best `keep` trials stay on disk. `limits` hold besides those of the space. `cost` is a second
+    objective, made as small as can be; a model that takes longer than `max_latency_seconds` for one image is refused.
     """
 
     oracle: str
     sampler: str | None = None
     objective: str
     direction: str
+    cost: str | None = None
+    max_latency_seconds: float | None = None
     max_trials: int | None
     budget_seconds: float | None = None
     epochs: int
@@ -85,6 +88,10 @@ class RunConfig(_Config):
     @property
     def objective(self) -> Objective:
         return Objective(self.search.objective, self.search.direction)
+
+    @property
+    def measures_latency(self) -> bool:
+        return self.search.cost == "latency" or self.search.max_latency_seconds is not None
 
     @property
     def output(self) -> Output:

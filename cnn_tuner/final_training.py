@@ -67,17 +67,19 @@ class FinalTraining:
         self._epochs_begun = 0
         self._settings = store.config.search
 
-    def run(self) -> Candidate:
-        """Trains the finalists and chooses the winner.
+    def run(self, only: int | None = None) -> Candidate:
+        """Trains the finalists and chooses the winner; or the trial of this number, which then is.
 
         Raises:
-            SearchError: no trial has a score.
+            SearchError: no trial has a score, or this one has none.
         """
         trials = self.store.trials()
         objective, (_, val_images, _) = self.store.config.objective, self.store.config.data.images
-        chosen = choose_finalists(trials, objective, val_images, self._settings.finalists)
+        entered = trials if only is None else [trial for trial in trials if trial.number == only]
+        chosen = choose_finalists(entered, objective, val_images, self._settings.finalists)
         if not chosen:
-            raise SearchError(f"{self.store.folder}: no trial completed an epoch, so there is nothing to export")
+            what = "no trial" if only is None else f"trial {only} has not"
+            raise SearchError(f"{self.store.folder}: {what} completed an epoch, so there is nothing to export")
         if self.is_stopping():
             chosen = chosen[:1]
         else:

@@ -32,6 +32,8 @@ class Job:
     `initial_state`, where an earlier job of the same trial left its own; without that file it trains the trial from its
     first epoch, which gives the same. The learning rate runs its course over `schedule_epochs`, however many of them
     this job trains. With `patience`, training ends when that many epochs in a row brought no better objective.
+    With `measures_latency`, one image's seconds are measured before anything is trained; a model that takes longer
+    than `max_latency_seconds` fails.
     """
 
     number: int
@@ -49,6 +51,8 @@ class Job:
     patience: int | None = None
     attempt: int = 1
     schedule_epochs: int = 1
+    measures_latency: bool = False
+    max_latency_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Result:
     """What became of a job: completed, stopped early by request, or failed for the reason in `message`.
 
     `score` is the best objective over all epochs of the trial so far, reached in epoch `best_epoch`. `peak_bytes` is
-    the most memory that its process had while the job ran.
+    the most memory that its process had while the job ran; `latency_seconds` is what one image took, where it was
+    measured.
     """
 
     job: int
@@ -68,6 +73,7 @@ class Result:
     message: str = ""
     attempt: int = 1
     peak_bytes: int | None = None
+    latency_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ class Trial:
     epochs_done: int = 0
     state_job: int | None = None
     schedule_epochs: int = 1
+    latency_seconds: float | None = None
     epochs: tuple[Epoch, ...] = field(default=(), compare=False)
 
 

@@ -22,11 +22,13 @@ from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.oracles.feasible import Search as OracleSearch
+from cnn_tuner.pareto import cost_of, front
 from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial, ranked
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs, trial_run
 
 MAX_ATTEMPTS = 2  # of a job that the machine lost
+HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
 HOPELESS = 5  # first trials that all failed: the next would too
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
 
@@ -105,6 +107,8 @@ class Search:
         if self.oracle.promotes:
             for trial in self.store.trials():
                 self.logs.trial_ended(trial)
+        if (cost := self.store.config.search.cost) is not None:
+            self.logs.front(front(self.store.trials(), self.store.config.objective, cost), cost)
         self._checkpoints.tidy()
         if self.best is None and not self.is_stopping:
             raise SearchError(self._why_nothing())
@@ -144,7 +148,7 @@ class Search:
             if place == job.began:
                 self._restore_beginning(job)
             else:
-                self._tell_oracle(self._asked.pop(job.number), job.result())
+                self._tell_oracle(self._asked.pop(job.number), job.result(), self._trials[job.trial])
                 self._jobs_ended += 1
         self._jobs_begun = self.store.last_job()
         self._waiting.extend(self._asked)
@@ -275,7 +279,7 @@ class Search:
         self.forecast.job_ended(self._jobs[result.job], result)
         for under_way in (self._jobs, self._records):
             del under_way[result.job]
-        self._tell_oracle(self._asked.pop(result.job), result)
+        self._tell_oracle(self._asked.pop(result.job), result, trial)
         self._jobs_ended += 1
         self._failed += trial.status == "failed"
         self.best = self._better_of(trial)
@@ -298,10 +302,13 @@ class Search:
         rivals = [t for t in rivals if t is trial or t.number != trial.number]
         return ranked(rivals, self.store.config.objective)[0] if rivals else None
 
-    def _tell_oracle(self, asked: Any, result: Result) -> None:
+    def _tell_oracle(self, asked: Any, result: Result, trial: Trial) -> None:
         if result.score is None:
             asked.status, asked.message = "FAILED", result.message
         else:
+            cost = self.store.config.search.cost
+            if cost is not None:
+                self.oracle.costs[asked.trial_id] = float(cost_of(trial, cost) or 0.0)
             metrics = {self.store.config.objective.name: result.score}
             self.oracle.update_trial(asked.trial_id, metrics, step=result.best_epoch)
             asked.status = "COMPLETED"
@@ -317,7 +324,8 @@ class Search:
 
     def _is_hopeless(self) -> bool:
         ended = len(self._trials) - len({job.trial for job in self._records.values()})
-        return self._failed == ended >= HOPELESS
+        is_limited = self.store.config.search.max_latency_seconds is not None
+        return self._failed == ended >= (HOPELESS_UNDER_A_LIMIT if is_limited else HOPELESS)
 
     def _why_nothing(self) -> str:
         failed = [trial for trial in self._trials.values() if trial.status == "failed"]
@@ -337,6 +345,8 @@ def updated(trial: Trial, result: Result) -> Trial:
     """A trial after one more of its jobs. What it had reached before a job that failed still counts."""
     kept = tuple(epoch for epoch in trial.epochs if epoch.number <= trial.epochs_done)
     seconds = trial.seconds + result.seconds
+    if result.latency_seconds is not None:
+        trial = replace(trial, latency_seconds=result.latency_seconds)
     if result.status == "failed" and trial.score is not None:
         message = f"trained on from epoch {trial.epochs_done} it failed: {result.message}"
         return replace(trial, status="completed", seconds=seconds, message=message, epochs=kept)
@@ -376,4 +386,6 @@ def job_of(store: RunStore, trial: Trial, record: JobRecord, patience: int | Non
         patience=patience,
         attempt=record.losses + 1,
         schedule_epochs=trial.schedule_epochs,
+        measures_latency=config.measures_latency and trial.latency_seconds is None,
+        max_latency_seconds=config.search.max_latency_seconds,
     )

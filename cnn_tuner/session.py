@@ -46,6 +46,7 @@ class Outcome:
     differences: dict[str, float]
     seconds: float
     is_interrupted: bool
+    cost: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome for machines, as `--json` prints it and result.json holds it."""
@@ -61,7 +62,9 @@ class Outcome:
                 "params": winner.params,
                 "macs": winner.macs,
             },
+            "retrained": list(winner.finalist.scores) if winner.finalist else [],
             "test": winner.test,
+            "test_intervals": winner.test_intervals,
             "test_accuracy": winner.test.get("accuracy"),
             "export": str(self.export),
             "interrupted": self.is_interrupted,
@@ -119,27 +122,31 @@ class Session:
     def _prepare(self, run: RunStore) -> None:
         """What is to be done first, now that no other process can be at work on the run."""
 
-    def export(self, run: RunStore, dataset: Dataset) -> Export:
-        """Exports the winner of a run as the next version; without one, the best trial is trained to the end first."""
-        if run.winner() is None:
+    def export(self, run: RunStore, dataset: Dataset, trial: int | None = None) -> Export:
+        """Exports the winner of a run as the next version; without one, the finalists are trained to the end first.
+
+        With `trial`, that one is trained to the end and is the winner from now on.
+        """
+        winner = run.winner()
+        if winner is None or (trial is not None and winner.trial != trial):
             with run.at_work(self.command, versions(), self.began):
-                self._train(run, dataset, is_searching=False)
+                self._train(run, dataset, is_searching=False, trial=trial)
         return self._export(run, dataset)
 
-    def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True) -> bool:
-        """Searches and crowns a winner; whether that was cut short by request."""
+    def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True, trial: int | None = None) -> bool:
+        """Searches and crowns a winner, or crowns `trial`; whether that was cut short by request."""
         # TensorFlow is loaded only once nothing can be refused any more.
         from cnn_tuner import winner
         from cnn_tuner.tensorboard import RunLogs
 
-        forecast = self._forecast(run)
+        forecast = self._forecast(run, has_budget=is_searching)
         logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
         logs.begin(time.time())
         try:
             with self._executing(run, dataset) as executor:
                 if is_searching and not run.has_search_ended:
                     self._searched(run, executor, logs, forecast)
-                candidate = self._trained_on(run, executor, logs, forecast)
+                candidate = self._trained_on(run, executor, logs, forecast, trial)
                 is_interrupted = self.is_stopping
         finally:
             self._search = self._executor = None
@@ -196,12 +203,13 @@ class Session:
         search = config.search
         return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists)
 
-    def _forecast(self, run: RunStore) -> Forecast:
-        """What the rest of the run may take; what earlier sessions took counts."""
+    def _forecast(self, run: RunStore, has_budget: bool) -> Forecast:
+        """What the rest of the run may take; what earlier sessions took counts. An export takes what it takes."""
         from cnn_tuner.budget import Budget
         from cnn_tuner.forecast import Forecast
 
-        return Forecast(run.config, Budget(run.config.search.budget_seconds, run.active_seconds(), self.began))
+        seconds = run.config.search.budget_seconds if has_budget else None
+        return Forecast(run.config, Budget(seconds, run.active_seconds(), self.began))
 
     def _searched(self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast) -> None:
         from cnn_tuner.search import Search, make_oracle
@@ -211,10 +219,12 @@ class Session:
             self._search.request_stop()
         self._search.run()
 
-    def _trained_on(self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast) -> Candidate:
+    def _trained_on(
+        self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast, trial: int | None
+    ) -> Candidate:
         from cnn_tuner.final_training import FinalTraining
 
-        return FinalTraining(run, executor, logs, self.observer, forecast, lambda: self.is_stopping).run()
+        return FinalTraining(run, executor, logs, self.observer, forecast, lambda: self.is_stopping).run(trial)
 
     def _export(self, run: RunStore, dataset: Dataset) -> Export:
         from cnn_tuner import winner
@@ -234,4 +244,5 @@ class Session:
             exported.differences,
             time.monotonic() - self.began,
             is_interrupted,
+            run.config.search.cost,
         )

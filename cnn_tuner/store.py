@@ -35,7 +35,7 @@ CREATE TABLE trials (
     number INTEGER PRIMARY KEY, point TEXT NOT NULL, seed INTEGER NOT NULL, params INTEGER NOT NULL,
     macs INTEGER NOT NULL, started_at REAL NOT NULL, status TEXT NOT NULL, score REAL, best_epoch INTEGER,
     seconds REAL NOT NULL, message TEXT NOT NULL, epochs_done INTEGER NOT NULL, state_job INTEGER,
-    schedule_epochs INTEGER NOT NULL
+    schedule_epochs INTEGER NOT NULL, latency_seconds REAL
 );
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY, trial INTEGER NOT NULL REFERENCES trials (number), suggestion TEXT,
@@ -215,7 +215,7 @@ class RunStore:
                 point = json.dumps(trial.values)
                 row = (trial.number, point, trial.seed, trial.params, trial.macs, trial.started_at)
                 database.execute(
-                    "INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL,?)",
+                    "INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL,?,NULL)",
                     (*row, trial.schedule_epochs),
                 )
             elif job.suggestion is not None:
@@ -266,7 +266,8 @@ class RunStore:
             if trial is not None:
                 database.execute(
                     "UPDATE trials SET status = :status, score = :score, best_epoch = :best_epoch, seconds = :seconds, "
-                    "message = :message, epochs_done = :epochs_done, state_job = :state_job WHERE number = :number",
+                    "message = :message, epochs_done = :epochs_done, state_job = :state_job, "
+                    "latency_seconds = :latency_seconds WHERE number = :number",
                     vars(trial),
                 )
             self._note_seconds(database)
@@ -336,7 +337,7 @@ class RunStore:
             epochs.setdefault(trial, []).append(Epoch(number, json.loads(metrics), seconds))
         rows = self._database.execute(
             "SELECT number, point, seed, params, macs, status, score, best_epoch, seconds, message, started_at, "
-            "epochs_done, state_job, schedule_epochs FROM trials ORDER BY number"
+            "epochs_done, state_job, schedule_epochs, latency_seconds FROM trials ORDER BY number"
         )
         return [
             replace(Trial(number, _point(point), *rest), epochs=tuple(epochs.get(number, ())))

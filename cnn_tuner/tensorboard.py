@@ -21,12 +21,14 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
+from cnn_tuner.pareto import cost_of
 from cnn_tuner.records import Epoch, Trial
 from cnn_tuner.space import Parameter, SearchSpace
 from cnn_tuner.tasks import Objective
 
 INACTIVE = "-"  # of a hyperparameter that a point does not have: a blank would drop its line from the parallel plot
 BEST = "best"
+FRONT = "pareto-front"
 # TensorBoard shows five columns at first: those that say most, whatever the space.
 FIRST_COLUMNS = ("status", "learning_rate (log10)", "batch_size", "blocks", "dense_layers")
 STATUSES = {"completed": "success", "stopped": "success", "failed": "failure"}
@@ -119,7 +121,8 @@ class RunLogs:
 
     def _metric_titles(self) -> dict[str, str]:
         objective = {"objective": f"best {self.objective.name}"}
-        return objective | {name: name.replace("_", " ") for name in ("best_epoch", "seconds", "params", "macs")}
+        names = ("best_epoch", "seconds", "params", "macs", "latency_ms")
+        return objective | {name: name.replace("_", " ") for name in names}
 
     def epoch(self, run: str, epoch: Epoch) -> None:
         """The curves of a trial or of the best model, one point each."""
@@ -137,12 +140,28 @@ class RunLogs:
         """The best objective after so many trials, at the root."""
         self._file("").add(_scalars({f"search/best {self.objective.name}": score}), trials_ended)
 
+    def front(self, trials: Iterable[Trial], cost: str) -> None:
+        """The Pareto front of two objectives as a curve: the objective over the cost, which TensorBoard calls a step.
+
+        A latency is in microseconds there, since steps are whole numbers.
+        """
+        self.close(FRONT)
+        shutil.rmtree(self.folder / FRONT, ignore_errors=True)
+        unit = " in microseconds" if cost == "latency" else ""
+        for trial in trials:
+            step = round(float(cost_of(trial, cost) or 0.0) * (1e6 if cost == "latency" else 1))
+            tag = f"search/best {self.objective.name} by {cost}{unit}"
+            self._file(FRONT).add(_scalars({tag: float(trial.score or 0.0)}), step)
+        self.close(FRONT)
+
     def trial_ended(self, trial: Trial) -> None:
         """The trial's row in HParams, once and for all."""
         run = trial_run(trial.number)
         row: dict[str, Any] = {_column(p): _cell(p, trial.values.get(p.name)) for p in self.parameters}
         row["status"] = trial.status
         metrics = {"seconds": trial.seconds, "params": trial.params, "macs": trial.macs}
+        if trial.latency_seconds is not None:
+            metrics["latency_ms"] = 1000 * trial.latency_seconds
         if trial.score is not None and trial.best_epoch is not None:
             metrics |= {"objective": trial.score, "best_epoch": trial.best_epoch}
         status = api_pb2.STATUS_FAILURE if STATUSES[trial.status] == "failure" else api_pb2.STATUS_SUCCESS

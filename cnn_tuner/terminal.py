@@ -271,6 +271,18 @@ def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | Non
     return table
 
 
+def finalists_table(winner: Winner, objective: str) -> Table:
+    """Those that were trained to the end, the winner first: what the search measured, and each seed's score."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("finalist", "params", f"{objective} in the search", "mean of its seeds", "+-"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("each seed, its own first")
+    for each in sorted(winner.finalists, key=lambda each: each.trial != winner.trial):
+        numbers = (score(each.search_score), score(each.mean), score(each.spread))
+        table.add_row(str(each.trial), f"{each.params:,}", *numbers, " ".join(map(score, each.scores)))
+    return table
+
+
 def winner_lines(winner: Winner, objective: str) -> list[str]:
     """The winner and its scores side by side: of the search, after retraining, as exported, on the test part."""
     test = ", ".join(metric(name, value, winner.test_intervals.get(name)) for name, value in winner.test.items())

@@ -28,6 +28,7 @@ import tensorflow as tf
 from cnn_tuner import architecture, model
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened
+from cnn_tuner.latency import measure_latency
 from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import Epoch, Job, Result
 
@@ -342,6 +343,16 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
     recorder = _Recorder(job, progress, on_epoch, should_stop)
     for epoch in progress.epochs:
         on_epoch(epoch)
+    latency = _latency(job)
+    most = job.max_latency_seconds
+    if latency is not None and most is not None and latency > most:
+        over = f"one image takes {1000 * latency:.3g} ms, over the limit of {1000 * most:.3g} ms"
+        return replace(_failed(recorder, over), latency_seconds=latency)
+    return replace(_trained(job, data, recorder), latency_seconds=latency)
+
+
+def _trained(job: Job, data: Data, recorder: _Recorder) -> Result:
+    progress = recorder.progress
     try:
         stopped = not progress.has_ended and _fit(job, data, recorder)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
@@ -361,6 +372,16 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
         progress.message,
         job.attempt,
     )
+
+
+def _latency(job: Job) -> float | None:
+    """What one image takes, by the model that computes in float32 as the exported one does."""
+    if not job.measures_latency:
+        return None
+    built = model.build(architecture.build(job.values, job.image_shape, job.output), job.seed, "float32")
+    seconds = measure_latency(built)
+    keras.utils.clear_session()
+    return seconds
 
 
 def _fit(job: Job, data: Data, recorder: _Recorder) -> bool:

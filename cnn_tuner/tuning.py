@@ -23,6 +23,7 @@ from cnn_tuner.intervals import measure_intervals
 from cnn_tuner.machine import Workers, versions
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry as oracle_registry
+from cnn_tuner.pareto import check_cost
 from cnn_tuner.session import Outcome, Session
 from cnn_tuner.space import SearchSpace
 from cnn_tuner.space_file import Limits
@@ -46,6 +47,8 @@ class Request:
     oracle: str | None = None
     sampler: str | None = None
     objective: str | None = None
+    cost: str | None = None
+    max_latency_seconds: float | None = None
     budget_seconds: float | None = None
     max_trials: int | None = None
     epochs: int | None = None
@@ -145,7 +148,11 @@ class Tuning(Session):
         """What can be checked before any image is read."""
         chosen = space.load(self.request.space).within(self.request.limits)
         _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{self.request.space}: search.")
-        _check_oracle(*self._oracle(chosen))
+        oracle, sampler = self._oracle(chosen)
+        _check_oracle(oracle, sampler)
+        if self.request.cost is not None:
+            check_cost(self.request.cost)
+            oracle_registry.check_cost(oracle, self.request.cost)
         folders.check_writable(self.request.runs)
         if self.request.name is not None:
             folders.check_name(self.request.runs, self.request.name)
@@ -202,6 +209,8 @@ class Tuning(Session):
                 sampler=sampler,
                 objective=objective.name,
                 direction=objective.direction,
+                cost=request.cost,
+                max_latency_seconds=request.max_latency_seconds,
                 limits=request.limits,
                 seed=request.seed,
                 precision=request.workers.precision or "auto",
@@ -251,15 +260,22 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def export_run(run: RunStore, session: Session) -> Export:
-    """Exports a run's winner as the next version; a run that was cut short has its best trial trained to the end first.
+def export_run(run: RunStore, session: Session, trial: int | None = None) -> Export:
+    """Exports a run's winner as the next version; a run that was cut short has its finalists trained to the end first.
+
+    With `trial`, that one is trained to the end, evaluated, and the winner from now on.
 
     Raises:
+        UsageError: the run has no such trial.
         SearchError: no trial of the run completed.
         DataError: the data cannot be read again, or has changed.
         VerificationError: the export does not predict what was measured.
     """
-    return session.export(run, load_data(run))
+    numbers = [each.number for each in run.trials()]
+    if trial is not None and trial not in numbers:
+        known = f"1 to {max(numbers)}" if numbers else "none yet"
+        raise UsageError(f"--trial: {run.folder.name} has no such trial: {trial}; choices: {known}")
+    return session.export(run, load_data(run), trial)
 
 
 def evaluate_run(run: RunStore) -> dict[str, Any]:

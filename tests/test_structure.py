@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cnn_tuner"
 LEVELS = (
     ("cli",),
     ("commands.*",),
-    ("plan_table",),
+    ("plan_table", "pareto_table"),
     ("terminal", "importance_table"),
     ("planning",),
     ("resuming",),
@@ -25,10 +25,10 @@ LEVELS = (
     ("executors.*", "observer"),
     ("training", "export.*"),
     ("hypermodel", "oracles.*"),
-    ("model", "hyperparameters", "tensorboard", "steps", "optimizers", "augmentation"),
+    ("model", "hyperparameters", "tensorboard", "steps", "optimizers", "augmentation", "latency"),
     ("history", "refining"),
     ("importance",),
-    ("finalists", "budget"),
+    ("finalists", "budget", "pareto"),
     ("architecture", "store", "machine", "checkpoints", "data.*", "scores", "intervals"),
     ("config", "folders"),
     ("records", "recipe"),
@@ -37,11 +37,12 @@ LEVELS = (
     ("errors",),
 )
 HEAVY = {
-    "tensorflow": {"machine", "training", "export.*", "tensorboard", "commands.quiet"},
+    "tensorflow": {"machine", "training", "export.*", "tensorboard", "latency", "commands.quiet"},
     "keras": {
         "steps",
         "optimizers",
         "augmentation",
+        "latency",
         "model",
         "hypermodel",
         "training",

@@ -23,10 +23,17 @@ from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 
 
-def export(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
-    """Export a run's best model again, as the next version, and verify it in a new process.
+def export(
+    run: RunArgument = None,
+    trial: Annotated[
+        int | None, typer.Option(help="A trial of the run, to be trained to the end. Default: the winner.")
+    ] = None,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Export a run's best model again, or another trial's, as the next version, and verify it in a new process.
 
-    A run that was cut short has its best trial trained to the end first.
+    A run that was cut short has its finalists trained to the end first.
     """
     from cnn_tuner import terminal
     from cnn_tuner.session import Session
@@ -37,7 +44,9 @@ def export(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOpti
     reporter.run = opened
     try:
         with quiet_tensorflow():
-            exported = export_run(opened, Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line()))
+            exported = export_run(
+                opened, Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line()), trial
+            )
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")

@@ -54,6 +54,22 @@ MaxMacsOption = Annotated[int | None, typer.Option(help="Multiply-adds for one i
 MaxActivationOption = Annotated[
     int | None, typer.Option(help="Input plus output of one layer at most, for one image in float32, in bytes.")
 ]
+MaxLatencyOption = Annotated[
+    str | None,
+    typer.Option("--max-latency", help="Time for one image at most, measured on this machine: 2ms, 0.5s."),
+]
+
+
+def latency_seconds(text: str | None) -> float | None:
+    """`2ms` in seconds."""
+    import re
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text)
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--max-latency: must be a time above 0 such as 2ms or 0.5s, got {text!r}")
+    return float(found[1]) / (1000 if found[2] == "ms" else 1)
 
 
 def budget_seconds(flag: str, text: str | None) -> float | None:

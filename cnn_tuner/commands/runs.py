@@ -51,24 +51,32 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     """Show a run: every trial, which hyperparameters mattered, and the winner with its scores side by side."""
     from dataclasses import asdict
 
-    from cnn_tuner import importance_table, terminal
+    from cnn_tuner import importance_table, pareto_table, terminal
     from cnn_tuner.importance import importances
+    from cnn_tuner.pareto import front
 
     opened = open_run(folder, run)
     trials, winner, config = opened.trials(), opened.winner(), opened.config
     mattered = importances(trials, config.search_space(), config.objective, config.search.seed)
+    cost = config.search.cost
+    pareto = [] if cost is None else front(trials, config.objective, cost)
     if as_json:
         facts: dict[str, Any] = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
         facts |= {"trials": [asdict(t) for t in trials], "winner": winner and asdict(winner)}
-        print(json.dumps(facts | {"importance": asdict(mattered)}))
+        print(json.dumps(facts | {"importance": asdict(mattered), "front": [trial.number for trial in pareto]}))
         return
     screen = console()
     search, data = config.search, config.data
-    say(f"{opened.folder}: {search.oracle} search of {config.space_name}, seed {search.seed}, {config.created}")
+    oracle = search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"
+    say(f"{opened.folder}: {oracle} search of {config.space_name}, seed {search.seed}, {config.created}")
     say(f"{data.source}: images of {terminal.shape(data.image_shape)}, {data.task}")
     screen.print()
     screen.print(terminal.trials_table(trials, config.objective))
     screen.print()
+    if cost is not None:
+        say(pareto_table.headline(pareto, config.objective, cost))
+        screen.print(pareto_table.table(pareto, config.objective, cost))
+        screen.print()
     say(importance_table.headline(mattered))
     if mattered.clear:
         screen.print(importance_table.table(mattered))
@@ -77,6 +85,8 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
         name = opened.folder.name
         say(f"no winner yet: cnn-tuner resume {name} goes on, cnn-tuner export {name} exports the best so far")
         return
+    screen.print(terminal.finalists_table(winner, search.objective))
+    screen.print()
     for line in terminal.winner_lines(winner, search.objective):
         say(line)
     for path in sorted(opened.folder.glob("export/*/*")):

@@ -22,6 +22,7 @@ from cnn_tuner.commands.options import (
     JsonOption,
     MaxActivationOption,
     MaxEpochsOption,
+    MaxLatencyOption,
     MaxMacsOption,
     MaxParamsOption,
     MaxTrialsOption,
@@ -33,6 +34,7 @@ from cnn_tuner.commands.options import (
     budget_seconds,
     check_precision,
     command_line,
+    latency_seconds,
     limits,
     open_run,
     sizes,
@@ -83,6 +85,11 @@ def tune(
     objective: Annotated[
         str | None, typer.Option(help="What to improve, e.g. val_accuracy or val_loss. Default: the task's.")
     ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option("--and", help="A second objective, as small as can be: params, macs or latency (of asha)."),
+    ] = None,
+    max_latency: MaxLatencyOption = None,
     finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
     final_seeds: Annotated[int, typer.Option(help="Seeds with which each of them is trained, at most.")] = 3,
     final_epochs: FinalEpochsOption = None,
@@ -129,6 +136,8 @@ def tune(
         oracle=oracle,
         sampler=sampler,
         objective=objective,
+        cost=cost,
+        max_latency_seconds=latency_seconds(max_latency),
         budget_seconds=budget_seconds("--budget", budget),
         max_trials=max_trials,
         epochs=max_epochs,
@@ -227,7 +236,8 @@ def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_j
 
 def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     """Runs a session to its end and shows what it found."""
-    from cnn_tuner import terminal
+    from cnn_tuner import pareto_table, terminal
+    from cnn_tuner.pareto import front
 
     screen = console(as_json)
     reporter = terminal.reporter(screen)
@@ -245,6 +255,11 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
         reporter.close()
     screen.print()
     screen.print(terminal.trials_table(outcome.trials, outcome.objective, limit=TOP))
+    if outcome.cost is not None:
+        found = front(outcome.trials, outcome.objective, outcome.cost)
+        screen.print()
+        reporter.line(pareto_table.headline(found, outcome.objective, outcome.cost))
+        screen.print(pareto_table.table(found, outcome.objective, outcome.cost))
     screen.print()
     for line in terminal.outcome_lines(outcome, _program()):
         reporter.line(line)

@@ -68,6 +68,7 @@ class FeasibleOracle(keras_tuner.Oracle):
         self.seed = search.seed  # KerasTuner takes seed 0 for "no seed"
         self.verbose = 0
         self.rng = random.Random(search.seed)
+        self.costs: dict[str, float] = {}  # of the trials that completed, where there is a second objective
         self.infeasible: Counter[str] = Counter()
         self._new_points = 0
         self._restored: Point | None = None

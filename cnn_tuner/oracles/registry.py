@@ -19,6 +19,7 @@ ORACLES = {
     "asha": "AshaOracle",
 }
 WITH_SAMPLERS = {"asha"}  # oracles that leave open where new points come from
+TWO_OBJECTIVES = ("asha", "random", "grid")  # those that learn from two, or from none
 
 
 def check_name(name: str, where: str = "--oracle") -> None:
@@ -34,6 +35,12 @@ def check_sampler(oracle: str, sampler: str | None, where: str = "--sampler") ->
     if oracle not in WITH_SAMPLERS:
         raise UsageError(f"{where}: oracle {oracle} has no samplers, got {sampler!r}")
     samplers.check_name(sampler, where)
+
+
+def check_cost(oracle: str, cost: str | None) -> None:
+    """Raises UsageError when `oracle` cannot have a second objective; None is always right."""
+    if cost is not None and oracle not in TWO_OBJECTIVES:
+        raise UsageError(f"--and: oracle {oracle} improves one objective only; choices: {', '.join(TWO_OBJECTIVES)}")
 
 
 def create(name: str, search: Search) -> FeasibleOracle:

@@ -205,7 +205,7 @@ class SearchDefaults(_Section):
     It ends after `budget` ("30m", "1h30m") of active time or after `max_trials` points, whichever comes first.
     """
 
-    oracle: str = "random"
+    oracle: str = "asha"
     sampler: str | None = None
     budget: str | None = None
     max_trials: Count | None = None

@@ -1,6 +1,6 @@
 """What people meet with KerasTuner 1.4.8, and what happens here instead: a test a row, named by the row.
 
-Row 13, a budget of time, has no test yet: there is no such budget. Of row 8 a suggestion's bounded cost is not proved.
+Row 13, a budget of time, has no test yet: there is no such budget.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
-from test_oracles import make, own
+from test_oracles import history, make, own
 from test_oracles import run as all_suggestions
 from test_tensorboard import hparams, read
 from toys import FINITE_SPACE, SPACE, TIGHT_SPACE, FormulaExecutor, toy_part, toy_run
@@ -34,7 +34,7 @@ from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.export.served import Served
 from cnn_tuner.machine import Workers
 from cnn_tuner.observer import Silent
-from cnn_tuner.oracles import registry
+from cnn_tuner.oracles import bayesian, registry
 from cnn_tuner.records import Job, JobDone, JobLost
 from cnn_tuner.resuming import Resuming, Wishes
 from cnn_tuner.search import Search, make_oracle
@@ -203,9 +203,28 @@ def test_row_8_bayesian_repeats_nothing_and_learns_from_failures():
     oracle = make("bayesian", max_trials=24)
     points = [tuple(sorted(own(values).items())) for values in all_suggestions(oracle, fails=(3, 7))]
     assert len(set(points)) == len(points) == 24
-    _, losses = oracle._learned()
+    _, losses = oracle._learned(oracle._known())
     assert np.isfinite(losses).all()
     assert sorted(losses)[-2:] == [max(losses)] * 2, "a failure counts as the worst score seen"
+
+
+def test_row_8_a_bayesian_suggestion_costs_the_same_after_any_number_of_trials(monkeypatch):
+    for name, few in {"MAX_RESULTS": 12, "MAX_RUNNING": 5, "RANDOM_CANDIDATES": 20, "NEIGHBOURS": 1}.items():
+        monkeypatch.setattr(bayesian, name, few)
+    rows, refits, fit = [], [], bayesian.GaussianProcessRegressor.fit
+
+    def counted(process, points, losses):
+        rows.append(len(points))
+        if process.optimizer is not None:
+            refits.append(len(rows))
+        return fit(process, points, losses)
+
+    monkeypatch.setattr(bayesian.GaussianProcessRegressor, "fit", counted)
+    history(make("bayesian", max_trials=70), 70, slots=8)
+    assert max(rows) == 12 + 5, "results and trials under way, the latest"
+    assert len(rows) - len(refits) > 50, "every suggestion but the first, random ones learned from the trials"
+    growth = bayesian.REFIT_GROWTH
+    assert 5 <= len(refits) <= 1 / (growth - 1) + np.log(70) / np.log(growth), "their number grows with the logarithm"
 
 
 def test_row_9_a_typo_in_the_objective_is_found_before_the_first_training(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ Srinivas et al., 2010, https://arxiv.org/abs/0912.3995, for the confidence bound
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,16 @@ from cnn_tuner.space import Point
 RANDOM_CANDIDATES = 500
 NEIGHBOURS = 20  # of each of the best points
 BEST_POINTS = 10
-MAX_LEARNED = 300  # trials the process is fitted to, the latest: its cost grows with their cube
+MAX_RESULTS, MAX_RUNNING = 200, 100  # trials the process learns from, the latest: its cost grows with their cube
+REFIT_GROWTH = 1.1  # of the number of results, until the kernel is fitted anew: that takes dozens of processes
+
+
+def milestone(results: int) -> int:
+    """The last number of results, at most `results`, at which the kernel is fitted."""
+    found = 0
+    while (following := max(found + 1, round(found * REFIT_GROWTH))) <= results:
+        found = following
+    return found
 
 
 class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
@@ -35,6 +45,7 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
         points = 10 if search.max_trials is None else max(3, min(10, search.max_trials // 3))
         super().__init__(search, num_initial_points=points)
         self.gpr = self._make_gpr()
+        self._fitted = 0  # results to which the kernel is fitted
 
     def _make_gpr(self) -> GaussianProcessRegressor:
         kernel = Matern(nu=2.5, length_scale_bounds=(0.05, 20)) + WhiteKernel(1e-2, (1e-5, 1))
@@ -45,21 +56,39 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
         return self._random_values() if len(scored) < self.num_initial_points else self._most_promising()
 
     def _known(self) -> list[Any]:
-        """The latest trials whose points belong to this space: it may have been edited since a run began."""
-        latest = islice(reversed(self.trials.values()), MAX_LEARNED)
-        return [trial for trial in latest if self.search.space.contains(trial.hyperparameters.values)]
+        """The latest results and the latest trials under way."""
+        running = islice(reversed(self.ongoing_trials.values()), MAX_RUNNING)
+        return self._latest(len(self.end_order)) + self._of_space(running)
+
+    def _latest(self, results: int) -> list[Any]:
+        """The latest of the first so many results."""
+        ids = self.end_order[max(0, results - MAX_RESULTS) : results]
+        return self._of_space(self.trials[trial_id] for trial_id in ids)
+
+    def _of_space(self, trials: Iterable[Any]) -> list[Any]:
+        """Those whose points belong to this space: it may have been edited since a run began."""
+        return [trial for trial in trials if self.search.space.contains(trial.hyperparameters.values)]
 
     def _most_promising(self) -> Point | None:
         candidates = self.random_points(RANDOM_CANDIDATES) + self._neighbours()
         if not candidates:
             return self._random_values()
-        points, losses = self._learned()
-        with warnings.catch_warnings():
-            # A length scale at the end of its range is an answer, not a fault: that hyperparameter does not matter.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self.gpr.fit(points, losses)
-        mean, deviation = self.gpr.predict(np.stack([self._vector(c) for c in candidates]), return_std=True)
+        process = GaussianProcessRegressor(self._kernel(), optimizer=None, normalize_y=True)
+        process.fit(*self._learned(self._known()))
+        mean, deviation = process.predict(np.stack([self._vector(c) for c in candidates]), return_std=True)
         return candidates[int(np.argmin(mean - self.beta * deviation))]
+
+    def _kernel(self) -> Any:
+        """The kernel as it was fitted last, to what was known then: a restored search fits it to the same."""
+        results = milestone(len(self.end_order))
+        trials = self._latest(results)
+        if results != self._fitted and any(trial.status == "COMPLETED" for trial in trials):
+            with warnings.catch_warnings():
+                # A length scale at the end of its range is an answer, not a fault: that hyperparameter does not matter.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self.gpr.fit(*self._learned(trials))
+            self._fitted = results
+        return self.gpr.kernel if self._fitted == 0 else self.gpr.kernel_
 
     def _neighbours(self) -> list[Point]:
         best = sorted(
@@ -74,9 +103,8 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
         )
         return [point for point in near if self.is_new(point)]
 
-    def _learned(self) -> tuple[np.ndarray, np.ndarray]:
-        """The points tried so far, (trials, hyperparameters) in [0, 1], and a loss for each."""
-        trials = self._known()
+    def _learned(self, trials: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Points that were tried, (trials, hyperparameters) in [0, 1], and a loss for each."""
         sign = -1 if self.objective.direction == "max" else 1
         known = {t.trial_id: sign * t.score for t in trials if t.status == "COMPLETED"}
         worst, mean = max(known.values()), sum(known.values()) / len(known)

@@ -50,7 +50,16 @@ def make_oracle(config: RunConfig) -> FeasibleOracle:
     space = config.search_space()
     reason = why_infeasible(space, config.data.image_shape, config.output)
     search = config.search
-    asked = OracleSearch(space, reason, config.objective, search.max_trials, search.epochs, search.seed, search.sampler)
+    asked = OracleSearch(
+        space,
+        reason,
+        config.objective,
+        search.max_trials,
+        search.epochs,
+        search.seed,
+        search.sampler,
+        search.cost is not None,
+    )
     return registry.create(search.oracle, asked)
 
 

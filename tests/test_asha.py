@@ -12,7 +12,7 @@ from toys import FINITE_SPACE
 from cnn_tuner.errors import SearchError, UsageError
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.asha import HELD
-from cnn_tuner.oracles.rungs import Ranking, Rung, rung_epochs
+from cnn_tuner.oracles.rungs import ParetoRanking, Ranking, Rung, rung_epochs
 
 
 def asked(oracle):
@@ -55,14 +55,38 @@ def test_a_ranking_is_in_order_and_of_equals_the_earlier_is_better(direction, or
     for number, score in enumerate([0.5, 0.9, 0.5, 0.1]):
         ranking.add(completed(str(number), score))
     assert ranking.best(4) == order
-    assert [ranking.place(trial_id) for trial_id in order] == [0, 1, 2, 3]
+    assert ranking.first_of(ranking, 1) == order[0]
     ranking.remove("0")
     assert ranking.best(9) == [trial_id for trial_id in order if trial_id != "0"]
     assert "0" not in ranking
 
 
+def test_with_a_cost_the_order_is_by_fronts():
+    costs = {"0": 9.0, "1": 1.0, "2": 10.0, "3": 5.0}
+    ranking, some = ParetoRanking("max", costs), ParetoRanking("max", costs)
+    for number, score in enumerate([0.9, 0.5, 0.8, 0.7]):
+        ranking.add(completed(str(number), score))
+    assert ranking.best(4) == ["0", "1", "3", "2"], "the last one is beaten in both by the first"
+    some.add(completed("2", 0.8))
+    some.add(completed("3", 0.7))
+    assert (ranking.first_of(some, 2), ranking.first_of(some, 3)) == (None, "3")
+    ranking.remove("0")
+    assert "0" not in ranking and len(ranking) == 3
+    assert set(ranking.best(3)) == {"1", "2", "3"}, "without it nobody beats the last one"
+
+
+def test_two_objectives_promote_what_is_good_or_small():
+    oracle = make("asha", max_trials=None, has_cost=True)
+    trials = [asked(oracle) for _ in range(6)]
+    for trial, score, cost in zip(trials, [0.9, 0.5, 0.85, 0.8, 0.7, 0.6], [100, 1, 200, 300, 400, 500], strict=True):
+        oracle.costs[trial.trial_id] = cost
+        end(oracle, trial, score)
+    promoted = [asked(oracle).hyperparameters.values.get("tuner/trial_id") for _ in range(3)]
+    assert promoted == [trials[0].trial_id, trials[1].trial_id, None]
+
+
 def test_a_rung_promotes_only_the_best_third_of_those_that_ended():
-    rung = Rung(1, "max")
+    rung = Rung(1, lambda: Ranking("max"))
     for number, score in enumerate([0.9, 0.8]):
         rung.add(completed(str(number), score))
     assert rung.promotable() is None

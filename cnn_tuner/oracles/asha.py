@@ -13,7 +13,7 @@ from typing import Any
 from cnn_tuner.errors import SearchError
 from cnn_tuner.oracles import samplers
 from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
-from cnn_tuner.oracles.rungs import FACTOR, Rung, rung_epochs
+from cnn_tuner.oracles.rungs import FACTOR, ParetoRanking, Ranking, Rung, rung_epochs
 from cnn_tuner.oracles.samplers import Evidence
 from cnn_tuner.space import Point
 
@@ -33,9 +33,13 @@ class AshaOracle(FeasibleOracle):
 
     def __init__(self, search: Search) -> None:
         super().__init__(search)
-        self._rungs = [Rung(epochs, search.objective.direction) for epochs in rung_epochs(search.epochs)]
+        self._rungs = [Rung(epochs, self._ranking) for epochs in rung_epochs(search.epochs)]
         self._sampler = samplers.create(search.sampler, search.space)
         self._is_exhausted = False
+
+    def _ranking(self) -> Ranking | ParetoRanking:
+        direction = self.search.objective.direction
+        return ParetoRanking(direction, self.costs) if self.search.has_cost else Ranking(direction)
 
     def takes_new_points(self) -> bool:
         return not self._is_exhausted and super().takes_new_points()

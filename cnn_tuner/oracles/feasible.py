@@ -32,7 +32,8 @@ class Search:
 
     `why_infeasible` says why a point cannot be trained, or None. `max_trials` None leaves the number of points to the
     oracle. `epochs` is the most that one point is trained. `sampler` names where new points come from, for an oracle
-    that leaves the choice; None is its default.
+    that leaves the choice; None is its default. With `has_cost` there is a second objective, to be as small as can be:
+    the search puts each completed trial's into the oracle's `costs`.
     """
 
     space: SearchSpace
@@ -42,6 +43,7 @@ class Search:
     epochs: int
     seed: int
     sampler: str | None = None
+    has_cost: bool = False
 
 
 class FeasibleOracle(keras_tuner.Oracle):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from cnn_tuner.pareto import order
 
 FACTOR = 3  # a third goes on, three times as long; Li et al., 2018, section 3.5, find it near the best
 
@@ -20,7 +23,7 @@ def rung_epochs(epochs: int) -> list[int]:
 class Ranking:
     """Ids of trials from the best to the worst, in order at any time. Of equals the earlier is the better.
 
-    The only place of successive halving that looks at a score: one that ranks by more than a score replaces it.
+    The only place of successive halving that looks at a score; `ParetoRanking` looks at a cost too.
     """
 
     def __init__(self, direction: str) -> None:
@@ -42,21 +45,63 @@ class Ranking:
     def remove(self, trial_id: str) -> None:
         del self._order[bisect_left(self._order, self._keys.pop(trial_id))]
 
-    def place(self, trial_id: str) -> int:
-        """How many trials are better."""
-        return bisect_left(self._order, self._keys[trial_id])
+    def first_of(self, some: Ranking, most: int) -> str | None:
+        """The best of `some` of these trials, if it is among the `most` best of all."""
+        return next((best for best in some.best(1) if bisect_left(self._order, self._keys[best]) < most), None)
 
     def best(self, count: int) -> list[str]:
         return [trial_id for *_, trial_id in self._order[:count]]
 
 
+class ParetoRanking:
+    """The same for two objectives: by Pareto fronts, which every new trial may change (Schmucker et al., 2021,
+    "Multi-objective Asynchronous Successive Halving", https://arxiv.org/abs/2106.12639).
+
+    They are sorted anew when they are asked for after a change, in O(n log n).
+    """
+
+    def __init__(self, direction: str, costs: Mapping[str, float]) -> None:
+        self._sign = -1 if direction == "max" else 1
+        self._costs = costs
+        self._points: dict[str, tuple[float, float]] = {}
+        self._order: list[str] | None = []
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def __contains__(self, trial_id: object) -> bool:
+        return trial_id in self._points
+
+    def add(self, trial: Any) -> None:
+        """Takes in a completed trial, whose cost is known."""
+        self._points[trial.trial_id] = (self._sign * trial.score, self._costs[trial.trial_id])
+        self._order = None
+
+    def remove(self, trial_id: str) -> None:
+        del self._points[trial_id]
+        self._order = None
+
+    def first_of(self, some: ParetoRanking, most: int) -> str | None:
+        """The best of `some` of these trials that is among the `most` best of all: by the fronts of all of them."""
+        return next((trial_id for trial_id in self.best(most) if trial_id in some), None)
+
+    def best(self, count: int) -> list[str]:
+        return self._ordered()[:count]
+
+    def _ordered(self) -> list[str]:
+        if self._order is None:
+            ids = list(self._points)
+            self._order = [ids[place] for place in order(list(self._points.values()))]
+        return self._order
+
+
 class Rung:
     """The trials that were trained up to `epochs`, and which of them wait to be promoted to the next rung."""
 
-    def __init__(self, epochs: int, direction: str) -> None:
+    def __init__(self, epochs: int, make_ranking: Callable[[], Any]) -> None:
         self.epochs = epochs
-        self.completed = Ranking(direction)
-        self.waiting = Ranking(direction)
+        self.completed = make_ranking()
+        self.waiting = make_ranking()
         self.failed = 0
 
     @property
@@ -74,7 +119,4 @@ class Rung:
 
     def promotable(self) -> str | None:
         """The best waiting trial, if it is among the best third of those that ended."""
-        for best in self.waiting.best(1):
-            if self.completed.place(best) < self.ended // FACTOR:
-                return best
-        return None
+        return self.completed.first_of(self.waiting, self.ended // FACTOR)

@@ -140,7 +140,8 @@ class Session:
         from cnn_tuner.tensorboard import RunLogs
 
         forecast = self._forecast(run, has_budget=is_searching)
-        logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
+        config = run.config
+        logs = RunLogs(run.tensorboard, config.search_space(), config.objective, config.measures_latency)
         logs.begin(time.time())
         try:
             with self._executing(run, dataset) as executor:

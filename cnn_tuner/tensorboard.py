@@ -103,8 +103,8 @@ class _EventFile:
 class RunLogs:
     """The log folder of one run."""
 
-    def __init__(self, folder: Path, space: SearchSpace, objective: Objective) -> None:
-        self.folder, self.objective = folder, objective
+    def __init__(self, folder: Path, space: SearchSpace, objective: Objective, measures_latency: bool = False) -> None:
+        self.folder, self.objective, self.measures_latency = folder, objective, measures_latency
         self.parameters = [p for p in space.parameters if not p.is_fixed]
         self._files: dict[str, _EventFile] = {}
 
@@ -121,7 +121,7 @@ class RunLogs:
 
     def _metric_titles(self) -> dict[str, str]:
         objective = {"objective": f"best {self.objective.name}"}
-        names = ("best_epoch", "seconds", "params", "macs", "latency_ms")
+        names = ["best_epoch", "seconds", "params", "macs", *(["latency_ms"] if self.measures_latency else [])]
         return objective | {name: name.replace("_", " ") for name in names}
 
     def epoch(self, run: str, epoch: Epoch) -> None:

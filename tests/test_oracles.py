@@ -19,11 +19,11 @@ EVERY = pytest.mark.parametrize("name", registry.ORACLES)
 
 
 def make(
-    name: str, text: str = SPACE, max_trials: int | None = POINTS, epochs: int = 9, seed: int = 0
+    name: str, text: str = SPACE, max_trials: int | None = POINTS, epochs: int = 9, seed: int = 0, **more: object
 ) -> FeasibleOracle:
     space = toy_space(text)
     why = architecture.why_infeasible(space, (8, 8, 1), OUTPUT)
-    return registry.create(name, Search(space, why, Objective("val_accuracy", "max"), max_trials, epochs, seed))
+    return registry.create(name, Search(space, why, Objective("val_accuracy", "max"), max_trials, epochs, seed, **more))
 
 
 def own(values: dict) -> dict:

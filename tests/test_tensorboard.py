@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
@@ -128,3 +129,29 @@ def test_cells_are_sortable(parameter, value, cell):
     found = _cell(parameter, value)
     assert type(found) is type(cell)
     assert found == cell or math.isclose(found, cell)
+
+
+def test_the_front_is_a_curve_of_the_objective_over_the_cost(logs):
+    found = [replace(trial(n, LARGE, score=score), params=params) for n, score, params in ((1, 0.5, 10), (2, 0.9, 30))]
+    logs.front([found[1]], "params")
+    logs.front(found, "params")
+    points = read(logs).Tensors("pareto-front", "search/best val_accuracy by params")
+    assert [(event.step, float(make_ndarray(event.tensor_proto))) for event in points] == [
+        (10, 0.5),
+        (30, pytest.approx(0.9)),
+    ]
+
+
+def test_a_latency_is_in_microseconds_on_the_front_and_in_milliseconds_in_its_row(tmp_path):
+    logs = RunLogs(tmp_path / "tensorboard", toy_space(), OBJECTIVE, measures_latency=True)
+    logs.begin(1000.0)
+    fast = replace(trial(1, LARGE), latency_seconds=0.0025)
+    logs.trial_ended(fast)
+    logs.front([fast], "latency")
+    events = read(logs)
+    [point] = events.Tensors("pareto-front", "search/best val_accuracy by latency in microseconds")
+    assert point.step == 2500
+    [value] = events.Tensors("trial-0001", "trial/latency_ms")
+    assert float(make_ndarray(value.tensor_proto)) == pytest.approx(2.5)
+    declared = [info.name.tag for info in hparams(events, ".", metadata.EXPERIMENT_TAG).metric_infos]
+    assert declared[0] == "trial/objective" and declared[-1] == "trial/latency_ms"

@@ -7,19 +7,13 @@ gives what training 9 at once gives, and so does a job that was killed and is ru
 
 from __future__ import annotations
 
-import errno
-import json
 import math
-import os
-import shutil
 import time
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -31,6 +25,7 @@ from cnn_tuner.data.shared import opened
 from cnn_tuner.latency import measure_latency
 from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import Epoch, Job, Result
+from cnn_tuner.training_state import Progress, load_state, save_state, take_up
 
 if TYPE_CHECKING:
     from cnn_tuner.executors.executor import Settings, Train
@@ -40,11 +35,7 @@ STEPS_AT_ONCE = 32
 STOPWATCH_SECONDS = 0.05  # between two readings
 SAVE_SECONDS = 30.0  # between two states of a job under way: what a power failure may cost, and an epoch
 MOST_SAVING = 50  # of the time at most one part in so many goes into saving
-RESERVED_BYTES = 50 * 2**20  # left free on the disk for the run's records and logs
 TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
-FACTS = ("epochs_done", "score", "best_epoch", "best_loss", "seconds", "message", "has_ended")
-ARRAYS = ("variables", "optimizer", "best_weights")
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 
 
@@ -126,33 +117,13 @@ class _StopRequestedError(Exception):
     """Raised inside `fit` to leave it at the next batch."""
 
 
-@dataclass
-class _Progress:
-    """What a job has reached: its training state after the last whole epoch, and its best weights.
-
-    epochs: those that this job trained; seconds: what it took, in earlier attempts too; has_ended: it is done.
-    """
-
-    epochs_done: int = 0
-    score: float | None = None
-    best_epoch: int | None = None
-    best_loss: float = math.inf
-    epochs: list[Epoch] = field(default_factory=list)
-    seconds: float = 0.0
-    message: str = ""
-    has_ended: bool = False
-    variables: list[np.ndarray] = field(default_factory=list)
-    optimizer: list[np.ndarray] = field(default_factory=list)
-    best_weights: list[np.ndarray] = field(default_factory=list)
-
-
 class _Recorder(keras.callbacks.Callback):
     """Keeps what each epoch reached, and ends training when it is asked to or nothing gets better."""
 
     def __init__(
         self,
         job: Job,
-        progress: _Progress,
+        progress: Progress,
         on_epoch: Callable[[Epoch], None],
         should_stop: Callable[[], bool],
     ) -> None:
@@ -218,7 +189,7 @@ class _Recorder(keras.callbacks.Callback):
         """Writes the training state, if the job has trained at all."""
         self.progress.seconds, self.progress.has_ended = self.seconds(), has_ended
         if self.progress.epochs:
-            _save_state(self.job, self.progress)
+            save_state(self.job, self.progress)
 
     def seconds(self) -> float:
         """How long the job has been trained, in earlier attempts too."""
@@ -234,80 +205,13 @@ def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -
         variable.assign(value)
 
 
-def _save_state(job: Job, progress: _Progress) -> None:
-    """Writes the state of a trial, aside first: a reader never meets half of it.
-
-    Raises:
-        OSError: the disk has no room for it, which is asked first, or cannot be written.
-    """
-    facts = {name: getattr(progress, name) for name in FACTS}
-    facts |= {"of": _identity(job), "epochs": [asdict(epoch) for epoch in progress.epochs]}
-    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
-    for kind in ARRAYS:
-        arrays |= {f"{kind}_{i}": value for i, value in enumerate(getattr(progress, kind))}
-    path = Path(job.state_file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    need = sum(array.nbytes for array in arrays.values())
-    if shutil.disk_usage(path.parent).free < need + RESERVED_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with aside.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
-def _identity(job: Job) -> str:
-    """What a state belongs to: a trial's point, seed, precision and the length of its schedule."""
-    return json.dumps([job.values, job.seed, job.image_shape, job.precision, job.schedule_epochs], sort_keys=True)
-
-
-def _load_state(path: Path, job: Job) -> _Progress:
-    """The state of a job or an earlier one of its trial.
-
-    Raises:
-        One of UNREADABLE: it is not there, damaged, or another trial's.
-    """
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        facts = json.loads(str(arrays["facts"]))
-        if facts.pop("of") != _identity(job):
-            raise ValueError(f"{path}: the state of another trial")
-        facts["epochs"] = [Epoch(**epoch) for epoch in facts["epochs"]]
-
-        def of(kind: str) -> list[np.ndarray]:
-            count = sum(name.rsplit("_", 1)[0] == kind for name in arrays.files)
-            return [arrays[f"{kind}_{i}"] for i in range(count)]
-
-        states: dict[str, Any] = {kind: of(kind) for kind in ARRAYS}
-        return _Progress(**facts, **states)
-
-
-def _take_up(job: Job) -> _Progress:
-    """Where the job goes on: at its own last state, at that of the trial's earlier job, or at the beginning.
-
-    A state that is missing or damaged costs time only: what was trained before it is trained again, to the same result.
-    """
-    with suppress(*UNREADABLE):
-        return _load_state(Path(job.state_file), job)
-    if job.initial_state is not None:
-        with suppress(*UNREADABLE):
-            earlier = _load_state(Path(job.initial_state), job)
-            return replace(earlier, epochs=[], seconds=0.0, message="", has_ended=False)
-    return _Progress()
-
-
 def _steps_per_execution(steps: int, macs_of_batch: int) -> int:
     """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should."""
     most = max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch)))
     return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
 
 
-def _prepare(job: Job, data: Data, progress: _Progress) -> tuple[keras.Model, int]:
+def _prepare(job: Job, data: Data, progress: Progress) -> tuple[keras.Model, int]:
     """The compiled model, in the state where the job takes it up, and the number of batches of an epoch."""
     plan = architecture.build(job.values, job.image_shape, job.output)
     recipe = recipe_of(job.values)
@@ -339,7 +243,7 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
         OSError: the state could not be written.
     """
     keras.utils.clear_session()
-    progress = _take_up(job)
+    progress = take_up(job)
     recorder = _Recorder(job, progress, on_epoch, should_stop)
     for epoch in progress.epochs:
         on_epoch(epoch)
@@ -433,7 +337,7 @@ def measure(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop
     `seconds` of such an epoch is the time (monotonic) at which it was told.
     """
     keras.utils.clear_session()
-    built, steps = _prepare(job, data, _Progress())
+    built, steps = _prepare(job, data, Progress())
     batch_size = int(job.values["batch_size"])
     stopwatch = _Stopwatch(batch_size, on_epoch, should_stop)
     batches = data.batches(job.seed, batch_size, 0)
@@ -456,7 +360,7 @@ def load_best(job: Job) -> keras.Model:
     plan = architecture.build(job.values, job.image_shape, job.output)
     built = model.build(plan, job.seed, "float32")
     model.compile_model(built, recipe_of(job.values), job.output)
-    built.set_weights(_load_state(Path(job.state_file), job).best_weights)
+    built.set_weights(load_state(Path(job.state_file), job).best_weights)
     return built
 
 

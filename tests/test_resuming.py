@@ -536,7 +536,7 @@ def test_a_run_whose_disk_was_full_goes_on(request_, whole, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cnn_tuner.training._save_state", full)
+        patch.setattr("cnn_tuner.training.save_state", full)
         with pytest.raises(StorageError, match=r"; finished trials are kept, cnn-tuner resume toy-toy-1 goes on$"):
             Tuning(request_, Silent()).run()
     assert facts(resumed(request_.runs / "toy-toy-1")) == facts(whole)

@@ -25,7 +25,7 @@ LEVELS = (
     ("executors.*", "observer"),
     ("training", "export.*"),
     ("hypermodel", "oracles.*"),
-    ("model", "hyperparameters", "tensorboard", "steps", "optimizers", "augmentation", "latency"),
+    ("model", "hyperparameters", "tensorboard", "steps", "optimizers", "augmentation", "latency", "training_state"),
     ("history", "refining"),
     ("importance",),
     ("finalists", "budget", "pareto"),

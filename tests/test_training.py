@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from toys import toy_dataset, toy_part
 
-from cnn_tuner import training
+from cnn_tuner import training, training_state
 from cnn_tuner.data.shared import opened, shared
 from cnn_tuner.records import Epoch, Job, Result
 from cnn_tuner.tasks import Objective, Output
@@ -230,7 +230,7 @@ def test_epochs_of_an_earlier_attempt_are_told_again_as_they_were(job, data, sav
 
 def test_the_seconds_of_an_earlier_attempt_count(job, data, saves_each_epoch):
     kill(job, data, 3)
-    before = training._load_state(Path(job.state_file), job).seconds
+    before = training_state.load_state(Path(job.state_file), job).seconds
     assert 0 < before < train(job, data).seconds
 
 
@@ -300,10 +300,10 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_state_counts_as_none(whole, part, damage):
     shutil.copy(whole[0].state_file, part.state_file)
-    assert training._take_up(part).epochs_done == 4
+    assert training_state.take_up(part).epochs_done == 4
     DAMAGES[damage](Path(part.state_file))
     for job in (part, continued(part, part, 1)):
-        assert training._take_up(job) == training._Progress()
+        assert training_state.take_up(job) == training_state.Progress()
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_damaged_state_counts_as_none(whole, part, damage):
 )
 def test_the_state_of_another_trial_counts_as_none(whole, part, change):
     shutil.copy(whole[0].state_file, part.state_file)
-    assert training._take_up(replace(part, **change)) == training._Progress()
+    assert training_state.take_up(replace(part, **change)) == training_state.Progress()
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
@@ -440,7 +440,7 @@ def test_a_state_that_cannot_be_written_is_no_failure_of_the_trial(job, data, tm
 
 def test_a_state_for_which_there_is_no_room_is_not_begun(job, data, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, training.RESERVED_BYTES))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, training_state.RESERVED_BYTES))
     with pytest.raises(OSError, match=r"No space left on device: '.*/checkpoints/state\.npz'$") as error:
         train(replace(job, epochs=1), data)
     assert error.value.errno == errno.ENOSPC

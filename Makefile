@@ -1,7 +1,7 @@
 # `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune tensorboard export test check test-all lock clean FORCE
+.PHONY: help install tune plan tensorboard export test check test-all lock clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -69,6 +69,9 @@ FORCE:
 
 tune: install ## search, log to TensorBoard, export the best model: make tune ARGS="--data fashion_mnist"
 	@.venv/bin/cnn-tuner tune $(ARGS)
+
+plan: install ## say what a budget buys: make plan ARGS="--data photos --budget 30m"
+	@.venv/bin/cnn-tuner plan $(ARGS)
 
 tensorboard: install ## show the runs in TensorBoard, to this machine only
 	@.venv/bin/cnn-tuner tensorboard $(ARGS)

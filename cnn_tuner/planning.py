@@ -38,7 +38,6 @@ from cnn_tuner.space import Point, Size
 DRAWS = 300  # points whose cost is averaged
 PLACES = {"small": 0.05, "median": 0.5, "large": 0.95}  # of the measured points, in the order of multiply-adds
 IMAGES = 4096  # for training, at most: an epoch of them is a matter of seconds, and scales
-VAL_IMAGES = 1024
 LATER_EPOCHS = 2  # after the first, whose kernels are still being chosen
 SECONDS = 1.5  # that the later epochs take at least together
 MOST_SECONDS = 30.0  # of one point
@@ -114,10 +113,19 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path)
 
 
 def _part_of(dataset: Dataset) -> Dataset:
-    """As many images as an epoch of seconds has. Their parts are shuffled, so that the first are as good as any."""
-    train, val = dataset.train, dataset.val
-    some = Part(train.x[:IMAGES], train.y[:IMAGES]), Part(val.x[:VAL_IMAGES], val.y[:VAL_IMAGES])
-    return replace(dataset, train=some[0], val=some[1])
+    """As many images as an epoch of seconds has, for training and validation in the same proportion."""
+    scale = _scale(dataset)
+
+    def some(part: Part) -> Part:
+        count = max(1, round(len(part) / scale))
+        return Part(part.x[:count], part.y[:count])
+
+    return replace(dataset, train=some(dataset.train), val=some(dataset.val))
+
+
+def _scale(dataset: Dataset) -> float:
+    """How many times longer an epoch of all images is than one of those that are measured."""
+    return max(1.0, len(dataset.train) / IMAGES)
 
 
 def _choose(config: RunConfig, dataset: Dataset, workers: Workers, data: Path, runs: Path) -> Workers:
@@ -149,8 +157,8 @@ def _measure_points(
         timing = _timed(executor, jobs)
         if not found:
             startup = timing.startup_seconds
-        scale = len(dataset.train) / min(IMAGES, len(dataset.train))
-        found.append(Measured(name, values, plan.params, plan.macs, scale * timing.epoch_seconds, timing.setup_seconds))
+        epoch_seconds = _scale(dataset) * timing.epoch_seconds
+        found.append(Measured(name, values, plan.params, plan.macs, epoch_seconds, timing.setup_seconds))
     return startup, tuple(found)
 
 

@@ -453,7 +453,7 @@ def test_a_disk_that_fills_up_while_a_state_is_written_keeps_the_one_before(job,
 
     train(replace(job, epochs=1), data)
     before = Path(job.state_file).read_bytes()
-    monkeypatch.setattr(training.os, "fsync", full)
+    monkeypatch.setattr(training_state.os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device"):
         train(continued(job, job, 1), data)
     assert [path.read_bytes() for path in Path(job.state_file).parent.iterdir()] == [before]

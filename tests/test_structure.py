@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cnn_tuner"
 LEVELS = (
     ("cli",),
     ("commands.*",),
-    ("plan_table", "pareto_table"),
+    ("plan_table", "pareto_table", "reporters"),
     ("terminal", "importance_table"),
     ("planning",),
     ("resuming",),

@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 from toys import toy_config, toy_dataset
 
-from cnn_tuner import terminal
+from cnn_tuner import reporters, terminal
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial, Winner
-from cnn_tuner.terminal import LiveReporter, Reporter
+from cnn_tuner.reporters import LiveReporter, Reporter
 
 VALUES = {
     "blocks": 1,
@@ -151,11 +151,11 @@ def test_a_trial_that_ended_leaves_the_other_and_counts(live):
 
 def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
     live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(reporters.time, "monotonic", lambda: 1000.0)
     live.time_left(300.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     assert state(live) == (4, "4/10 done, training 5 (0/4), best 0.7500 (trial 1), 5:00 left")
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(reporters.time, "monotonic", lambda: 1060.0)
     live.epoch_ended(5, EPOCHS[0])
     assert state(live)[1] == "4/10 done, training 5 (1/4), best 0.7500 (trial 1), 4:00 left"
 
@@ -163,7 +163,7 @@ def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
 def test_without_a_number_of_trials_the_bar_is_of_the_time(live, run, monkeypatch):
     run.config = toy_config(max_trials=None, budget_seconds=600)
     live.started = 1000.0
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(reporters.time, "monotonic", lambda: 1060.0)
     live.time_left(540.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     [task] = live._progress.tasks
@@ -220,8 +220,8 @@ def test_lines_and_bar_go_to_the_terminal_together(live):
 
 
 def test_there_is_a_live_view_in_a_terminal_only():
-    assert type(terminal.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
-    assert type(terminal.reporter(Console(file=StringIO()))) is Reporter
+    assert type(reporters.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
+    assert type(reporters.reporter(Console(file=StringIO()))) is Reporter
 
 
 def winner(**change: object) -> Winner:

@@ -46,9 +46,9 @@ from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
     from cnn_tuner.machine import Workers
+    from cnn_tuner.reporters import Reporter
     from cnn_tuner.resuming import Resuming, Wishes
     from cnn_tuner.session import Session
-    from cnn_tuner.terminal import Reporter
     from cnn_tuner.tuning import Tuning
 
 INTERRUPTED = 130  # what a shell expects of a program that was ended by Ctrl-C
@@ -236,11 +236,11 @@ def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_j
 
 def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     """Runs a session to its end and shows what it found."""
-    from cnn_tuner import pareto_table, terminal
+    from cnn_tuner import pareto_table, reporters, terminal
     from cnn_tuner.pareto import front
 
     screen = console(as_json)
-    reporter = terminal.reporter(screen)
+    reporter = reporters.reporter(screen)
     session = make(reporter)
     try:
         with _stopping_on_signal(session, reporter.line), quiet_tensorflow():

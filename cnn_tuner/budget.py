@@ -10,6 +10,7 @@ from cnn_tuner.errors import UsageError
 
 LEAST_SECONDS = 30.0  # loading TensorFlow, exporting and verifying take most of that
 FINAL_SHARE = 0.25  # of a budget at most is kept for the final training
+EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may the final training take, where there is no budget
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -66,19 +67,22 @@ class Pace:
     startup_seconds: float | None = None
     training_seconds: float = 0.0
     epochs: int = 0
-    job_seconds: float = 0.0
+    jobs_setup_seconds: float = 0.0
     jobs: int = 0
 
     def note_epoch(self, seconds: float, since_submitted: float) -> None:
-        """Takes in an epoch, so many seconds long, that ended so long after its job was submitted."""
-        if self.startup_seconds is None:
-            self.startup_seconds = max(0.0, since_submitted - seconds)
+        """Takes in an epoch, so many seconds long, that ended so long after its job was submitted.
+
+        One that is longer than that was trained by an earlier process: it tells nothing of the start-up of this one.
+        """
+        if self.startup_seconds is None and seconds <= since_submitted:
+            self.startup_seconds = since_submitted - seconds
         self.training_seconds += seconds
         self.epochs += 1
 
-    def note_job(self, seconds: float) -> None:
-        """Takes in a job that ended; what it took beside its epochs is counted too."""
-        self.job_seconds += seconds
+    def note_job(self, setup_seconds: float) -> None:
+        """Takes in a job that ended, by what it took beside its epochs."""
+        self.jobs_setup_seconds += max(0.0, setup_seconds)
         self.jobs += 1
 
     @property
@@ -89,4 +93,4 @@ class Pace:
     @property
     def setup_seconds(self) -> float:
         """What a job takes beside its epochs, on average."""
-        return max(0.0, self.job_seconds - self.training_seconds) / self.jobs if self.jobs else 0.0
+        return self.jobs_setup_seconds / self.jobs if self.jobs else 0.0

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cnn_tuner.budget import EPOCHS_SHARE
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
 from cnn_tuner.finalists import choose_finalists, choose_winner
@@ -20,8 +21,6 @@ from cnn_tuner.records import Epoch, EpochEnded, Finalist, Job, JobDone, JobLost
 from cnn_tuner.search import MAX_ATTEMPTS, job_of
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import BEST, RunLogs
-
-EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may be spent here, where there is no budget of time
 
 
 @dataclass(frozen=True)

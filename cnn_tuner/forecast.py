@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cnn_tuner.budget import Budget, Pace
-from cnn_tuner.config import RunConfig
+from cnn_tuner.budget import EPOCHS_SHARE, Budget, Pace
+from cnn_tuner.config import RunConfig, SearchConfig
 from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import Epoch, Job, Result, Trial
@@ -29,6 +31,28 @@ def last_epoch(trial: Trial, final_epochs: int) -> int:
     return max(final_epochs, trial.epochs_done)
 
 
+def final_lengths(search: SearchConfig, goal: int, done: int, search_epochs: float) -> list[int]:
+    """The epochs of each training that is expected after a search of so many epochs in all.
+
+    Each finalist is trained on from epoch `done` to epoch `goal` by its own seed, and anew by the others; without a
+    budget of time, the best one's own seed and then what the share of the search's epochs allows.
+    """
+    own, others = [goal - done] * search.finalists, [goal] * search.finalists * (search.final_seeds - 1)
+    if search.budget_seconds is None:
+        own, others, spent = own[:1], [*own[1:], *others], goal - done
+        for epochs in others:
+            if spent + epochs <= EPOCHS_SHARE * search_epochs:
+                own.append(epochs)
+                spent += epochs
+        others = []
+    return [epochs for epochs in (*own, *others) if epochs > 0]
+
+
+def side_by_side(seconds: Sequence[float], slots: int) -> float:
+    """How long jobs of so many seconds take in so many slots: at least as long as the longest."""
+    return max(max(seconds, default=0.0), sum(seconds) / slots)
+
+
 @dataclass
 class _Running:
     """A job under way: when it was submitted, and its last epoch so far."""
@@ -37,15 +61,18 @@ class _Running:
     began: float
     epoch: int
     epoch_seconds: float = 0.0
-    training_seconds: float = 0.0
 
 
 @dataclass
 class Forecast:
-    """Of one process at work on a run. All times are monotonic seconds."""
+    """Of one process at work on a run. All times are monotonic seconds.
+
+    `earlier_epochs` are those of the search that earlier processes trained.
+    """
 
     config: RunConfig
     budget: Budget
+    earlier_epochs: int = 0
     pace: Pace = field(default_factory=Pace)
     _running: dict[int, _Running] = field(default_factory=dict)
 
@@ -60,10 +87,10 @@ class Forecast:
         running.epoch, running.epoch_seconds = epoch.number, epoch.seconds
 
     def job_ended(self, job: Job, result: Result) -> None:
-        """A job ended; one that was taken up after a kill told epochs that this process did not train."""
+        """A job ended; both its seconds and its epochs are those of all attempts at it, none if it was lost."""
         self._running.pop(job.number, None)
-        if result.epochs:
-            self.pace.note_job(result.seconds)
+        if result.epochs and result.seconds > 0:
+            self.pace.note_job(result.seconds - math.fsum(epoch.seconds for epoch in result.epochs))
 
     def seconds_of(self, trial: Trial | None) -> float:
         """Of an epoch of this trial, or on average where it has none."""
@@ -77,12 +104,13 @@ class Forecast:
         startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
         return export_seconds(self.config, startup, self.seconds_of(best))
 
-    def final_seconds(self, best: Trial | None, slots: int) -> float:
-        """Of the final training, if every finalist is trained to its last epoch with every seed."""
+    def final_seconds(self, best: Trial | None, slots: int, search_epochs: float = 0.0) -> float:
+        """Of the final training, if every finalist is trained to its last epoch with every seed that is expected."""
         search = self.config.search
-        epochs = search.final_epochs if best is None else last_epoch(best, search.final_epochs)
-        each = self.pace.setup_seconds + epochs * self.seconds_of(best)
-        return search.finalists * search.final_seeds * each / slots
+        goal = search.final_epochs if best is None else last_epoch(best, search.final_epochs)
+        lengths = final_lengths(search, goal, 0 if best is None else best.epochs_done, search_epochs)
+        each = self.seconds_of(best)
+        return side_by_side([self.pace.setup_seconds + epochs * each for epochs in lengths], slots)
 
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
         """When the search has to end."""
@@ -95,9 +123,11 @@ class Forecast:
         ahead = oracle.epochs_ahead()
         if ahead is None:
             return max(0.0, self.budget.ends_at - now)
-        under_way = sum(self._seconds_left_of(running) for running in self._running.values())
-        search = (under_way + ahead * self._seconds_per_epoch()) / slots
-        final, export = self.final_seconds(best, slots), self.export_seconds(best)
+        under_way = [self._seconds_left_of(running) for running in self._running.values()]
+        search = max(side_by_side(under_way, slots), (sum(under_way) + ahead * self._seconds_per_epoch()) / slots)
+        epochs_left = sum(running.job.epochs - running.epoch for running in self._running.values()) + ahead
+        search_epochs = self.earlier_epochs + self.pace.epochs + epochs_left
+        final, export = self.final_seconds(best, slots, search_epochs), self.export_seconds(best)
         return min(search + final + export, max(0.0, self.budget.ends_at - now))
 
     def _seconds_left_of(self, running: _Running) -> float:
@@ -106,4 +136,4 @@ class Forecast:
 
     def _seconds_per_epoch(self) -> float:
         """Of an epoch of a job that has not begun, its share of setting up included."""
-        return self.pace.epoch_seconds + self.pace.setup_seconds * self.pace.jobs / max(1, self.pace.epochs)
+        return self.pace.epoch_seconds + self.pace.jobs_setup_seconds / max(1, self.pace.epochs)

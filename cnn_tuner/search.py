@@ -178,6 +178,7 @@ class Search:
         self._failed = sum(trial.status == "failed" for trial in ended)
         for trial in ended:
             self.best = self._better_of(trial)
+        self.forecast.earlier_epochs = sum(trial.epochs_done for trial in self._trials.values())
         running, continuable = self._needed_states()
         for trial in self._trials.values():
             self._checkpoints.add(trial, running | self._trials.keys(), continuable)

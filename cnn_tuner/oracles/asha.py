@@ -35,6 +35,7 @@ class AshaOracle(FeasibleOracle):
         super().__init__(search)
         self._rungs = [Rung(epochs, self._ranking) for epochs in rung_epochs(search.epochs)]
         self._sampler = samplers.create(search.sampler, search.space)
+        self._begun = [0] * len(self._rungs)  # trials that entered each rung
         self._is_exhausted = False
 
     def _ranking(self) -> Ranking | ParetoRanking:
@@ -58,6 +59,7 @@ class AshaOracle(FeasibleOracle):
     def _enter(self, values: Point) -> dict[str, Any]:
         if "tuner/trial_id" in values:
             self._rungs[int(values["tuner/round"]) - 1].waiting.remove(str(values["tuner/trial_id"]))
+        self._begun[int(values["tuner/round"])] += 1
         return self.suggest(values)
 
     def _has_place(self, values: Point) -> bool:
@@ -126,6 +128,17 @@ class AshaOracle(FeasibleOracle):
         """KerasTuner's hash of the point alone: a promoted trial is the same point."""
         own = {name: value for name, value in values.items() if not name.startswith("tuner/")}
         return str(super()._compute_values_hash(own))
+
+    def epochs_ahead(self) -> float | None:
+        """Of each rung those that a third of all points of the rung below brings, less those that entered it."""
+        left = self._points_left()
+        if left is None:
+            return None
+        ahead, before, points = 0, 0, self._begun[0] + left
+        for rung, begun in zip(self._rungs, self._begun, strict=True):
+            ahead += max(0, points - begun) * (rung.epochs - before)
+            before, points = rung.epochs, max(1, max(points, begun) // FACTOR)  # the last promotion brings one up
+        return float(ahead)
 
     def epochs_a_point(self) -> float:
         ends = [rung.epochs for rung in self._rungs]

@@ -76,6 +76,7 @@ class FeasibleOracle(keras_tuner.Oracle):
         self._restored: Point | None = None
         self._seen: set[str] = set()
         self._untried = self._shuffled()
+        self._most_points = search.space.size().points if search.space.is_finite() else None
 
     def save(self) -> None:
         """Nothing: the run's store is the truth, and every event is in it."""
@@ -132,9 +133,9 @@ class FeasibleOracle(keras_tuner.Oracle):
         return limit is None or self._new_points < limit
 
     def epochs_ahead(self) -> float | None:
-        """About how many epochs the points that are still to be suggested take; None where nothing limits them.
+        """About how many epochs are still to be suggested, promotions included; None where nothing limits them.
 
-        A space that is exhausted sooner takes fewer.
+        Not those of trials that run. A space whose last points are infeasible takes fewer.
         """
         left = self._points_left()
         return None if left is None else left * self.epochs_a_point()
@@ -148,8 +149,10 @@ class FeasibleOracle(keras_tuner.Oracle):
         return 1.0
 
     def _points_left(self) -> int | None:
-        limit = self.search.max_trials
-        return None if limit is None else max(0, limit - self._new_points) if self.takes_new_points() else 0
+        if not self.takes_new_points():
+            return 0
+        limits = [limit for limit in (self.search.max_trials, self._most_points) if limit is not None]
+        return max(0, min(limits) - self._new_points) if limits else None
 
     def is_new(self, values: Point) -> bool:
         """Whether `values` can be trained and were not suggested before. Counts the reasons of those that cannot."""

@@ -109,6 +109,34 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
         sign = -1 if self.objective.direction == "max" else 1
         return sorted(completed, key=lambda trial: sign * trial.score)
 
+    def epochs_ahead(self) -> float | None:
+        """What the open brackets have room for, and then as many brackets as the points that are left fill."""
+        left = self._points_left()
+        if left is None:
+            return None
+        ahead, number = 0, self._current_bracket
+        for bracket in self._brackets:
+            begun = [len(entries) for entries in bracket["rounds"]]
+            new = min(left, self._get_size(bracket["bracket_num"], 0) - begun[0])
+            ahead += self._epochs_ahead_of(bracket["bracket_num"], begun[0] + new, begun)
+            left -= new
+        while left > 0:
+            number = (number or self._get_num_brackets()) - 1
+            new = min(left, self._get_size(number, 0))
+            ahead += self._epochs_ahead_of(number, new, [0] * self._get_num_rounds(number))
+            left -= new
+        return float(ahead)
+
+    def _epochs_ahead_of(self, number: int, points: int, begun: list[int]) -> int:
+        """Of a bracket with so many points, so many of which have entered each of its rounds."""
+        ahead, before = 0, 0
+        for index, entered in enumerate(begun):
+            size = min(self._get_size(number, index), math.ceil(points / self.factor**index))
+            epochs = self._get_epochs(number, index)
+            ahead += max(0, size - entered) * (epochs - before)
+            before = epochs
+        return int(ahead)
+
     def epochs_a_point(self) -> float:
         rounds = self._planned_rounds()
         trained = sum(size * (epochs - before) for size, epochs, before in rounds)

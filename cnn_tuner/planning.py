@@ -28,7 +28,7 @@ from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors import registry
 from cnn_tuner.executors.executor import Executor, Settings
-from cnn_tuner.forecast import export_seconds
+from cnn_tuner.forecast import export_seconds, final_lengths, side_by_side
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import make_oracle, trial_seed
@@ -241,11 +241,11 @@ def _calculated(config: RunConfig, workers: Workers, startup: float, points: tup
     each = oracle.jobs_a_point() * setup_seconds + oracle.epochs_a_point() * epoch_seconds
     start = max(0.0, startup - setup_seconds)
     export = export_seconds(config, start, epoch_seconds)
-    final_each = setup_seconds + search.final_epochs * epoch_seconds
-    final = search.finalists * search.final_seeds * final_each / slots
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
         trials = min(trials, float(space.size().points))
+    lengths = final_lengths(search, search.final_epochs, search.epochs, trials * oracle.epochs_a_point())
+    final = side_by_side([setup_seconds + epochs * epoch_seconds for epochs in lengths], slots)
     if search.budget_seconds is not None:
         final = min(final, FINAL_SHARE * search.budget_seconds)
         room = max(0.0, search.budget_seconds - start - final - export)

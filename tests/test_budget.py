@@ -28,7 +28,9 @@ def test_durations(text, seconds):
     assert parse_seconds("--budget", text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "m", "30 m", "1h 30m", "-30m", "30min", "1,5h", "1.h", ".5h", "1h30", "3x0m"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "m", "30 m", "1h 30m", "-30m", "30min", "1,5h", "1.h", ".5h", "1h30", "3x0m"]
+)
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(UsageError) as error:
         parse_seconds("--budget", text)

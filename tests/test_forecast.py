@@ -177,7 +177,8 @@ def test_two_slots_halve_the_search_but_not_its_last_trial():
     forecast = with_one_job(forecast_of(final_epochs=3))
     best, fixed = trial(8.0, 2.0, 2.0), forecast.export_seconds(trial(8.0, 2.0, 2.0))
     forecast.job_began(job(2, epochs=3), 120.0)
-    assert forecast.seconds_left(Ahead(30.0), best, 2, 120.0) == pytest.approx((3 * 4.0 + 30 * (4.0 + 1 / 3)) / 2 + fixed)
+    both = (3 * 4.0 + 30 * (4.0 + 1 / 3)) / 2
+    assert forecast.seconds_left(Ahead(30.0), best, 2, 120.0) == pytest.approx(both + fixed)
     assert forecast.seconds_left(Ahead(0.0), best, 2, 120.0) == pytest.approx(12.0 + fixed)
 
 
@@ -217,7 +218,8 @@ def trained(job: Job) -> Simulated:
 @pytest.mark.parametrize("oracle", ["random", "asha", "hyperband"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_over_the_second_half_of_a_run_the_time_left_is_within_a_fifth_of_the_truth(tmp_path, oracle, slots, seed):
-    run = toy_run(tmp_path, oracle=oracle, max_trials=40, epochs=27, final_epochs=54, finalists=3, final_seeds=2, seed=seed)
+    settings = {"max_trials": 40, "epochs": 27, "final_epochs": 54, "finalists": 3, "final_seeds": 2}
+    run = toy_run(tmp_path, oracle=oracle, seed=seed, **settings)
     executor = SimulatedExecutor(slots, trained)
     clock = lambda: executor.now  # noqa: E731
     observer, forecast = Told(clock), Forecast(run.config, Budget())

@@ -155,6 +155,8 @@ class FinalTraining:
         epochs = self._epochs_left(training)
         if self.forecast.budget.seconds is None:
             return self._epochs_begun + epochs <= EPOCHS_SHARE * search_epochs
+        # A finalist's own seed counts as far as it comes; another one only if it comes to its end.
+        epochs = min(1, epochs) if self._is_continued(training) else epochs
         seconds = self.forecast.pace.setup_seconds + epochs * self.forecast.seconds_of(training.trial)
         return self.clock() + seconds <= self._ends_at(best)
 

@@ -211,7 +211,7 @@ class FinalTraining:
 
     def _drop_worse_states(self, trial: int) -> None:
         """Of the seeds of a finalist only the best one's state can be needed."""
-        records = [r for r in self._records(trial).values() if r.score is not None and r.number not in self._jobs]
+        records = [r for r in self.store.final_jobs(trial).values() if r.score is not None and r.number not in self._jobs]
         for record in self._by_score(records)[1:]:
             self.store.state_file(record.number).unlink(missing_ok=True)
 
@@ -219,13 +219,9 @@ class FinalTraining:
         sign = -1 if self.store.config.objective.direction == "max" else 1
         return sorted(records, key=lambda record: (sign * float(record.score or 0.0), record.replicate))
 
-    def _records(self, trial: int) -> dict[int, JobRecord]:
-        """The latest final training of each seed of a trial."""
-        return {job.replicate: job for job in self.store.jobs() if job.suggestion is None and job.trial == trial}
-
     def _earlier(self, trial: Trial, replicate: int) -> JobRecord | None:
         """What an earlier process began or ended, if it still counts: not if it was to end before the present goal."""
-        last = self._records(trial.number).get(replicate)
+        last = self.store.final_jobs(trial.number).get(replicate)
         if last is None or last.status == "failed":
             return None
         epochs = self.store.epochs(last.number)
@@ -237,7 +233,7 @@ class FinalTraining:
 
     def _finalist(self, trial: Trial) -> Finalist:
         """A finalist with the score of each seed; a seed that was cut short counts only if it is the trial's own."""
-        records = self._records(trial.number)
+        records = self.store.final_jobs(trial.number)
         own = records.pop(0, None)
         first = trial.score if own is None or own.score is None else own.score
         others = [r.score for _, r in sorted(records.items()) if r.status == "completed" and r.score is not None]
@@ -245,7 +241,7 @@ class FinalTraining:
 
     def _candidate(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
         """The winner with the weights of its best seed, trained once more where their state was lost."""
-        records = [r for r in self._records(trial.number).values() if r.score is not None and self._counts(r)]
+        records = [r for r in self.store.final_jobs(trial.number).values() if r.score is not None and self._counts(r)]
         best = self._by_score(records)[0] if records else None
         is_better = best is not None and self.store.config.objective.is_better(float(best.score or 0.0), trial.score)
         if best is None or (best.replicate != 0 and not is_better and self._has_state(trial.state_job)):

@@ -312,12 +312,12 @@ class RunStore:
         """What all sessions together were at work on the run."""
         return float(self._database.execute("SELECT IFNULL(SUM(seconds), 0) FROM sessions").fetchone()[0])
 
-    def final_job(self, trial: int) -> JobRecord | None:
-        """The latest final training of a trial."""
-        row = self._database.execute(
-            f"SELECT {JOB_COLUMNS} FROM jobs WHERE trial = ? AND suggestion IS NULL ORDER BY number DESC", (trial,)
-        ).fetchone()
-        return None if row is None else _job(row)
+    def final_jobs(self, trial: int) -> dict[int, JobRecord]:
+        """The latest final training of a trial with each of its seeds, by replicate."""
+        rows = self._database.execute(
+            f"SELECT {JOB_COLUMNS} FROM jobs WHERE trial = ? AND suggestion IS NULL ORDER BY number", (trial,)
+        )
+        return {job.replicate: job for job in map(_job, rows)}
 
     def epochs(self, job: int) -> tuple[Epoch, ...]:
         """The epochs of a job, those of one under way too."""

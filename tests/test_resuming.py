@@ -486,7 +486,7 @@ def test_a_final_training_that_was_stopped_is_gone_on_with(request_, whole):
     assert (outcome.is_interrupted, outcome.winner.epochs, outcome.winner.score) == (False, 4, whole.winner.score)
     assert outcome.winner.looks == 2
     assert outcome.export.name == "2"
-    final = RunStore.open(before.folder).final_job(outcome.winner.trial)
+    [final] = RunStore.open(before.folder).final_jobs(outcome.winner.trial).values()
     assert (final.number, final.status) == (3, "completed")
 
 

@@ -68,7 +68,7 @@ def test_a_job_that_began_is_there_before_it_has_trained_anything(run):
 
 def test_before_the_first_trial_there_is_nothing(run):
     assert (run.trials(), run.jobs(), run.best_trial()) == ([], [], None)
-    assert (run.last_trial(), run.last_job(), run.final_job(1)) == (0, 0, None)
+    assert (run.last_trial(), run.last_job(), run.final_jobs(1)) == (0, 0, {})
 
 
 def test_epochs_of_a_job_under_way_are_there_at_once(run):
@@ -124,12 +124,13 @@ def test_final_training_adds_no_epochs_to_the_search_and_keeps_what_that_measure
     assert ended.epochs(2) == (Epoch(3, {"val_accuracy": 0.9}, 1.0),)
 
 
-def test_the_final_job_is_the_latest_final_training_of_a_trial(ended):
-    assert ended.final_job(1) is None
-    for number in (2, 3):
-        ended.start_job(replace(FINAL, number=number))
-    assert ended.final_job(1).number == 3
-    assert ended.final_job(2) is None
+def test_the_final_jobs_of_a_trial_are_the_latest_of_each_seed(ended):
+    for number, replicate in ((2, 0), (3, 0), (4, 1)):
+        ended.start_job(replace(FINAL, number=number, replicate=replicate))
+    found = ended.final_jobs(1)
+    assert {replicate: job.number for replicate, job in found.items()} == {0: 3, 1: 4}
+    assert {job.replicate for job in found.values()} == {0, 1}
+    assert ended.final_jobs(2) == {}
 
 
 def test_final_training_leaves_its_trial_as_it_ended(ended):

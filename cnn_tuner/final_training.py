@@ -211,8 +211,9 @@ class FinalTraining:
 
     def _drop_worse_states(self, trial: int) -> None:
         """Of the seeds of a finalist only the best one's state can be needed."""
-        records = [r for r in self.store.final_jobs(trial).values() if r.score is not None and r.number not in self._jobs]
-        for record in self._by_score(records)[1:]:
+        known = self.store.final_jobs(trial).values()
+        ended = [record for record in known if record.score is not None and record.number not in self._jobs]
+        for record in self._by_score(ended)[1:]:
             self.store.state_file(record.number).unlink(missing_ok=True)
 
     def _by_score(self, records: list[JobRecord]) -> list[JobRecord]:

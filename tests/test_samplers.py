@@ -43,7 +43,7 @@ def evidence_of(good: list[dict], bad: list[dict]) -> Evidence:
 def proposals(text: str, good, bad, is_new=lambda point: True, count: int = 40) -> list[dict]:
     """What the model proposes by itself, without its share of random points."""
     sampler, evidence = tpe.TPESampler(toy_space(text)), evidence_of(good, bad)
-    found = (sampler.propose(evidence, is_new, random.Random(seed)) for seed in range(3 * count))
+    found = (sampler.propose(lambda: evidence, is_new, random.Random(seed)) for seed in range(3 * count))
     return [point for point in found if point is not None][:count]
 
 
@@ -86,8 +86,11 @@ def test_tpe_finds_better_points_than_random():
 
 
 def test_before_there_is_enough_evidence_points_are_random():
-    few = Evidence(tpe.LEAST_RESULTS - 1, {"good": drawn(SPACE, 1)[0]}, {})
-    assert tpe.TPESampler(toy_space()).propose(few, lambda point: True, random.Random(0)) is None
+    sampler, point = tpe.TPESampler(toy_space()), {"good": drawn(SPACE, 1)[0]}
+    for results, is_random in ((tpe.LEAST_RESULTS - 1, True), (tpe.LEAST_RESULTS, False)):
+        evidence = Evidence(results, point, {})
+        found = [sampler.propose(lambda e=evidence: e, lambda point: True, random.Random(n)) for n in range(20)]
+        assert (set(map(type, found)) == {type(None)}) is is_random
 
 
 def test_proposals_resemble_the_good_and_not_the_bad():

@@ -220,11 +220,11 @@ def test_row_8_a_bayesian_suggestion_costs_the_same_after_any_number_of_trials(m
         return fit(process, points, losses)
 
     monkeypatch.setattr(bayesian.GaussianProcessRegressor, "fit", counted)
-    history(make("bayesian", max_trials=70), 70, slots=8)
+    history(make("bayesian", max_trials=45), 45, slots=8)
     assert max(rows) == 12 + 5, "results and trials under way, the latest"
-    assert len(rows) - len(refits) > 50, "every suggestion but the first, random ones learned from the trials"
+    assert len(rows) - len(refits) > 25, "every suggestion but the first, random ones learned from the trials"
     growth = bayesian.REFIT_GROWTH
-    assert 5 <= len(refits) <= 1 / (growth - 1) + np.log(70) / np.log(growth), "their number grows with the logarithm"
+    assert 5 <= len(refits) <= 1 / (growth - 1) + np.log(45) / np.log(growth), "their number grows with the logarithm"
 
 
 def test_row_9_a_typo_in_the_objective_is_found_before_the_first_training(tmp_path, monkeypatch):

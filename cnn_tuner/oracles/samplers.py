@@ -30,10 +30,13 @@ class Evidence:
     others: dict[str, Point]
 
 
-class Sampler(Protocol):
-    """Draws the next point."""
+Ask = Callable[[], Evidence]
 
-    def propose(self, evidence: Evidence, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
+
+class Sampler(Protocol):
+    """Draws the next point. It asks for the evidence only if it learns: to gather it takes some time."""
+
+    def propose(self, evidence: Ask, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
         """A point for which `is_new` holds, or None to have one drawn at random."""
 
 
@@ -42,7 +45,7 @@ class RandomSampler:
 
     def __init__(self, space: SearchSpace) -> None: ...
 
-    def propose(self, evidence: Evidence, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
+    def propose(self, evidence: Ask, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
         return None
 
 

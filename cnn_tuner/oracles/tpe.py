@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from cnn_tuner.oracles.samplers import Evidence
+from cnn_tuner.oracles.samplers import Ask, Evidence
 from cnn_tuner.space import Parameter, Point, SearchSpace
 
 BINS = 20  # of a continuous range: a value is drawn anywhere in its bin
@@ -114,10 +114,13 @@ class TPESampler:
             self._logs[offset : offset + values, offset : offset + tried] = np.log(each.T)
         self._rows: dict[str, np.ndarray] = {}
 
-    def propose(self, evidence: Evidence, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
-        if evidence.results < LEAST_RESULTS or rng.random() < RANDOM_SHARE:
+    def propose(self, evidence: Ask, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
+        if rng.random() < RANDOM_SHARE:
             return None
-        good, bad = self._split(evidence)
+        known = evidence()
+        if known.results < LEAST_RESULTS:
+            return None
+        good, bad = self._split(known)
         candidates = self._candidates(good, np.random.default_rng(rng.getrandbits(64)))
         drawn = self._logs[candidates + self._grid.offsets].sum(axis=1)  # (candidates, values tried)
         ratio = self._log_likelihood(drawn, good) - self._log_likelihood(drawn, bad)

@@ -412,7 +412,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-19", help="first and last, e.g. 0-19")
     parser.add_argument("--players", default=",".join(PLAYERS), help="some of: " + ", ".join(PLAYERS))
     parser.add_argument("--workers", default=",".join(str(s.workers) for s in SETTINGS), help="some of 1, 8, 1000")
-    parser.add_argument("--rough", type=float, default=0.5, help="share of the trees' errors that belong to the points")
+    parser.add_argument("--rough", type=float, default=0.5, help="share of its errors that belong to the points")
     parser.add_argument("--plot", type=Path, default=None, help="a file to draw regret over time in, .svg or .png")
     asked = parser.parse_args()
     first, last = map(int, asked.seeds.split("-"))

@@ -210,15 +210,20 @@ class World:
         true = _accuracy(predicted[:, :-1] + self._own[[lender for lender, _ in lots]])
         return np.where([fails for _, fails in lots], 0.0, true.max(axis=1))
 
+    def expected(self, points: list[Point]) -> np.ndarray:
+        """What is predicted of the last epoch's accuracy, (points,), without what belongs to the points themselves."""
+        features = np.stack([self._features.of(point) for point in points])
+        return _accuracy(self._process.predict(features)[:, -2])
+
     def full_seconds(self, points: int = 500) -> float:
         """The mean seconds of training a random point to the end."""
-        trainings = [self.train(point) for point in self._random_points(points, random.Random(0))]
+        trainings = [self.train(point) for point in self.random_points(points, random.Random(0))]
         return float(np.mean([t.setup_seconds + self.table.epochs * t.epoch_seconds for t in trainings]))
 
     def best(self) -> float:
         """The best that a large random search and a climb from its best points find."""
         rng = random.Random(0)
-        points = self._random_points(RANDOM_POINTS, rng)
+        points = self.random_points(RANDOM_POINTS, rng)
         scores = self.bests(points)
         order = np.argsort(-scores)[:CLIMBERS]
         best = [(float(scores[place]), points[place]) for place in order]
@@ -229,7 +234,7 @@ class World:
             best = sorted(found, key=lambda pair: -pair[0])[:CLIMBERS]
         return best[0][0]
 
-    def _random_points(self, count: int, rng: random.Random) -> list[Point]:
+    def random_points(self, count: int, rng: random.Random) -> list[Point]:
         points: list[Point] = []
         while len(points) < count:
             point = self.table.space.sample(rng)

@@ -93,7 +93,9 @@ class FinalTraining:
     def _train_all(self, chosen: list[Trial], search_epochs: int) -> None:
         seeds = range(self._settings.final_seeds)
         wanted = deque(_Training(trial, seed, self._earlier(trial, seed)) for seed in seeds for trial in chosen)
-        planned = sum(self._epochs_left(each) for each in wanted)
+        earlier = [each.record for each in wanted if each.record is not None]
+        self._epochs_begun = sum(record.epochs - record.initial_epoch for record in earlier)
+        planned = sum(self._epochs_left(each) for each in wanted if self._is_wanted(each))
         seeds_text = f", with {len(seeds)} seeds as time allows" if len(seeds) > 1 else ""
         names = " ".join(str(trial.number) for trial in chosen)
         self.observer.phase(f"training trial{'s' if len(chosen) > 1 else ''} {names} to the end{seeds_text}", planned)
@@ -152,6 +154,8 @@ class FinalTraining:
             return False
         if training.trial is best and training.replicate == 0:
             return True
+        if self.forecast.budget.seconds is None and training.record is not None:
+            return True  # its epochs were allowed when it began
         epochs = self._epochs_left(training)
         if self.forecast.budget.seconds is None:
             return self._epochs_begun + epochs <= EPOCHS_SHARE * search_epochs
@@ -161,7 +165,8 @@ class FinalTraining:
         return self.clock() + seconds <= self._ends_at(best)
 
     def _begin(self, training: _Training) -> None:
-        self._epochs_begun += self._epochs_left(training)
+        if training.record is None:
+            self._epochs_begun += self._epochs_left(training)
         record = self._record(training) if training.record is None else training.record
         job = job_of(self.store, training.trial, record, patience=self._settings.epochs)
         self._submit(job)
@@ -210,10 +215,10 @@ class FinalTraining:
         self._drop_worse_states(job.trial)
 
     def _drop_worse_states(self, trial: int) -> None:
-        """Of the seeds of a finalist only the best one's state can be needed."""
-        known = self.store.final_jobs(trial).values()
-        ended = [record for record in known if record.score is not None and record.number not in self._jobs]
-        for record in self._by_score(ended)[1:]:
+        """Of the seeds of a finalist only the best one's state can be needed, and those that may be gone on with."""
+        ended = [record for record in self.store.final_jobs(trial).values() if record.number not in self._jobs]
+        records = [record for record in ended if record.score is not None and self._counts(record)]
+        for record in self._by_score(records)[1:]:
             self.store.state_file(record.number).unlink(missing_ok=True)
 
     def _by_score(self, records: list[JobRecord]) -> list[JobRecord]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cnn_tuner.budget import EPOCHS_SHARE, Budget, Pace
@@ -31,26 +32,39 @@ def last_epoch(trial: Trial, final_epochs: int) -> int:
     return max(final_epochs, trial.epochs_done)
 
 
-def final_lengths(search: SearchConfig, goal: int, done: int, search_epochs: float) -> list[int]:
-    """The epochs of each training that is expected after a search of so many epochs in all.
+@dataclass(frozen=True)
+class Expected:
+    """A finalist as it is expected: trained on from epoch `done` to epoch `goal`, an epoch in so many seconds."""
 
-    Each finalist is trained on from epoch `done` to epoch `goal` by its own seed, and anew by the others; without a
-    budget of time, the best one's own seed and then what the share of the search's epochs allows.
+    goal: int
+    done: int
+    epoch_seconds: float
+
+
+def final_trainings(
+    search: SearchConfig, finalists: Sequence[Expected], search_epochs: float
+) -> list[tuple[int, Expected]]:
+    """The trainings that are expected after a search of so many epochs in all, each with its epochs, in their order.
+
+    Each finalist is trained on by its own seed and anew by the others; without a budget of time, the best one's own
+    seed, and then what the share of the search's epochs allows.
     """
-    own, others = [goal - done] * search.finalists, [goal] * search.finalists * (search.final_seeds - 1)
-    if search.budget_seconds is None:
-        own, others, spent = own[:1], [*own[1:], *others], goal - done
-        for epochs in others:
-            if spent + epochs <= EPOCHS_SHARE * search_epochs:
-                own.append(epochs)
-                spent += epochs
-        others = []
-    return [epochs for epochs in (*own, *others) if epochs > 0]
+    own = [(each.goal - each.done, each) for each in finalists]
+    others = [(each.goal, each) for each in finalists] * (search.final_seeds - 1)
+    expected, spent = [], 0
+    for place, (epochs, each) in enumerate([*own, *others]):
+        if search.budget_seconds is not None or place == 0 or spent + epochs <= EPOCHS_SHARE * search_epochs:
+            spent += epochs
+            expected.append((epochs, each))
+    return [(epochs, each) for epochs, each in expected if epochs > 0]
 
 
-def side_by_side(seconds: Sequence[float], slots: int) -> float:
-    """How long jobs of so many seconds take in so many slots: at least as long as the longest."""
-    return max(max(seconds, default=0.0), sum(seconds) / slots)
+def side_by_side(seconds: Iterable[float], slots: int) -> float:
+    """How long jobs of so many seconds take, begun in this order, each when one of the slots is free."""
+    free = [0.0] * slots
+    for each in seconds:
+        heapq.heapreplace(free, free[0] + each)
+    return max(free)
 
 
 @dataclass
@@ -74,6 +88,7 @@ class Forecast:
     budget: Budget
     earlier_epochs: int = 0
     pace: Pace = field(default_factory=Pace)
+    _leaders: list[tuple[float, int, Expected]] = field(default_factory=list)  # the best so far, with their scores
     _running: dict[int, _Running] = field(default_factory=dict)
 
     def job_began(self, job: Job, now: float) -> None:
@@ -91,13 +106,25 @@ class Forecast:
         self._running.pop(job.number, None)
         if result.epochs and result.seconds > 0:
             self.pace.note_job(result.seconds - math.fsum(epoch.seconds for epoch in result.epochs))
+        if result.epochs and result.score is not None:
+            self._note_leader(job, result, result.score)
+
+    def _note_leader(self, job: Job, result: Result, score: float) -> None:
+        """Keeps as many of the best trials as there will be finalists."""
+        search = self.config.search
+        done = max(result.epochs[-1].number, search.epochs)  # until the search ends the best are promoted
+        goal = max(job.schedule_epochs if recipe_of(job.values).decays else search.final_epochs, done)
+        expected = Expected(goal, done, _epoch_seconds(result.epochs))
+        sign = -1 if self.config.objective.direction == "max" else 1
+        others = [leader for leader in self._leaders if leader[1] != job.trial]
+        self._leaders = sorted([*others, (sign * score, job.trial, expected)], key=lambda leader: leader[:2])
+        del self._leaders[search.finalists :]
 
     def seconds_of(self, trial: Trial | None) -> float:
         """Of an epoch of this trial, or on average where it has none."""
         if trial is None or not trial.epochs:
             return self.pace.epoch_seconds
-        later = trial.epochs[1:] or trial.epochs  # the first one compiles
-        return sum(epoch.seconds for epoch in later) / len(later)
+        return _epoch_seconds(trial.epochs)
 
     def export_seconds(self, best: Trial | None) -> float:
         """From the end of the final training to the end of the run."""
@@ -105,12 +132,18 @@ class Forecast:
         return export_seconds(self.config, startup, self.seconds_of(best))
 
     def final_seconds(self, best: Trial | None, slots: int, search_epochs: float = 0.0) -> float:
-        """Of the final training, if every finalist is trained to its last epoch with every seed that is expected."""
+        """Of the final training, if every finalist is trained to its last epoch with every seed that is expected.
+
+        The finalists are taken to be the best so far, in the place of those that are not known as long as the best.
+        """
         search = self.config.search
         goal = search.final_epochs if best is None else last_epoch(best, search.final_epochs)
-        lengths = final_lengths(search, goal, 0 if best is None else best.epochs_done, search_epochs)
-        each = self.seconds_of(best)
-        return side_by_side([self.pace.setup_seconds + epochs * each for epochs in lengths], slots)
+        typical = Expected(goal, 0 if best is None else best.epochs_done, self.seconds_of(best))
+        known = [expected for *_, expected in self._leaders]
+        finalists = [*known, *[typical] * (search.finalists - len(known))]
+        trainings = final_trainings(search, finalists, search_epochs)
+        setup = self.pace.setup_seconds
+        return side_by_side((setup + epochs * each.epoch_seconds for epochs, each in trainings), slots)
 
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
         """When the search has to end."""
@@ -124,7 +157,10 @@ class Forecast:
         if ahead is None:
             return max(0.0, self.budget.ends_at - now)
         under_way = [self._seconds_left_of(running) for running in self._running.values()]
-        search = max(side_by_side(under_way, slots), (sum(under_way) + ahead * self._seconds_per_epoch()) / slots)
+        last = (1 - 1 / slots) * self.config.search.epochs * self.pace.epoch_seconds / 2  # some slots are idle then
+        search = side_by_side(sorted(under_way, reverse=True), slots)
+        if ahead > 0:
+            search = max(search, (sum(under_way) + ahead * self._seconds_per_epoch()) / slots + last)
         epochs_left = sum(running.job.epochs - running.epoch for running in self._running.values()) + ahead
         search_epochs = self.earlier_epochs + self.pace.epochs + epochs_left
         final, export = self.final_seconds(best, slots, search_epochs), self.export_seconds(best)
@@ -137,3 +173,9 @@ class Forecast:
     def _seconds_per_epoch(self) -> float:
         """Of an epoch of a job that has not begun, its share of setting up included."""
         return self.pace.epoch_seconds + self.pace.jobs_setup_seconds / max(1, self.pace.epochs)
+
+
+def _epoch_seconds(epochs: Sequence[Epoch]) -> float:
+    """Of an epoch on average: the first one compiles."""
+    later = epochs[1:] or epochs
+    return sum(epoch.seconds for epoch in later) / len(later)

@@ -28,7 +28,7 @@ from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors import registry
 from cnn_tuner.executors.executor import Executor, Settings
-from cnn_tuner.forecast import export_seconds, final_lengths, side_by_side
+from cnn_tuner.forecast import Expected, export_seconds, final_trainings, side_by_side
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import make_oracle, trial_seed
@@ -199,7 +199,8 @@ def _timed(executor: Executor, jobs: list[Job], clock: Callable[[], float] = mon
         executor.submit(job)
     is_stopping = False
     while len(results) < len(jobs):
-        event = executor.next_event(None if is_stopping else max(0.0, began + MOST_SECONDS - clock()))
+        left = began + MOST_SECONDS - clock()
+        event = executor.next_event(None if is_stopping or left <= 0 else left)  # an epoch of each is waited for
         match event:
             case EpochEnded(number, _, epoch):
                 seconds[number].append(epoch.seconds)
@@ -244,8 +245,9 @@ def _calculated(config: RunConfig, workers: Workers, startup: float, points: tup
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
         trials = min(trials, float(space.size().points))
-    lengths = final_lengths(search, search.final_epochs, search.epochs, trials * oracle.epochs_a_point())
-    final = side_by_side([setup_seconds + epochs * epoch_seconds for epochs in lengths], slots)
+    finalist = Expected(max(search.final_epochs, search.epochs), search.epochs, epoch_seconds)
+    trainings = final_trainings(search, [finalist] * search.finalists, trials * oracle.epochs_a_point())
+    final = side_by_side((setup_seconds + epochs * epoch_seconds for epochs, _ in trainings), slots)
     if search.budget_seconds is not None:
         final = min(final, FINAL_SHARE * search.budget_seconds)
         room = max(0.0, search.budget_seconds - start - final - export)

@@ -31,7 +31,8 @@ OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 
 
 def job(number=1, epochs=3, initial_epoch=0) -> Job:
-    return Job(number, number, {}, (8, 8, 1), OUTPUT, OBJECTIVE, epochs, 0, "", initial_epoch=initial_epoch)
+    values = {"learning_rate": 0.1, "batch_size": 16}
+    return Job(number, number, values, (8, 8, 1), OUTPUT, OBJECTIVE, epochs, 0, "", initial_epoch=initial_epoch)
 
 
 def epoch(number, seconds) -> Epoch:
@@ -216,9 +217,10 @@ def trained(job: Job) -> Simulated:
     Path(job.state_file).parent.mkdir(exist_ok=True)
     Path(job.state_file).write_bytes(b"state")
     rng = random.Random(job.seed)
+    luck = 0.02 * rng.random()
     seconds = 1.0 + 0.2 * sum(int(v) for n, v in job.values.items() if n.endswith(".filters")) + rng.random()
     epochs = (
-        Epoch(n, {"val_accuracy": formula(job, 0) + 0.3 * n / (n + 3)}, seconds * (1.2 if n == job.initial_epoch + 1 else 1.0))
+        Epoch(n, {"val_accuracy": formula(job, 0) + luck + 0.3 * n / (n + 3)}, seconds * (1.2 if n == job.initial_epoch + 1 else 1.0))
         for n in range(job.initial_epoch + 1, job.epochs + 1)
     )
     return Simulated(tuple(epochs))
@@ -242,9 +244,14 @@ def test_over_the_second_half_of_a_run_the_time_left_is_within_a_fifth_of_the_tr
     assert max(map(abs, errors)) < 0.2, f"{min(errors):.2f} to {max(errors):.2f}"
 
 
-@pytest.mark.parametrize("oracle", ["random", "grid", "asha", "hyperband"])
+@pytest.mark.parametrize(
+    ("oracle", "off"),
+    [("random", 0.0), ("grid", 0.0), ("hyperband", 0.01), ("asha", 0.25)],
+    ids=["random", "grid", "hyperband", "asha"],
+)
 @pytest.mark.parametrize("slots", [1, 3])
-def test_what_an_oracle_says_is_ahead_is_nearly_what_it_then_asks_for(tmp_path, oracle, slots):
+def test_what_an_oracle_says_is_ahead_is_nearly_what_it_then_asks_for(tmp_path, oracle, off, slots):
+    """How many ASHA promotes depends on the order in which the good points come."""
     run = toy_run(tmp_path, oracle=oracle, max_trials=30, epochs=9)
     executor, ahead = SimulatedExecutor(slots, trained), []
     search = Search(run, make_oracle(run.config), executor, NoLogs(), Silent(), clock=lambda: executor.now)
@@ -258,7 +265,7 @@ def test_what_an_oracle_says_is_ahead_is_nearly_what_it_then_asks_for(tmp_path, 
     search.run()
     lengths = [length for _, length in ahead]
     for place, (told, _) in enumerate(ahead):
-        assert told == pytest.approx(sum(lengths[place + 1 :]), abs=0.15 * sum(lengths)), place
+        assert told == pytest.approx(sum(lengths[place + 1 :]), abs=off * sum(lengths)), place
     assert search.oracle.epochs_ahead() == 0
 
 

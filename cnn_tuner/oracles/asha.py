@@ -140,7 +140,10 @@ class AshaOracle(FeasibleOracle):
         return str(super()._compute_values_hash(own))
 
     def epochs_ahead(self) -> float | None:
-        """Rung by rung those that will enter it: the share that is promoted of what runs and comes in the rung below."""
+        """Rung by rung those that will enter it: the share that is promoted of what runs and comes in the rung below.
+
+        The share is the one so far where it is larger: the more a sampler learns, the more of its points are promoted.
+        """
         left = self._points_left()
         if left is None:
             return None
@@ -149,7 +152,7 @@ class AshaOracle(FeasibleOracle):
         for rung, begun, begun_above in zip(self._rungs, self._begun, above, strict=True):
             ahead += entering * (rung.epochs - before)
             points = begun + entering
-            share = promoted(points) / points if points else 0.0
+            share = max(promoted(points) / points if points else 0.0, begun_above / max(rung.ended, FACTOR))
             least = max(1, int(points) // FACTOR) if points else 0  # the last promotion brings one up
             entering = max(share * (entering + begun - rung.ended), least - begun_above)
             before = rung.epochs

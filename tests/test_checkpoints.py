@@ -121,7 +121,9 @@ def test_whatever_the_order_in_which_trials_end_no_more_are_held_than_allowed(se
     assert len(held) <= keep
 
 
-@pytest.mark.parametrize(("oracle", "slots"), [("random", 1), ("random", 3), ("hyperband", 1), ("hyperband", 4)])
+@pytest.mark.parametrize(
+    ("oracle", "slots"), [("random", 1), ("random", 3), ("asha", 1), ("asha", 4), ("hyperband", 1), ("hyperband", 4)]
+)
 def test_a_search_never_holds_more_files_than_its_bound_says(tmp_path, oracle, slots):
     run = toy_run(tmp_path, oracle=oracle, max_trials=20, epochs=9, keep=2)
     made = make_oracle(run.config)

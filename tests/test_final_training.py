@@ -249,7 +249,9 @@ def test_when_the_time_was_over_before_it_began_the_search_decides(tmp_path):
 def test_a_lost_job_is_run_again_once_and_then_fails(tmp_path):
     run, executor = searched(tmp_path, *THREE, budget_seconds=AMPLE), Trainer(loses={(1, 0): 1, (2, 1): 9})
     trained(run, executor)
-    again = [(executor.seeds[job.seed], job.attempt) for job in executor.jobs if executor.seeds[job.seed] in ((1, 0), (2, 1))]
+    again = [
+        (executor.seeds[job.seed], job.attempt) for job in executor.jobs if executor.seeds[job.seed] in ((1, 0), (2, 1))
+    ]
     assert again == [((1, 0), 1), ((1, 0), 2), ((2, 1), 1), ((2, 1), 2)]
     found = finals(run)
     assert (found[1, 0].status, found[1, 0].losses) == ("completed", 1)
@@ -339,7 +341,9 @@ def test_what_a_stop_cut_short_is_gone_on_with(tmp_path):
     trained(run, Trainer())
     [stopped] = finals(run).values()
     assert stopped.status == "stopped"
-    run.reconfigure(run.config.model_copy(update={"search": run.config.search.model_copy(update={"budget_seconds": AMPLE})}))
+    run.reconfigure(
+        run.config.model_copy(update={"search": run.config.search.model_copy(update={"budget_seconds": AMPLE})})
+    )
     executor = Trainer()
     assert trained(run, executor).epochs == 6
     assert [job.number for job in executor.jobs] == [stopped.number]
@@ -386,7 +390,9 @@ def test_what_the_search_left_is_trained_once_more_where_its_state_is_gone(tmp_p
     run = searched(tmp_path, THREE[0], states=False, budget_seconds=100.0)
     executor = Trainer(loses={(1, 0): 9} if is_lost_again else {})
     if is_lost_again:
-        with pytest.raises(SearchError, match=r"^trial 1: the machine went away, while its lost state was trained again$"):
+        with pytest.raises(
+            SearchError, match=r"^trial 1: the machine went away, while its lost state was trained again$"
+        ):
             trained(run, executor, spent=200.0)
         return
     assert trained(run, executor, spent=200.0).epochs == DONE

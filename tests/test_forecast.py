@@ -220,7 +220,11 @@ def trained(job: Job) -> Simulated:
     luck = 0.02 * rng.random()
     seconds = 1.0 + 0.2 * sum(int(v) for n, v in job.values.items() if n.endswith(".filters")) + rng.random()
     epochs = (
-        Epoch(n, {"val_accuracy": formula(job, 0) + luck + 0.3 * n / (n + 3)}, seconds * (1.2 if n == job.initial_epoch + 1 else 1.0))
+        Epoch(
+            n,
+            {"val_accuracy": formula(job, 0) + luck + 0.3 * n / (n + 3)},
+            seconds * (1.2 if n == job.initial_epoch + 1 else 1.0),
+        )
         for n in range(job.initial_epoch + 1, job.epochs + 1)
     )
     return Simulated(tuple(epochs))

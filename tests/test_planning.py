@@ -102,7 +102,9 @@ def test_without_a_budget_the_final_training_takes_no_more_than_its_share_of_the
 
 
 def test_points_that_measure_alike_are_one_point():
-    plan = calculated(points=(POINTS[0], replace(POINTS[0], name="median"), replace(POINTS[0], name="large")), max_trials=4)
+    plan = calculated(
+        points=(POINTS[0], replace(POINTS[0], name="median"), replace(POINTS[0], name="large")), max_trials=4
+    )
     assert plan.search_seconds == pytest.approx(4 * (0.5 + 3 * 1.0))
 
 
@@ -120,7 +122,9 @@ def test_what_is_infeasible_is_told_by_kind():
     share, reasons = infeasible(toy_config(TIGHT_SPACE))
     assert 0.1 < share < 1
     assert 1 <= len(reasons) <= planning.REASONS
-    assert all(text.endswith("does not fit") and not any(c.isdigit() for c in text.split(":")[0][-2:]) for text, _ in reasons)
+    assert all(
+        text.endswith("does not fit") and not any(c.isdigit() for c in text.split(":")[0][-2:]) for text, _ in reasons
+    )
     assert [each for _, each in reasons] == sorted((each for _, each in reasons), reverse=True)
     assert sum(each for _, each in reasons) <= share + 1e-9
 

@@ -168,7 +168,7 @@ def test_changes_are_listed_with_their_time_one_after_the_other(run, untrained):
 
 
 COMPARE = "a run's scores compare only by the same objective: start a new run with cnn-tuner tune"
-ROUNDS = "Hyperband's rounds follow from what it began with: start a new run with cnn-tuner tune"
+ROUNDS = "the rungs of ASHA and Hyperband follow from what a run began with: start a new run with cnn-tuner tune"
 SEED = "its trials were drawn by the seed that it began with"
 REFUSED = {
     "objective": ("random", {"objective": "val_loss"}, f"objective was val_accuracy, is val_loss: {COMPARE}"),
@@ -176,6 +176,8 @@ REFUSED = {
     "seed 0": ("random", {"seed": 0}, f"seed was 1, is 0: {SEED}"),
     "to hyperband": ("random", {"oracle": "hyperband"}, f"oracle was random, is hyperband: {ROUNDS}"),
     "from hyperband": ("hyperband", {"oracle": "grid"}, f"oracle was hyperband, is grid: {ROUNDS}"),
+    "to asha": ("grid", {"oracle": "asha"}, f"oracle was grid, is asha: {ROUNDS}"),
+    "epochs of asha": ("asha", {"epochs": 9}, f"epochs was 2, is 9: {ROUNDS}"),
     "epochs of hyperband": ("hyperband", {"epochs": 9}, f"epochs was 2, is 9: {ROUNDS}"),
     "fewer trials": ("random", {"max_trials": 1}, "max_trials was 2, is 1: it has 2 trials already"),
 }

@@ -28,7 +28,7 @@ from cnn_tuner.search import MAX_ATTEMPTS, Search, make_oracle, trial_seed, upda
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs
 
-ORACLES = ("random", "grid", "bayesian", "hyperband")
+ORACLES = ("asha", "random", "grid", "bayesian", "hyperband")
 
 
 def search_of(run: RunStore, executor: Executor, logs: RunLogs | NoLogs | None = None) -> Search:
@@ -42,7 +42,7 @@ def searched(run: RunStore, executor: FormulaExecutor | None = None) -> FormulaE
     return executor
 
 
-@pytest.mark.parametrize("oracle", ["random", "grid", "bayesian", "hyperband"])
+@pytest.mark.parametrize("oracle", ORACLES)
 @pytest.mark.parametrize("slots", [1, 3])
 def test_every_oracle_and_number_of_slots_makes_the_asked_number_of_trials(tmp_path, oracle, slots):
     run = toy_run(tmp_path, oracle=oracle, max_trials=5, epochs=3)
@@ -225,7 +225,7 @@ def ended(run: RunStore) -> set[int]:
 
 
 # Three brackets of Hyperband, with three rounds in the first.
-LONG = {"random": (4, 2), "grid": (4, 2), "bayesian": (5, 1), "hyperband": (16, 9)}
+LONG = {"asha": (16, 9), "random": (4, 2), "grid": (4, 2), "bayesian": (5, 1), "hyperband": (16, 9)}
 
 
 @pytest.fixture(scope="module", params=ORACLES)
@@ -282,11 +282,11 @@ def test_a_search_that_is_killed_before_a_job_reached_its_worker_runs_that_job(t
     assert facts(gone_on_with(run, logs=NoLogs())) == facts(whole)
 
 
-@pytest.mark.parametrize("oracle", ["random", "hyperband"])
+@pytest.mark.parametrize("oracle", ["random", "asha", "hyperband"])
 @pytest.mark.parametrize("seed", range(12))
 def test_a_search_with_several_slots_survives_any_kills(tmp_path, oracle, seed):
     rng = random.Random(seed)
-    epochs = rng.choice([3, 9, 27]) if oracle == "hyperband" else 2
+    epochs = 2 if oracle == "random" else rng.choice([3, 9, 27])
     run = toy_run(tmp_path, oracle=oracle, max_trials=rng.randint(5, 30), epochs=epochs)
     for _ in range(100):
         before, executor = ended(run), SlowAndFastExecutor(rng.randint(1, 6), rng, rng.randint(0, 100))

@@ -110,10 +110,14 @@ def test_row_2_infeasible_points_are_no_trials_and_their_reasons_can_be_listed(t
     assert all("does not fit on a" in reason for reason in search.oracle.infeasible)
 
 
+@pytest.mark.parametrize("oracle", ["asha", "hyperband"])
 @pytest.mark.parametrize("fails", [(1,), (9,), (1, 2, 3, 4)])
-def test_row_3_a_failed_trial_never_costs_a_rung(fails):
-    suggested = all_suggestions(make("hyperband", max_trials=9), fails=fails)
-    assert Counter(v["tuner/round"] for v in suggested) == {0: 9, 1: 3, 2: 1}
+def test_row_3_a_failed_trial_never_costs_a_rung(oracle, fails):
+    suggested = all_suggestions(make(oracle, max_trials=9), fails=fails)
+    rounds = Counter(v["tuner/round"] for v in suggested)
+    assert (rounds[0], rounds[2]) == (9, 1)
+    # Who does not wait for the others may promote one more, before the better ones are known.
+    assert rounds[1] in ((3, 4) if oracle == "asha" else (3,))
 
 
 def test_row_4_continued_equals_uninterrupted_bit_for_bit(tmp_path):
@@ -284,7 +288,7 @@ def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of
             self.most = max(self.most, len(files))
             return super().next_event()
 
-    for oracle, trials in (("random", 60), ("hyperband", 60)):
+    for oracle, trials in (("random", 60), ("asha", 60), ("hyperband", 60)):
         (tmp_path / oracle).mkdir()
         run = toy_run(tmp_path / oracle, oracle=oracle, max_trials=trials, epochs=9)
         executor = searched(run, Watched(slots=2))
@@ -351,7 +355,7 @@ def test_row_17_the_winner_is_one_verified_folder_with_labels_and_signatures(fin
     assert set(answers[0]["probabilities"]) == set(finished.config.data.class_names)
 
 
-@pytest.mark.parametrize("oracle", sorted(set(registry.ORACLES) - {"hyperband"}))
+@pytest.mark.parametrize("oracle", sorted(set(registry.ORACLES) - {"asha", "hyperband"}))
 def test_row_18_a_small_space_is_covered_exactly_once_each_also_when_resumed(tmp_path, oracle):
     run = toy_run(tmp_path, FINITE_SPACE, oracle=oracle, max_trials=50)
     with pytest.raises(Killed):

@@ -52,7 +52,7 @@ def config(oracle: str, trials: int, epochs: int) -> RunConfig:
             task="multiclass",
             class_names=tuple("0123456789"),
             image_shape=(28, 28, 1),
-            images=(0, 0, 0),
+            images=(1000, 200, 200),
             fingerprint="",
             options={},
         ),

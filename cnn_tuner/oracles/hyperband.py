@@ -29,13 +29,18 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
         super().__init__(search, max_epochs=search.epochs, hyperband_iterations=0)
         self._brackets: list[Bracket]
         self._is_exhausted = False
+        # By id, those in which nothing can begin until one of their trials ends; with 1,000 workers many are open.
+        self._quiet: set[int] = set()
+        self._bracket_ids: dict[str, int] = {}  # of the trials that run
 
     def _suggestion(self, trial_id: str) -> dict[str, Any]:
         self._drop_ended_brackets()
-        for bracket in self._brackets:
+        for bracket in [each for each in self._brackets if id(each) not in self._quiet]:
             values = self._new_point(bracket) or self._promotion(bracket)
             if values is not None:
                 return self._enter(trial_id, bracket, values)
+            if self.takes_new_points():  # without, rounds that were cut short are smaller: all are looked at again
+                self._quiet.add(id(bracket))
         if self.takes_new_points():
             self._open_bracket()
             return self._suggestion(trial_id)
@@ -44,6 +49,10 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
     def _take_up(self, trial_id: str, values: Point) -> dict[str, Any]:
         self._drop_ended_brackets()
         return self._enter(trial_id, self._bracket_of(values), values)
+
+    def end_trial(self, trial: Any) -> None:
+        super().end_trial(trial)
+        self._quiet.discard(self._bracket_ids.pop(trial.trial_id))
 
     def takes_new_points(self) -> bool:
         return not self._is_exhausted and super().takes_new_points()
@@ -54,6 +63,7 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
 
     def _enter(self, trial_id: str, bracket: Bracket, values: Point) -> dict[str, Any]:
         """Notes in its bracket that a point starts or goes on."""
+        self._bracket_ids[trial_id] = id(bracket)
         bracket["rounds"][values["tuner/round"]].append({"past_id": values.get("tuner/trial_id"), "id": trial_id})
         return self.suggest(values)
 
@@ -172,7 +182,9 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
 
     def _drop_ended_brackets(self) -> None:
         """Forgets brackets in which nothing can begin any more: their number would grow with the trials."""
-        self._brackets = [bracket for bracket in self._brackets if not self._has_ended(bracket)]
+        if not self.takes_new_points():
+            self._quiet.clear()
+        self._brackets = [each for each in self._brackets if id(each) in self._quiet or not self._has_ended(each)]
 
     def _has_ended(self, bracket: Bracket) -> bool:
         entries = (entry for each in bracket["rounds"] for entry in each)

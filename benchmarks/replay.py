@@ -15,7 +15,7 @@ import heapq
 import itertools
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -52,9 +52,11 @@ class Setting:
 FEWER_SEEDS = {
     ("optuna", 8): 5,
     ("optuna", 1000): 1,
+    ("bayesian", 8): 10,
     ("bayesian", 1000): 1,
 }
-SETTINGS = (Setting(1, 40), Setting(8, 12), Setting(1000, 0.75))
+SETTINGS = (Setting(1, 40), Setting(8, 12), Setting(1000, 0.5, most_seconds=30.0))
+FINALISTS = 3  # the best points that a search would train to the end, to choose the winner among them
 
 
 @dataclass
@@ -237,16 +239,34 @@ def _moment(task: Task, epoch: int) -> float:
     return task.began + task.slowness * seconds
 
 
-def incumbents(run: Replay) -> tuple[np.ndarray, np.ndarray]:
-    """When the best score so far was beaten, and the true best of the point that beat it; every epoch counts."""
-    moments, scores, trues = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+def epochs_of(run: Replay) -> Iterator[tuple[Task, np.ndarray]]:
+    """The tasks that did not fail, each with the moments at which its epochs ended, those of tasks under way too."""
     for task in run.tasks:
         if not task.training.fails:
             ends = task.epoch_ends()
-            ends = ends[ends <= min(task.ended, run.reached) * (1 + 1e-9)]
-            moments.append(ends)
-            scores.append(task.training.observed[task.first : task.first + len(ends)])
-            trues.append(np.full(len(ends), task.training.true.max()))
+            yield task, ends[ends <= min(task.ended, run.reached) * (1 + 1e-9)]
+
+
+def finalists(run: Replay) -> float:
+    """The true best of the points with the best scores at the end; NaN where there is none."""
+    scores: dict[Key, float] = {}
+    trues: dict[Key, float] = {}
+    for task, ends in epochs_of(run):
+        if len(ends):
+            reached = float(task.training.observed[task.first : task.first + len(ends)].max())
+            scores[task.key] = max(reached, scores.get(task.key, 0.0))
+            trues[task.key] = float(task.training.true.max())
+    best = sorted(scores, key=lambda key: -scores[key])[:FINALISTS]
+    return max((trues[key] for key in best), default=float("nan"))
+
+
+def incumbents(run: Replay) -> tuple[np.ndarray, np.ndarray]:
+    """When the best score so far was beaten, and the true best of the point that beat it; every epoch counts."""
+    moments, scores, trues = [np.empty(0)], [np.empty(0)], [np.empty(0)]
+    for task, ends in epochs_of(run):
+        moments.append(ends)
+        scores.append(task.training.observed[task.first : task.first + len(ends)])
+        trues.append(np.full(len(ends), task.training.true.max()))
     order = np.argsort(np.concatenate(moments), kind="stable")
     when, score, true = (np.concatenate(each)[order] for each in (moments, scores, trues))
     is_better = np.diff(np.maximum.accumulate(score), prepend=-1.0) > 0
@@ -261,6 +281,7 @@ class Outcome:
     setting: Setting
     seed: int
     bests: np.ndarray
+    finalists: float
     training_share: float
     reached: float  # share of the limit
     points: int
@@ -273,7 +294,8 @@ def played(world: World, player: str, setting: Setting, seed: int, unit: float) 
     run = replay(PLAYERS[player](world, seed), setting.workers, limit, seed, setting.most_seconds)
     share = 1.0 - run.idle / (setting.workers * run.reached) if run.reached else 1.0
     points = len({task.key for task in run.tasks})
-    return Outcome(player, setting, seed, at_moments(run), share, run.reached / limit, points, run.driver_seconds)
+    reached, seconds = run.reached / limit, run.driver_seconds
+    return Outcome(player, setting, seed, at_moments(run), finalists(run), share, reached, points, seconds)
 
 
 def at_moments(run: Replay) -> np.ndarray:
@@ -296,6 +318,7 @@ class Row:
     seeds: int
     regret: np.ndarray  # (MOMENTS,), the median
     quartiles: list[tuple[float, float, float]]
+    finalists: float  # the regret of the best of FINALISTS at the end
     sooner: float  # share of the limit at which random search's last regret is reached; NaN: never
     training_share: float
     points: float
@@ -310,7 +333,7 @@ def rows(outcomes: list[Outcome], best: float) -> list[Row]:
     regrets = {name: 100 * (best - np.stack([o.bests for o in runs])) for name, runs in named.items() if runs}
     medians = {name: _medians(each, 0.5) for name, each in regrets.items()}
     goal = medians["random"][-1] if "random" in medians else np.nan
-    return [_row(named[name], regrets[name], medians[name], goal) for name in regrets]
+    return [_row(named[name], regrets[name], medians[name], goal, best) for name in regrets]
 
 
 def _medians(regrets: np.ndarray, share: float) -> np.ndarray:
@@ -320,7 +343,7 @@ def _medians(regrets: np.ndarray, share: float) -> np.ndarray:
     return np.quantile(filled, share, axis=0, method="median_unbiased" if share == 0.5 else "nearest")
 
 
-def _row(runs: list[Outcome], regrets: np.ndarray, median: np.ndarray, goal: float) -> Row:
+def _row(runs: list[Outcome], regrets: np.ndarray, median: np.ndarray, goal: float, best: float) -> Row:
     places = [round(share * len(MOMENTS)) - 1 for share in CHECKPOINTS]
     quartiles = [tuple(_medians(regrets, share)[place] for share in (0.25, 0.5, 0.75)) for place in places]
     reaching = np.flatnonzero(median <= goal)
@@ -329,7 +352,11 @@ def _row(runs: list[Outcome], regrets: np.ndarray, median: np.ndarray, goal: flo
         float(np.mean([getattr(run, name) for run in runs]))
         for name in ("training_share", "points", "driver_seconds", "reached")
     )
-    return Row(runs[0].player, runs[0].setting, len(runs), median, quartiles, sooner, shares, points, seconds, reached)
+    final = 100 * (best - float(np.median([run.finalists for run in runs])))
+    first = runs[0]
+    return Row(
+        first.player, first.setting, len(runs), median, quartiles, final, sooner, shares, points, seconds, reached
+    )
 
 
 def text_of(row: Row) -> str:
@@ -338,13 +365,13 @@ def text_of(row: Row) -> str:
     sooner = "   -" if np.isnan(row.sooner) else f"{100 * row.sooner:3.0f}%"
     cut = "" if row.reached > 0.999 else f"  given up at {100 * row.reached:.0f} % of the time"
     counts = f"{row.points:7.0f}  {1e3 * row.driver_seconds / max(1.0, row.points):6.1f}  {row.seeds:5}"
-    return f"{row.player:<17} {regrets}  {sooner}  {100 * row.training_share:6.1f}  {counts}{cut}"
+    return f"{row.player:<17} {regrets}  {row.finalists:9.2f}  {sooner}  {100 * row.training_share:6.1f}  {counts}{cut}"
 
 
 HEAD = (
     f"{'':17} "
     + "  ".join(f"regret at {100 * share:3.0f} %      " for share in CHECKPOINTS)
-    + " as random  training %   points  ms each  seeds"
+    + " finalists  as random  training %   points  ms each  seeds"
 )
 
 

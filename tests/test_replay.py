@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,17 @@ def test_at_moments_nothing_is_known_before_the_first_epoch_and_after_the_end():
 
 
 def outcome(player: str, seed: int, bests: np.ndarray) -> replay_module.Outcome:
-    return replay_module.Outcome(player, Setting(1, 10), seed, bests, 1.0, 1.0, 5, 0.1)
+    return replay_module.Outcome(player, Setting(1, 10), seed, bests, bests[-1], 1.0, 1.0, 5, 0.1)
+
+
+def test_of_the_finalists_the_truly_best_counts_and_only_of_those_that_were_observed_best():
+    scores = [0.9, 0.5, 0.8, 0.7, 0.95]
+    tasks = [Task(n, (("n", n),), training(score), 0, EPOCHS) for n, score in enumerate(scores)]
+    lucky = replace(tasks[0].training, true=np.full(EPOCHS, 0.1))
+    tasks[0] = replace(tasks[0], training=lucky)
+    tasks[4] = replace(tasks[4], training=training(0.95, fails=True))
+    assert replay_module.finalists(Replay(100.0, 5, tasks, reached=100.0)) == pytest.approx(0.81)
+    assert np.isnan(replay_module.finalists(Replay(100.0, 5, tasks, reached=0.1)))
 
 
 def test_rows_tell_when_random_searchs_last_regret_is_reached():

@@ -67,7 +67,7 @@ class Grid:
 
     def indicators(self, rows: np.ndarray) -> np.ndarray:
         """`rows` with a column of 0 and 1 for each value of each hyperparameter, (points, values)."""
-        found = np.zeros((len(rows), self.values))
+        found = np.zeros((len(rows), self.values), np.float32)
         np.put_along_axis(found, rows + self.offsets, 1.0, axis=1)
         return found
 
@@ -107,7 +107,7 @@ class TPESampler:
         kernels = [kernel(parameter) for parameter in space.parameters]
         most = int(self._grid.counts.max())
         self._cumulated = np.ones((len(kernels), most + 1, most))
-        self._logs = np.zeros((self._grid.values, self._grid.values))  # (value drawn, value tried); inactive ones: 0
+        self._logs = np.zeros((self._grid.values, self._grid.values), np.float32)  # (value drawn, value tried); inactive ones: 0
         for column, (each, offset) in enumerate(zip(kernels, self._grid.offsets, strict=True)):
             tried, values = each.shape
             self._cumulated[column, :tried, :values] = np.cumsum(each, axis=1)

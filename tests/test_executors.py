@@ -177,6 +177,32 @@ def test_there_is_nothing_to_wait_for_without_a_job(executor):
         executor.next_event()
 
 
+def test_waiting_ends_when_its_time_is_over_and_nothing_is_lost(executor):
+    executor.submit(job("until_stopped"))
+    assert executor.next_event(600.0).epoch.number == 1
+    assert [executor.next_event(0.0), executor.next_event(0.001)] == [None, None], "under way, and silent"
+    executor.stop()
+    [ended] = until_done(executor)
+    assert (ended.result.status, len(ended.result.epochs)) == ("stopped", 1)
+    assert [type(event) for event in run(executor, "train")] == [EpochEnded, EpochEnded, JobDone]
+
+
+def test_asking_again_and_again_hears_every_event_once_in_its_order(executor):
+    executor.submit(job("train"))
+    events = []
+    while not events or isinstance(events[-1], EpochEnded):
+        event = executor.next_event(0.002)
+        events += [] if event is None else [event]
+    assert [event.epoch.number for event in events[:-1]] == [1, 2]
+    assert events[-1].result.status == "completed"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_there_is_nothing_to_wait_for_without_a_job_for_any_time(executor, seconds):
+    with pytest.raises(SearchError, match=r"^no job is under way to wait for$"):
+        executor.next_event(seconds)
+
+
 def test_close_and_stop_can_come_at_any_time(executor):
     executor.submit(job("until_stopped"))
     executor.next_event()

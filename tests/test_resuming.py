@@ -61,8 +61,8 @@ def unread(monkeypatch):
 def made(request: Request) -> RunStore:
     """A run as `tune` makes it, before its first trial."""
     session = Tuning(request, Silent())
-    dataset = data_registry.load(request.data, request.data_options)
-    return session._create(session._check_request(), dataset, request.data_options)
+    config, _ = session.prepare()
+    return session._create(config)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_as_many_trials_as_the_run_has_are_enough(request_, untrained):
 
 INVALID = {
     "no trials": (Wishes({"max_trials": 0}), "--max-trials: must be a whole number >= 1, got 0"),
-    "no epochs": (Wishes({"epochs": 0}), "--epochs: must be a whole number >= 1, got 0"),
+    "no epochs": (Wishes({"epochs": 0}), "--max-epochs: must be a whole number >= 1, got 0"),
     "no final epochs": (Wishes({"final_epochs": -1}), "--final-epochs: must be a whole number >= 1, got -1"),
     "nothing kept": (Wishes({"keep": 0}), "--keep: must be a whole number >= 1, got 0"),
     "no more trials": (Wishes(more_trials=0), "--trials: must be a whole number >= 1, got 0"),

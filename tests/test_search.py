@@ -16,12 +16,16 @@ from toys import (
     KilledError,
     NoLogs,
     SlowAndFastExecutor,
+    formula,
     toy_config,
     toy_run,
 )
 
+from cnn_tuner.budget import Budget
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
+from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
+from cnn_tuner.forecast import Forecast
 from cnn_tuner.observer import Silent
 from cnn_tuner.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial, ranked
 from cnn_tuner.search import MAX_ATTEMPTS, Search, make_oracle, trial_seed, updated
@@ -645,3 +649,157 @@ def test_a_job_that_trained_what_was_lost_and_was_stopped_before_its_own_epochs_
     before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
     after = updated(before, Result(9, "stopped", 0.5, 1, (), 1.0))  # in epoch 2, since the state was lost
     assert (after.score, after.best_epoch) == (0.7, 2)
+
+
+class Clock:
+    """An executor with a virtual clock: an epoch takes a second. What `stop` asks for comes at the next event."""
+
+    def __init__(self, slots: int = 1, seconds: float = 1.0, killed_at: float | None = None, fails: tuple = ()) -> None:
+        self.simulated = SimulatedExecutor(slots, self._outcome)
+        self.slots, self.seconds, self.killed_at, self.fails = slots, seconds, killed_at, fails
+        self.begun: list[tuple[float, Job]] = []
+
+    def now(self) -> float:
+        return self.simulated.now
+
+    def _outcome(self, job: Job) -> Simulated:
+        Path(job.state_file).parent.mkdir(exist_ok=True)
+        Path(job.state_file).write_bytes(b"state")
+        if job.trial in self.fails:
+            return Simulated((), "it broke")
+        epochs = (Epoch(n, {"val_accuracy": formula(job, n)}, self.seconds) for n in range(job.initial_epoch + 1, job.epochs + 1))
+        return Simulated(tuple(epochs))
+
+    def submit(self, job: Job) -> None:
+        self.begun.append((self.now(), job))
+        self.simulated.submit(job)
+
+    def next_event(self, seconds: float | None = None):
+        event = self.simulated.next_event(seconds)
+        if self.killed_at is not None and self.now() >= self.killed_at:
+            raise KilledError
+        return event
+
+    def stop(self) -> None:
+        self.simulated.stop()
+
+    def close(self) -> None: ...
+
+
+# Of 40 seconds the export is given 10 and the final training at most 10: the search has 20.
+TIMED = {"budget_seconds": 40.0, "max_trials": None, "epochs": 3, "final_epochs": 300}
+
+
+def timed_search(run: RunStore, executor: Clock, spent: float = 0.0, observer: Silent | None = None) -> Search:
+    forecast = Forecast(run.config, Budget(run.config.search.budget_seconds, spent, executor.now()))
+    forecast.export_seconds = lambda best: 10.0
+    logs, oracle = NoLogs(), make_oracle(run.config)
+    return Search(run, oracle, executor, logs, observer or Silent(), forecast, executor.now)
+
+
+@pytest.mark.parametrize("oracle", ["random", "bayesian", "asha", "hyperband"])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_search_with_a_budget_ends_at_its_part_of_it(tmp_path, oracle, slots):
+    run, executor = toy_run(tmp_path, oracle=oracle, **TIMED), Clock(slots, seconds=0.7)
+    search = timed_search(run, executor)
+    search.run()
+    assert executor.now() == pytest.approx(20.0)
+    assert max(at for at, _ in executor.begun) < 20.0
+    assert search.is_out_of_time
+    assert not search.is_stopping, "nobody asked: the run goes on to its final training"
+    assert run.has_search_ended
+    trials = run.trials()
+    assert {trial.status for trial in trials} <= {"completed", "stopped"}
+    stopped = [trial for trial in trials if trial.status == "stopped"]
+    assert len(stopped) <= slots
+    for trial in stopped:
+        assert (trial.score is None) == (not trial.epochs), "what was reached counts"
+    assert sum(len(trial.epochs) for trial in trials) >= slots * 20 / 0.7 - 2 * slots
+
+
+def test_both_limits_hold(tmp_path):
+    run, executor = toy_run(tmp_path, **(TIMED | {"max_trials": 2})), Clock()
+    search = timed_search(run, executor)
+    search.run()
+    assert (len(run.trials()), executor.now(), search.is_out_of_time) == (2, 6.0, False)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_one_epoch_is_waited_for_however_small_the_budget_is(tmp_path, slots):
+    run, executor = toy_run(tmp_path, **TIMED), Clock(slots, seconds=100.0)
+    timed_search(run, executor).run()
+    assert executor.now() == 100.0
+    assert len(executor.begun) == slots
+    assert run.best_trial().epochs_done == 1
+
+
+def test_trials_that_fail_are_no_result_to_end_with(tmp_path):
+    run, executor = toy_run(tmp_path, **TIMED), Clock(seconds=50.0, fails=(1, 2))
+    timed_search(run, executor).run()
+    assert [(trial.status, len(trial.epochs)) for trial in run.trials()] == [("failed", 0), ("failed", 0), ("stopped", 1)]
+
+
+def test_what_earlier_sessions_spent_counts(tmp_path):
+    run, executor = toy_run(tmp_path, **TIMED), Clock()
+    timed_search(run, executor, spent=12.0).run()
+    assert executor.now() == pytest.approx(8.0)
+
+
+def test_a_search_whose_time_is_over_begins_nothing_once_it_has_a_result(tmp_path):
+    run, executor = toy_run(tmp_path, **TIMED), Clock()
+    timed_search(run, executor).run()
+    run.set_search_ended(False)
+    again = Clock()
+    search = timed_search(run, again, spent=20.0)
+    search.run()
+    assert (again.begun, again.now(), search.is_out_of_time) == ([], 0.0, True)
+    assert run.has_search_ended
+
+
+@pytest.mark.parametrize("killed_at", [0.5, 7.2, 13.0, 19.5])
+@pytest.mark.parametrize("oracle", ["random", "asha"])
+def test_killed_and_resumed_the_search_has_the_rest_of_its_time(tmp_path, oracle, killed_at):
+    run = toy_run(tmp_path, oracle=oracle, **TIMED)
+    with pytest.raises(KilledError):
+        timed_search(run, Clock(killed_at=killed_at)).run()
+    before = ended(run)
+    executor = Clock()
+    timed_search(RunStore.open(run.folder), executor, spent=killed_at).run()
+    assert executor.now() == pytest.approx(20.0 - killed_at)
+    assert not before & {job.number for _, job in executor.begun}
+
+
+def test_a_search_that_was_stopped_by_its_time_goes_on_with_what_it_cut_short(tmp_path):
+    run, executor = toy_run(tmp_path, **TIMED), Clock(seconds=0.7)
+    timed_search(run, executor).run()
+    [cut] = [trial for trial in run.trials() if trial.status == "stopped"]
+    run.reopen_stopped()
+    again = Clock(seconds=0.7)
+    timed_search(run, again, spent=10.0).run()
+    assert again.begun[0][1].trial == cut.number
+    assert run.trials()[cut.number - 1].status == "completed"
+
+
+def test_the_time_left_is_told_after_each_epoch_and_never_is_more_than_the_budget(tmp_path):
+    told, observer = [], Silent()
+    run, executor = toy_run(tmp_path, **TIMED), Clock()
+    observer.time_left = lambda seconds: told.append((executor.now(), seconds))
+    timed_search(run, executor, observer=observer).run()
+    assert len(told) >= 20
+    assert all(seconds == pytest.approx(40.0 - now) for now, seconds in told)
+
+
+def test_a_job_that_is_lost_when_the_time_is_over_is_not_run_again(tmp_path):
+    run, executor = toy_run(tmp_path, **TIMED), Clock()
+    next_event = executor.next_event
+
+    def lose(seconds=None):
+        event = next_event(seconds)
+        is_end = isinstance(event, JobDone) and event.result.status == "stopped"
+        return JobLost(event.result.job, event.result.attempt, "it did not stop") if is_end else event
+
+    executor.next_event = lose
+    timed_search(run, executor).run()
+    last = run.trials()[-1]
+    assert (last.status, last.message) == ("failed", "it did not stop")
+    assert len({job.number for _, job in executor.begun}) == len(executor.begun)

@@ -49,7 +49,7 @@ PHASES = {
     "in a trial": ("epoch_ended", 1, 1, 1),
     "when a trial has ended": ("trial_ended", 1, 1, 2),
     "when the next trial begins": ("trial_started", 2, (1, 2), 2),
-    "in the last trial": ("epoch_ended", 3, 2, 2),
+    "in the last trial": ("epoch_ended", 3, 2, (1, 2)),
     "before the final training": ("phase", 1, 2, 2),
     "in the final training": ("epoch_ended", 5, 2, 3),
 }
@@ -62,7 +62,7 @@ def test_a_stop_ends_with_the_best_so_far_exported_whenever_it_comes(request_, p
     outcome = StopsAt(what, count, request_).session.run()
     assert outcome.is_interrupted
     assert len(outcome.trials) in (trials if isinstance(trials, tuple) else (trials,))
-    assert outcome.winner.epochs == epochs
+    assert outcome.winner.epochs in (epochs if isinstance(epochs, tuple) else (epochs,))
     assert (outcome.export / "saved_model.pb").is_file()
     run = RunStore.open(outcome.folder)
     assert (run.is_complete, run.is_crowned, run.is_at_work, run.shared_data.exists()) == (False,) * 4
@@ -88,7 +88,7 @@ def test_a_stop_while_the_workers_are_chosen_ends_without_a_trial(request_):
 
 def test_nothing_has_begun_before_the_request_was_accepted(request_):
     session = Tuning(replace(request_, epochs=0), Silent())
-    with pytest.raises(UsageError, match=r"^--epochs: must be a whole number >= 1, got 0$"):
+    with pytest.raises(UsageError, match=r"^--max-epochs: must be a whole number >= 1, got 0$"):
         session.run()
     assert not session.has_begun
 

@@ -98,6 +98,25 @@ def test_stop_leaves_alone_what_is_trained_and_what_comes_later():
     assert told(executor, 3) == [(1.0, 1, "completed"), (2.0, 2, 1), (2.0, 2, "completed")]
 
 
+def test_waiting_ends_when_its_time_is_over_and_nothing_is_lost():
+    executor = executor_with(job(1, seconds=3.0, epochs=1))
+    assert [executor.next_event(1.25), executor.now] == [None, 1.25]
+    assert [executor.next_event(0.0), executor.now] == [None, 1.25]
+    assert executor.next_event(1.75).epoch.number == 1, "what comes at that very time is told"
+    assert executor.now == 3.0
+    assert isinstance(executor.next_event(0.0), JobDone)
+    with pytest.raises(SearchError, match=r"^no job is under way to wait for$"):
+        executor.next_event(1.0)
+
+
+def test_time_that_was_waited_counts_for_what_is_stopped():
+    executor = executor_with(job(1, seconds=3.0))
+    executor.next_event(2.0)
+    executor.stop()
+    result = executor.next_event().result
+    assert (result.status, result.epochs, result.seconds, executor.now) == ("stopped", (), 2.0, 2.0)
+
+
 def test_no_more_jobs_than_slots_and_none_to_wait_for():
     executor = executor_with(job(1), slots=1)
     with pytest.raises(SearchError, match=r"^trial 2: submitted while every slot is taken$"):

@@ -252,7 +252,7 @@ REFUSED = {
         "^--objective: unknown for a multiclass task: 'val_acc'; choices: val_accuracy, val_loss$",
     ),
     "no trials": ({"max_trials": 0}, UsageError, "^--max-trials: must be a whole number >= 1, got 0$"),
-    "no epochs": ({"epochs": 0}, UsageError, "^--epochs: must be a whole number >= 1, got 0$"),
+    "no epochs": ({"epochs": 0}, UsageError, "^--max-epochs: must be a whole number >= 1, got 0$"),
     "no final epochs": ({"final_epochs": -1}, UsageError, "^--final-epochs: must be a whole number >= 1, got -1$"),
     "nothing kept": ({"keep": 0}, UsageError, "^--keep: must be a whole number >= 1, got 0$"),
     "bad name": ({"name": "../x"}, UsageError, "^--name: letters, digits"),

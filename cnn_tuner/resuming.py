@@ -91,7 +91,8 @@ class Resuming(Session):
             run.reconfigure(self._config)
         if (self._config.search, self._config.space) != (before.search, before.space):
             run.set_search_ended(False)
-        run.reopen_stopped()
+        if not run.has_search_ended:  # one that ended by its time leaves what it cut short as it is
+            run.reopen_stopped()
 
     def _changed(self, config: RunConfig) -> RunConfig:
         """The config to go on with.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -16,11 +17,13 @@ import pytest
 from PIL import Image
 from tensorboard import program
 from test_folders import holding
+from test_planning import POINTS
 from toys import SPACE, FormulaExecutor, NoLogs, toy_part, toy_run
 
-from cnn_tuner import cli, winner
+from cnn_tuner import cli, planning, winner
 from cnn_tuner.commands import tune
 from cnn_tuner.errors import VerificationError
+from cnn_tuner.machine import Workers
 from cnn_tuner.observer import Silent
 from cnn_tuner.search import Search, make_oracle
 
@@ -373,6 +376,47 @@ def test_doctor_says_what_this_machine_trains_fastest_with(cnn_tuner):
     assert all(speed["images_per_second"] > 0 for speed in found["speeds"])
 
 
+@pytest.fixture
+def planned(monkeypatch):
+    """Plans without the training that measures; the configs that were asked for."""
+    asked = []
+
+    def make_plan(config, dataset, workers, runs):
+        asked.append(config)
+        return planning._calculated(config, Workers(count=2, precision="float32"), 6.5, POINTS)
+
+    monkeypatch.setattr(planning, "make_plan", make_plan)
+    return asked
+
+
+def test_plan_says_what_a_budget_buys(cnn_tuner, planned, tmp_path):
+    code, out, err = cnn_tuner("plan", *write_toys(tmp_path), "--budget", "10m", "--max-epochs", "9")
+    assert (code, err) == (0, "")
+    for text in ("space     toy: ", "workers   2 worker processes", "\nsmall ", "\nlarge ", " of 10:00: start ", "about "):
+        assert text in out
+    assert (planned[0].search.budget_seconds, planned[0].search.max_trials, planned[0].search.epochs) == (600.0, None, 9)
+    assert not (tmp_path / "runs").exists(), "no run is made"
+
+
+def test_plan_says_it_to_machines_in_one_line(cnn_tuner, planned, tmp_path):
+    limits = ("--max-params", "5000", "--max-macs", "900000", "--max-activation-bytes", "70000")
+    code, out, _ = cnn_tuner("plan", *write_toys(tmp_path), "--max-trials", "7", *limits, "--json")
+    found = json.loads(out)
+    assert (code, out.count("\n"), found["trials"]) == (0, 1, 7.0)
+    assert set(found) == {field.name for field in dataclasses.fields(planning.Plan)} | {"seconds"}
+    asked = planned[0].search_space().limits
+    assert (asked.max_params, asked.max_macs, asked.max_activation_bytes) == (5000, 900_000, 70_000)
+
+
+@pytest.mark.slow
+def test_plan_measures_for_real(cnn_tuner, tmp_path):
+    arguments = ["--max-trials", "2", "--epochs", "3", "--workers", "1", "--precision", "float32", "--json"]
+    code, out, _ = cnn_tuner("plan", *write_toys(tmp_path), *arguments)
+    found = json.loads(out)
+    assert (code, found["trials"], found["epochs"]) == (0, 2.0, 6.0)
+    assert all(point["epoch_seconds"] > 0 for point in found["points"])
+
+
 REFUSED = {
     "unknown command": (["tuna"], 2, "No such command 'tuna'"),
     "unknown flag": (["tune", "--trials", "3"], 2, "No such option: --trials"),
@@ -381,6 +425,42 @@ REFUSED = {
         2,
         "unable to parse string as an integer, got 'many'",
     ),
+    "no duration": (
+        ["tune", "--budget", "soon"],
+        2,
+        "--budget: must be a duration such as 90s, 30m or 1h30m, got 'soon'",
+    ),
+    "short budget": (
+        ["tune", "--budget", "5s"],
+        2,
+        "--budget: must be at least 30s, to load, export and verify, got '5s'",
+    ),
+    "plan of no duration": (
+        ["plan", "--budget", "30"],
+        2,
+        "--budget: must be a duration such as 90s, 30m or 1h30m, got '30'",
+    ),
+    "resume for no duration": (
+        ["resume", "--budget", "-1m"],
+        2,
+        "--budget: must be a duration such as 90s, 30m or 1h30m, got '-1m'",
+    ),
+    "no params": (["tune", "--max-params", "0"], 2, "--max-params: must be a whole number >= 1, got 0"),
+    "no macs": (["tune", "--max-macs", "-3"], 2, "--max-macs: must be a whole number >= 1, got -3"),
+    "no bytes": (
+        ["plan", "--max-activation-bytes", "0"],
+        2,
+        "--max-activation-bytes: must be a whole number >= 1, got 0",
+    ),
+    "no network is so small": (
+        ["tune", "--space", "tiny", "--max-params", "1"],
+        2,
+        "tiny: no feasible point for images of 8x8x1: max_params: ",
+    ),
+    "no epochs": (["tune", "--max-epochs", "0"], 2, "--max-epochs: must be a whole number >= 1, got 0"),
+    "no epochs by their old name": (["plan", "--epochs", "0"], 2, "--max-epochs: must be a whole number >= 1, got 0"),
+    "no finalists": (["tune", "--finalists", "0"], 2, "--finalists: must be a whole number >= 1, got 0"),
+    "no seeds": (["tune", "--final-seeds", "0"], 2, "--final-seeds: must be a whole number >= 1, got 0"),
     "image size": (["tune", "--image-size", "28"], 2, "--image-size: must be HEIGHTxWIDTH in whole numbers >= 1, got"),
     "image": (
         ["spaces", "tiny", "--image", "28x28"],
@@ -398,7 +478,13 @@ REFUSED = {
     "missing folder": (["tune", "--data", "./none"], 3, "none: no such"),
     "unknown run": (["show", "none"], 2, "runs/none: no such run; choices: none yet"),
     "resume an unknown run": (["resume", "none"], 2, "runs/none: no such run; choices: none yet"),
-    "extend without runs": (["extend"], 2, "runs: no runs yet; start one with cnn-tuner tune"),
+    "extend by nothing": (["extend"], 2, "extend: how much more? name one of --budget and --trials, such as --budget 10m"),
+    "extend by both": (
+        ["extend", "--trials", "3", "--budget", "10m"],
+        2,
+        "extend: how much more? name one of --budget and --trials, such as --budget 10m",
+    ),
+    "extend without runs": (["extend", "--trials", "3"], 2, "runs: no runs yet; start one with cnn-tuner tune"),
     "workers": (["tune", "--workers", "0"], 2, "--workers: must be a whole number >= 1, or auto, got '0'"),
     "precision": (
         ["tune", "--precision", "half"],
@@ -447,7 +533,7 @@ GOING_ON = {
         ["resume"],
         2,
         "{runs}/toy-toy-1: is complete, nothing is left to do; "
-        "cnn-tuner extend toy-toy-1 --trials N goes on with more trials",
+        "cnn-tuner extend toy-toy-1 --budget 10m or --trials N goes on searching",
     ),
     "seed": (
         ["resume", "--seed", "3", "--accept-changes"],
@@ -468,7 +554,7 @@ GOING_ON = {
     "workers": (["resume", "--workers", "x"], 2, "--workers: must be a whole number >= 1, or auto, got 'x'"),
     "no trials": (["extend", "--trials", "0"], 2, "--trials: must be a whole number >= 1, got 0"),
     "data": (
-        ["extend", "toy-toy-1"],
+        ["extend", "toy-toy-1", "--trials", "2"],
         3,
         "npz:{folder}/toy.npz: not what toy-toy-1 was trained on: its pixels or labels have changed; "
         "scores compare only on the same data: start a new run",
@@ -503,7 +589,7 @@ def test_a_run_that_cannot_be_gone_on_with_is_one_line_and_its_exit_code(tuned, 
 
 def test_a_run_at_work_in_another_process_is_one_line(tuned, cnn_tuner):
     with holding(tuned[0] / "runs" / "toy-toy-1"):
-        code, _, err = cnn_tuner("extend", "--runs", tuned[0] / "runs")
+        code, _, err = cnn_tuner("extend", "--budget", "10m", "--runs", tuned[0] / "runs")
     assert (code, err) == (2, f"error: {tuned[0]}/runs/toy-toy-1: another process is at work on this run\n")
 
 

@@ -182,9 +182,9 @@ def test_waiting_ends_when_its_time_is_over_and_nothing_is_lost(executor):
     assert executor.next_event(600.0).epoch.number == 1
     assert [executor.next_event(0.0), executor.next_event(0.001)] == [None, None], "under way, and silent"
     executor.stop()
-    [ended] = until_done(executor)
+    ended = until_done(executor)
     assert (ended.result.status, len(ended.result.epochs)) == ("stopped", 1)
-    assert [type(event) for event in run(executor, "train")] == [EpochEnded, EpochEnded, JobDone]
+    assert run(executor, "train", number=8).result.job == 8
 
 
 def test_asking_again_and_again_hears_every_event_once_in_its_order(executor):

@@ -584,7 +584,7 @@ def test_a_stop_right_after_a_resume_exports_the_best_so_far(request_, after):
 
 
 def test_a_complete_run_has_nothing_to_do(complete):
-    text = "is complete, nothing is left to do; cnn-tuner extend toy-toy-1 --trials N goes on with more trials"
+    text = "is complete, nothing is left to do; cnn-tuner extend toy-toy-1 --budget 10m or --trials N goes on searching"
     assert refused(complete, Wishes()) == refused(complete, Wishes(accepts_changes=True)) == text
     assert RunStore.open(complete.folder).is_complete
 

@@ -12,7 +12,7 @@ from toys import toy_config, toy_run
 
 from cnn_tuner import store
 from cnn_tuner.errors import StorageError, UsageError
-from cnn_tuner.records import Epoch, JobRecord, Result, Trial, Winner
+from cnn_tuner.records import Epoch, Finalist, JobRecord, Result, Trial, Winner
 from cnn_tuner.store import RunStore
 
 TRIAL = Trial(1, {"blocks": 1, "learning_rate": 0.1}, seed=2**32 - 1, params=10, macs=20, started_at=5.0)
@@ -288,6 +288,57 @@ def test_the_winner_is_read_back(run):
     winner = Winner(1, 9, 7, 0.75, 0.9, 0.89, {"accuracy": 0.8}, 40, 10, 20, 3.0, looks=2)
     run.set_winner(winner)
     assert RunStore.open(run.folder).winner() == winner
+    assert winner.finalist is None
+    finalists = (Finalist(1, 10, 0.75, (0.9, 0.8, 0.85)), Finalist(3, 30, 0.8, (0.7,)))
+    intervals = {"accuracy": (0.7, 0.9), "loss": (0.25, 0.5)}
+    full = replace(winner, finalists=finalists, test_intervals=intervals, job=7)
+    run.set_winner(full)
+    again = RunStore.open(run.folder).winner()
+    assert again == full
+    assert (again.finalist, again.finalist.mean) == (finalists[0], pytest.approx(0.85))
+
+
+def test_the_seed_of_a_final_training_is_read_back(ended):
+    for number, replicate in ((2, 0), (3, 2), (4, 1)):
+        ended.start_job(replace(FINAL, number=number, replicate=replicate))
+    found = RunStore.open(ended.folder).jobs()
+    assert [(job.number, job.replicate, job.suggestion) for job in found[1:]] == [(2, 0, None), (3, 2, None), (4, 1, None)]
+    assert found[0].replicate == 0
+    assert ended.final_job(1).number == 4
+
+
+class Monotonic:
+    """A clock that a test moves."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_active_seconds_are_those_of_all_sessions_and_not_those_between_them(run, monkeypatch):
+    clock = Monotonic()
+    monkeypatch.setattr(store.time, "monotonic", clock)
+    assert run.active_seconds() == 0.0
+    with run.at_work("tune", {}, began=90.0):
+        clock.now += 20.0
+    assert run.active_seconds() == 30.0, "from the start of the process"
+    clock.now += 5000.0
+    with run.at_work("resume", {}, began=clock.now):
+        clock.now += 12.0
+    assert RunStore.open(run.folder).active_seconds() == 42.0
+    assert [session["seconds"] for session in run.sessions()] == [30.0, 12.0]
+
+
+def test_of_a_session_that_was_killed_the_seconds_up_to_its_last_job_count(run, monkeypatch):
+    clock = Monotonic()
+    monkeypatch.setattr(store.time, "monotonic", clock)
+    with run.at_work("tune", {}):
+        run.start_job(JOB, TRIAL)
+        clock.now += 8.0
+        run.end_job(RESULT, ENDED)
+        clock.now += 3.0
+        assert RunStore.open(run.folder).active_seconds() == 8.0
 
 
 def test_a_winner_is_crowned_until_the_search_goes_on(run):

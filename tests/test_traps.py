@@ -1,7 +1,4 @@
-"""What people meet with KerasTuner 1.4.8, and what happens here instead: a test a row, named by the row.
-
-Row 13, a budget of time, has no test yet: there is no such budget.
-"""
+"""What people meet with KerasTuner 1.4.8, and what happens here instead: a test a row, named by the row."""
 
 from __future__ import annotations
 
@@ -26,12 +23,14 @@ from toys import FINITE_SPACE, SPACE, TIGHT_SPACE, FormulaExecutor, toy_part, to
 from cnn_tuner import history as history_module
 from cnn_tuner import training
 from cnn_tuner.architecture import largest_params
+from cnn_tuner.budget import Budget
 from cnn_tuner.checkpoints import FILES_OF_A_SLOT, bound_bytes
 from cnn_tuner.errors import UsageError
 from cnn_tuner.executors import processes
 from cnn_tuner.executors.executor import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.export.served import Served
+from cnn_tuner.forecast import Forecast
 from cnn_tuner.machine import Workers
 from cnn_tuner.observer import Silent
 from cnn_tuner.oracles import bayesian, registry
@@ -277,6 +276,50 @@ def test_row_12_scores_of_search_retraining_reload_and_test_stand_side_by_side(f
     assert winner.float32_score == pytest.approx(winner.score, abs=1e-6), "a new model with the saved weights"
     assert set(winner.test) == {"accuracy"}
     assert winner.looks == 1
+
+
+def test_row_13_a_budget_of_time_ends_the_search_says_what_is_left_and_counts_active_time_only(tmp_path, monkeypatch):
+    """Two sessions of a run with a budget of 100 s, on one clock, and a week between them."""
+    now, told = [1000.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    class Timed(DiesAfter):
+        """Each event takes 0.7 s; a stop drops what had not been trained yet."""
+
+        def next_event(self, seconds=None):
+            if seconds is not None and seconds < 0.7:
+                now[0] += seconds
+                return None
+            now[0] += 0.7
+            return super().next_event(seconds)
+
+        def stop(self):
+            results = [event for event in self.events if isinstance(event, JobDone)]
+            self.events = [JobDone(replace(event.result, status="stopped", epochs=(), score=None)) for event in results]
+
+    def session(events: int) -> None:
+        run = RunStore.open(tmp_path / "toy")
+        began = now[0]
+        budget = Budget(run.config.search.budget_seconds, run.active_seconds(), began)
+        observer, forecast = Silent(), Forecast(run.config, budget)
+        forecast.export_seconds = lambda best: 20.0
+        observer.time_left = lambda seconds: told.append((seconds, budget.ends_at - now[0]))
+        logs = RunLogs(run.tensorboard, run.config.search_space(), run.config.objective)
+        with run.at_work("cnn-tuner", {}, began):
+            Search(run, make_oracle(run.config), Timed(events), logs, observer, forecast, lambda: now[0]).run()
+
+    toy_run(tmp_path, max_trials=None, budget_seconds=100.0, final_epochs=10_000).close()
+    with pytest.raises(Killed):
+        session(30)
+    run = RunStore.open(tmp_path / "toy")
+    assert run.active_seconds() == pytest.approx(31 * 0.7)
+    now[0] += 7 * 86400
+    session(10_000)
+    # 100 s without 20 for the export and a quarter for the final training
+    assert run.active_seconds() == pytest.approx(55.0)
+    assert run.has_search_ended
+    assert all(seconds == pytest.approx(left) for seconds, left in told)
+    assert len(told) > 60
 
 
 def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of_bytes(tmp_path):

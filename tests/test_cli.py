@@ -392,9 +392,20 @@ def planned(monkeypatch):
 def test_plan_says_what_a_budget_buys(cnn_tuner, planned, tmp_path):
     code, out, err = cnn_tuner("plan", *write_toys(tmp_path), "--budget", "10m", "--max-epochs", "9")
     assert (code, err) == (0, "")
-    for text in ("space     toy: ", "workers   2 worker processes", "\nsmall ", "\nlarge ", " of 10:00: start ", "about "):
+    for text in (
+        "space     toy: ",
+        "workers   2 worker processes",
+        "\nsmall ",
+        "\nlarge ",
+        " of 10:00: start ",
+        "about ",
+    ):
         assert text in out
-    assert (planned[0].search.budget_seconds, planned[0].search.max_trials, planned[0].search.epochs) == (600.0, None, 9)
+    assert (planned[0].search.budget_seconds, planned[0].search.max_trials, planned[0].search.epochs) == (
+        600.0,
+        None,
+        9,
+    )
     assert not (tmp_path / "runs").exists(), "no run is made"
 
 
@@ -478,7 +489,11 @@ REFUSED = {
     "missing folder": (["tune", "--data", "./none"], 3, "none: no such"),
     "unknown run": (["show", "none"], 2, "runs/none: no such run; choices: none yet"),
     "resume an unknown run": (["resume", "none"], 2, "runs/none: no such run; choices: none yet"),
-    "extend by nothing": (["extend"], 2, "extend: how much more? name one of --budget and --trials, such as --budget 10m"),
+    "extend by nothing": (
+        ["extend"],
+        2,
+        "extend: how much more? name one of --budget and --trials, such as --budget 10m",
+    ),
     "extend by both": (
         ["extend", "--trials", "3", "--budget", "10m"],
         2,

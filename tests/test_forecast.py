@@ -16,9 +16,9 @@ from cnn_tuner.final_training import FinalTraining
 from cnn_tuner.forecast import (
     EXPORT_STARTUPS,
     STARTUP_SECONDS,
+    Expected,
     Forecast,
     export_seconds,
-    Expected,
     final_trainings,
     last_epoch,
     side_by_side,

@@ -16,7 +16,6 @@ from test_tuning import INLINE, Stops, write_request
 from toys import KilledError
 
 from cnn_tuner import resuming, tuning, winner
-from cnn_tuner.data import registry as data_registry
 from cnn_tuner.errors import CnnTunerError, DataError, SearchError, SpaceError, StorageError, UsageError
 from cnn_tuner.final_training import FinalTraining
 from cnn_tuner.observer import Silent
@@ -625,7 +624,7 @@ def with_scores(run: RunStore, score: float) -> None:
 
 
 def test_a_winner_stays_when_no_other_trial_is_better(complete, monkeypatch):
-    with_scores(complete, 1.5)
+    with_scores(complete, 1.0)
     before = complete.winner()
     monkeypatch.setattr(winner, "predict", None)  # the test part is not looked at again
     outcome = resumed(complete, Wishes(more_trials=1))

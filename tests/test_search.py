@@ -667,7 +667,10 @@ class Clock:
         Path(job.state_file).write_bytes(b"state")
         if job.trial in self.fails:
             return Simulated((), "it broke")
-        epochs = (Epoch(n, {"val_accuracy": formula(job, n)}, self.seconds) for n in range(job.initial_epoch + 1, job.epochs + 1))
+        epochs = (
+            Epoch(n, {"val_accuracy": formula(job, n)}, self.seconds)
+            for n in range(job.initial_epoch + 1, job.epochs + 1)
+        )
         return Simulated(tuple(epochs))
 
     def submit(self, job: Job) -> None:
@@ -736,7 +739,11 @@ def test_one_epoch_is_waited_for_however_small_the_budget_is(tmp_path, slots):
 def test_trials_that_fail_are_no_result_to_end_with(tmp_path):
     run, executor = toy_run(tmp_path, **TIMED), Clock(seconds=50.0, fails=(1, 2))
     timed_search(run, executor).run()
-    assert [(trial.status, len(trial.epochs)) for trial in run.trials()] == [("failed", 0), ("failed", 0), ("stopped", 1)]
+    assert [(trial.status, len(trial.epochs)) for trial in run.trials()] == [
+        ("failed", 0),
+        ("failed", 0),
+        ("stopped", 1),
+    ]
 
 
 def test_what_earlier_sessions_spent_counts(tmp_path):

@@ -302,7 +302,11 @@ def test_the_seed_of_a_final_training_is_read_back(ended):
     for number, replicate in ((2, 0), (3, 2), (4, 1)):
         ended.start_job(replace(FINAL, number=number, replicate=replicate))
     found = RunStore.open(ended.folder).jobs()
-    assert [(job.number, job.replicate, job.suggestion) for job in found[1:]] == [(2, 0, None), (3, 2, None), (4, 1, None)]
+    assert [(job.number, job.replicate, job.suggestion) for job in found[1:]] == [
+        (2, 0, None),
+        (3, 2, None),
+        (4, 1, None),
+    ]
     assert found[0].replicate == 0
     assert ended.final_job(1).number == 4
 

@@ -12,7 +12,7 @@ from cnn_tuner.machine import Workers, memory_share
 from cnn_tuner.measuring import Length, Speed, Subject, choose, fastest, remember, remembered, splits
 from cnn_tuner.tasks import Output
 
-SHORT, LONG = Length(4, 1, 100), Length(1000, 100, 60_000)
+SHORT, LONG = Length(4, None, 1, 100), Length(1000, None, 100, 60_000)
 SPEEDS = [Speed(2, 3, "float32", 100.0), Speed(2, 3, "bfloat16", 150.0), Speed(1, 6, "bfloat16", 200.0)]
 
 
@@ -131,3 +131,21 @@ def test_a_key_changes_with_what_the_speed_depends_on(subject):
     }
     assert len(keys) == 4
     assert subject.key("this machine") == replace(subject, folder="elsewhere").key("this machine")
+
+
+@pytest.mark.parametrize(
+    ("length", "is_short"),
+    [
+        (SHORT, True),
+        (LONG, False),
+        (Length(None, 599.0, 100, 60_000), True),
+        (Length(None, 600.0, 1, 100), False),
+        (Length(1000, 60.0, 100, 60_000), True),
+        (Length(4, 3600.0, 1, 100), True),
+        (Length(None, None, 1, 100), False),
+    ],
+    ids=["few trials", "many", "little time", "much time", "many in little time", "few in much time", "no limit"],
+)
+def test_a_search_is_short_by_its_trials_or_by_its_budget(length, is_short):
+    subject = Subject(toy_space(), (8, 8, 1), Output("multiclass", 4), "")
+    assert length.is_short(subject) == is_short

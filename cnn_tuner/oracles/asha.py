@@ -152,7 +152,7 @@ class AshaOracle(FeasibleOracle):
         for rung, begun, begun_above in zip(self._rungs, self._begun, above, strict=True):
             ahead += entering * (rung.epochs - before)
             points = begun + entering
-            share = max(promoted(points) / points if points else 0.0, begun_above / max(rung.ended, FACTOR))
+            share = max(promoted(points) / points if points else 0.0, begun_above / (rung.ended + FACTOR))
             least = max(1, int(points) // FACTOR) if points else 0  # the last promotion brings one up
             entering = max(share * (entering + begun - rung.ended), least - begun_above)
             before = rung.epochs

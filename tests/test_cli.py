@@ -132,7 +132,7 @@ def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
     run = toy_run(folder, oracle="random", max_trials=40, epochs=2)
     with run.at_work("cnn-tuner tune", {"python": "3"}):
-        Search(run, make_oracle(run), FormulaExecutor(), NoLogs(), Silent()).run()
+        Search(run, make_oracle(run.config), FormulaExecutor(), NoLogs(), Silent()).run()
     run.close()
     return folder
 

@@ -5,7 +5,7 @@ A state that was dropped costs time only: a job without it trains its trial from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from cnn_tuner.records import Trial, ranked
 from cnn_tuner.tasks import Objective
@@ -22,11 +22,23 @@ def bound_bytes(largest_params: int, keep: int, continuable: int, slots: int, fi
 
 
 class Checkpoints:
-    """The states of one run: `keep` best trials, and at most `continuable` more that may go on."""
+    """The states of one run: `keep` best trials, and at most `continuable` more that may go on.
 
-    def __init__(self, keep: int, continuable: int, objective: Objective, drop: Callable[[int], None]) -> None:
+    `choose` says which trials are the best, at most so many of those that it is given: those that the final training
+    would take up.
+    """
+
+    def __init__(
+        self,
+        keep: int,
+        continuable: int,
+        objective: Objective,
+        drop: Callable[[int], None],
+        choose: Callable[[Sequence[Trial], int], list[Trial]] | None = None,
+    ) -> None:
         self.keep, self.most = keep, keep + continuable
         self.objective, self.drop = objective, drop
+        self.choose = self._ranked if choose is None else choose
         self._held: dict[int, Trial] = {}
 
     def add(self, trial: Trial, running: Collection[int] = (), continuable: Collection[int] = ()) -> None:
@@ -44,10 +56,14 @@ class Checkpoints:
             self._held[trial.number] = trial
         self.tidy(running, continuable)
 
+    @staticmethod
+    def _ranked(order: Sequence[Trial], most: int) -> list[Trial]:
+        return [trial for trial in order if trial.score is not None][:most]
+
     def tidy(self, running: Collection[int] = (), continuable: Collection[int] = ()) -> None:
         """Drops the states that nobody needs any more."""
         order = [trial for trial in ranked(self._held.values(), self.objective) if trial.number not in running]
-        best = [trial.number for trial in order if trial.score is not None][: self.keep]
+        best = [trial.number for trial in self.choose(order, self.keep)]
         more = [trial.number for trial in order if trial.number in continuable and trial.number not in best]
         needed = {*best, *more[: self.most - len(best)], *running}
         for number in self._held.keys() - needed:

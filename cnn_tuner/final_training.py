@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cnn_tuner.budget import EPOCHS_SHARE
@@ -101,6 +101,7 @@ class FinalTraining:
         self.observer.phase(f"training trial{'s' if len(chosen) > 1 else ''} {names} to the end{seeds_text}", planned)
         while True:
             self._watch_the_time(chosen[0])
+            self._tell_time_left(chosen[0], wanted)
             while wanted and len(self._jobs) < self.executor.slots:
                 training = wanted.popleft()
                 if self._is_wanted(training) and self._may_begin(training, chosen[0], search_epochs):
@@ -118,6 +119,12 @@ class FinalTraining:
 
     def _is_current(self, number: int, attempt: int) -> bool:
         return number in self._jobs and self._jobs[number].attempt == attempt
+
+    def _tell_time_left(self, best: Trial, wanted: Iterable[_Training]) -> None:
+        """As if all that is wanted were begun, as far as there is time for it; without a budget the search told it."""
+        if self.forecast.budget.seconds is not None:
+            ahead = [(self._epochs_left(each), each.trial) for each in wanted if self._is_wanted(each)]
+            self.observer.time_left(self.forecast.final_seconds_left(ahead, best, self.executor.slots, self.clock()))
 
     def _watch_the_time(self, best: Trial) -> None:
         if not self.is_out_of_time and self.clock() >= self._ends_at(best):
@@ -266,6 +273,9 @@ class FinalTraining:
         self._submit(job)
         while self._jobs:
             event = self.executor.next_event()
+            if isinstance(event, JobDone) and event.result.status != "completed":
+                again = f"while its lost state was trained again: {event.result.message or event.result.status}"
+                raise SearchError(f"trial {job.trial}: {again}; cnn-tuner resume goes on")
             if isinstance(event, JobDone):
                 self._jobs.pop(event.result.job)
             elif isinstance(event, JobLost):

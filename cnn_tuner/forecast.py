@@ -166,6 +166,14 @@ class Forecast:
         final, export = self.final_seconds(best, slots, search_epochs), self.export_seconds(best)
         return min(search + final + export, max(0.0, self.budget.ends_at - now))
 
+    def final_seconds_left(self, ahead: Iterable[tuple[int, Trial]], best: Trial, slots: int, now: float) -> float:
+        """Until the run is done, in its final training: what is under way, and so many epochs of these trials."""
+        under_way = [self._seconds_left_of(running) for running in self._running.values()]
+        wanted = [self.pace.setup_seconds + epochs * self.seconds_of(trial) for epochs, trial in ahead]
+        training = side_by_side([*under_way, *wanted], slots)
+        room = max(0.0, self.budget.training_ends_at(self.export_seconds(best)) - now)
+        return min(training, room) + self.export_seconds(best)
+
     def _seconds_left_of(self, running: _Running) -> float:
         each = running.epoch_seconds or self.pace.epoch_seconds
         return (running.job.epochs - running.epoch) * each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from cnn_tuner.checkpoints import Checkpoints
 from cnn_tuner.config import RunConfig
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
+from cnn_tuner.finalists import choose_finalists
 from cnn_tuner.forecast import Forecast
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry
@@ -91,7 +92,9 @@ class Search:
         self._failed = 0
         self._jobs_begun = self._jobs_ended = 0
         keep, objective = store.config.search.keep, store.config.objective
-        self._checkpoints = Checkpoints(keep, oracle.most_continuable(), objective, self._drop_state)
+        self._checkpoints = Checkpoints(
+            keep, oracle.most_continuable(), objective, self._drop_state, self._likely_finalists
+        )
 
     def request_stop(self) -> None:
         """Ends the search soon: trials under way end at their next batch and what they reached counts."""
@@ -328,6 +331,10 @@ class Search:
         """The trials with a job under way, and those that may be trained on."""
         running = {job.trial for job in self._records.values()}
         return running, {self._numbers[trial_id] for trial_id in self.oracle.continuable()}
+
+    def _likely_finalists(self, trials: Sequence[Trial], most: int) -> list[Trial]:
+        config = self.store.config
+        return choose_finalists(trials, config.objective, config.data.images[1], most)
 
     def _drop_state(self, job: int) -> None:
         self.store.state_file(job).unlink(missing_ok=True)

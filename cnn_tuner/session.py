@@ -153,6 +153,8 @@ class Session:
             self._search = self._executor = None
             logs.close()
         winner.crown(run, dataset, candidate, self.observer)
+        if not is_interrupted:
+            winner.drop_other_states(run, candidate)
         if run.has_search_ended and not is_interrupted:
             run.set_crowned()
         return is_interrupted

@@ -68,10 +68,14 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         finalists=candidate.finalists,
     )
     store.set_winner(winner)
+    return winner
+
+
+def drop_other_states(store: RunStore, candidate: Candidate) -> None:
+    """Drops the states of final trainings that nothing goes on with any more."""
     for job in store.jobs():
         if job.suggestion is None and job.number != candidate.job.number:
-            store.state_file(job.number).unlink(missing_ok=True)  # of a winner that another one has replaced
-    return winner
+            store.state_file(job.number).unlink(missing_ok=True)
 
 
 def _save_scores(found: np.ndarray, path: Path) -> None:

@@ -107,7 +107,9 @@ class TPESampler:
         kernels = [kernel(parameter) for parameter in space.parameters]
         most = int(self._grid.counts.max())
         self._cumulated = np.ones((len(kernels), most + 1, most))
-        self._logs = np.zeros((self._grid.values, self._grid.values), np.float32)  # (value drawn, value tried); inactive ones: 0
+        self._logs = np.zeros(
+            (self._grid.values, self._grid.values), np.float32
+        )  # (value drawn, value tried); inactive ones: 0
         for column, (each, offset) in enumerate(zip(kernels, self._grid.offsets, strict=True)):
             tried, values = each.shape
             self._cumulated[column, :tried, :values] = np.cumsum(each, axis=1)

@@ -232,6 +232,20 @@ def why_infeasible(
     return reason
 
 
+def kind_of_reason(reason: str | None) -> str:
+    """Why a point is infeasible, without the size of its map or its cost, which differ from point to point; "" if not.
+
+    `block_2_conv: a 5x5 kernel does not fit`, `max_params: over the limit of 20,000`.
+    """
+    if reason is None:
+        return ""
+    place, _, what = reason.partition(": ")
+    if place.startswith("max_"):
+        return f"{place}: over the limit of {what.rpartition(' ')[2]}"
+    layer = place.rsplit("_", 1)[0] if place[-1].isdigit() else place  # of several convolutions any
+    return f"{layer}: {what.partition(' does not fit')[0]} does not fit"
+
+
 def sample_feasible(
     space: SearchSpace, image_shape: tuple[int, int, int], output: Output, count: int, seed: int
 ) -> list[Point]:
@@ -253,11 +267,12 @@ def check_feasible(space: SearchSpace, image_shape: tuple[int, int, int], output
         SpaceError: none can; the message tells the commonest reason.
     """
     reason, rng = why_infeasible(space, image_shape, output), random.Random(0)
-    reasons = Counter(reason(space.sample(rng)) for _ in range(FEASIBILITY_DRAWS))
-    feasible = reasons.pop(None, 0)
+    reasons = [reason(space.sample(rng)) for _ in range(FEASIBILITY_DRAWS)]
+    feasible = reasons.count(None)
     if feasible == 0:
         height, width, channels = image_shape
-        [(commonest, _)] = reasons.most_common(1)
+        [(kind, _)] = Counter(map(kind_of_reason, reasons)).most_common(1)
+        commonest = next(text for text in reasons if kind_of_reason(text) == kind)
         raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {commonest}")
     return feasible / FEASIBILITY_DRAWS
 

@@ -262,4 +262,5 @@ def remember(file: Path, key: str, speeds: list[Speed]) -> None:
         known = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         known = {}
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_aside(file, json.dumps(known | {key: [asdict(speed) for speed in speeds]}, indent=1) + "\n")

@@ -20,7 +20,14 @@ from typing import Any
 import numpy as np
 
 from cnn_tuner import measuring
-from cnn_tuner.architecture import FEASIBILITY_DRAWS, Architecture, build, sample_feasible, why_infeasible
+from cnn_tuner.architecture import (
+    FEASIBILITY_DRAWS,
+    Architecture,
+    build,
+    kind_of_reason,
+    sample_feasible,
+    why_infeasible,
+)
 from cnn_tuner.budget import FINAL_SHARE
 from cnn_tuner.config import RunConfig
 from cnn_tuner.data.dataset import Dataset, Part
@@ -270,23 +277,10 @@ def _calculated(config: RunConfig, workers: Workers, startup: float, points: tup
 
 
 def infeasible(config: RunConfig) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """The share of points that cannot be trained, and the commonest reasons, each with its share.
-
-    A reason is told without the size of its map or its cost, which differ from point to point.
-    """
+    """The share of points that cannot be trained, and the commonest kinds of reasons, each with its share."""
     space = config.search_space()
     reason, rng = why_infeasible(space, config.data.image_shape, config.output), random.Random(config.search.seed)
-    found = Counter(_kind(reason(space.sample(rng))) for _ in range(FEASIBILITY_DRAWS))
+    found = Counter(kind_of_reason(reason(space.sample(rng))) for _ in range(FEASIBILITY_DRAWS))
     feasible = found.pop("", 0)
     told = tuple((text, count / FEASIBILITY_DRAWS) for text, count in found.most_common(REASONS))
     return 1 - feasible / FEASIBILITY_DRAWS, told
-
-
-def _kind(reason: str | None) -> str:
-    if reason is None:
-        return ""
-    place, _, what = reason.partition(": ")
-    if place.startswith("max_"):
-        return f"{place}: over the limit of {what.rpartition(' ')[2]}"
-    layer = place.rsplit("_", 1)[0] if place[-1].isdigit() else place  # of several convolutions any
-    return f"{layer}: {what.partition(' does not fit')[0]} does not fit"

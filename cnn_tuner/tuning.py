@@ -125,6 +125,7 @@ class Tuning(Session):
             SearchError: no trial completed.
             VerificationError: the export does not predict what was measured.
         """
+        folders.check_writable(self.request.runs)
         config, dataset = self.prepare()
         run = self._create(config)
         try:
@@ -153,7 +154,6 @@ class Tuning(Session):
         if self.request.cost is not None:
             check_cost(self.request.cost)
             oracle_registry.check_cost(oracle, self.request.cost)
-        folders.check_writable(self.request.runs)
         if self.request.name is not None:
             folders.check_name(self.request.runs, self.request.name)
         self._search_numbers(chosen)

@@ -353,11 +353,11 @@ def test_a_point_over_a_limit_of_its_space_is_infeasible(name, cost):
             "images of 2x2x1: max_params: 12 is over the limit of 11",
         ),
         (
-            # A quarter of the points fails for this reason; the others have many.
+            # A quarter of the points fails for a kernel; of the others no two have the same number of parameters.
             "{description: x, blocks: 2, block: {filters: 1, kernel_size: [3, 4, 5, 9], padding: valid, pool_size: 1},"
             "dense: {layers: 0}, limits: {max_params: 1}}",
             (8, 8, 1),
-            "images of 8x8x1: block_1_conv_1: a 9x9 kernel does not fit on a 8x8 map",
+            "images of 8x8x1: max_params: 45 is over the limit of 1",
         ),
     ],
 )

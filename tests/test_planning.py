@@ -278,7 +278,7 @@ def test_what_was_measured_of_some_images_is_scaled_to_all(monkeypatch, tmp_path
     monkeypatch.setattr(planning, "IMAGES", 24)  # of 96
     config, dataset = toy_config(), toy_dataset()
     some = planning._part_of(dataset)
-    assert (len(some.train), len(some.val), len(some.test)) == (24, 32, 40)
+    assert (len(some.train), len(some.val), len(some.test)) == (24, 8, 40)
     executor = Bench(seconds=0.5)
     monkeypatch.setattr(planning, "monotonic", lambda: executor.now)
     timing = planning._Timing(2.0, 0.5, 1.25)

@@ -40,6 +40,7 @@ dense:
 training:
   learning_rate: {min: 0.003, max: 0.03, sampling: log}
   batch_size: 32
+search: {oracle: random}
 """
 
 

@@ -25,9 +25,10 @@ from cnn_tuner.budget import Budget
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
 from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
+from cnn_tuner.finalists import choose_finalists
 from cnn_tuner.forecast import Forecast
 from cnn_tuner.observer import Silent
-from cnn_tuner.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial, ranked
+from cnn_tuner.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.search import MAX_ATTEMPTS, Search, make_oracle, trial_seed, updated
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs
@@ -160,7 +161,8 @@ def test_hyperband_continues_a_trial_where_it_left_off(tmp_path):
 def test_only_the_states_of_the_best_trials_stay_on_disk(tmp_path, oracle, keep):
     run = toy_run(tmp_path, oracle=oracle, max_trials=6, keep=keep)
     searched(run)
-    best = ranked(run.trials(), run.config.objective)[:keep]
+    best = choose_finalists(run.trials(), run.config.objective, run.config.data.images[1], keep)
+    assert len(best) == keep
     assert set(run.checkpoints.iterdir()) == {run.state_file(trial.state_job) for trial in best}
 
 

@@ -131,7 +131,7 @@ def test_warmup_is_active_where_the_schedule_has_none_of_its_own():
             3,
             "unknown key (did you mean max_params?); choices: max_params, max_macs, max_activation_bytes",
         ),
-        ("search.epoch", 3, "unknown key (did you mean epochs?); choices: oracle, max_trials, epochs"),
+        ("search.epoch", 3, "unknown key (did you mean epochs?); choices: oracle, sampler, budget, max_trials, epochs"),
         ("description", 3, "input should be a valid string, got 3"),
         ("block", 3, "must be a mapping of keys to values, got 3"),
         ("dense", None, "must be a mapping of keys to values, got None"),
@@ -192,7 +192,7 @@ def test_warmup_is_active_where_the_schedule_has_none_of_its_own():
         ("limits.max_params", 0, "input should be greater than or equal to 1, got 0"),
         ("limits.max_macs", 1.5, "input should be a valid integer, got 1.5"),
         ("limits.max_activation_bytes", True, "input should be a valid integer, got True"),
-        ("search.max_trials", None, "input should be a valid integer, got None"),
+        ("search.max_trials", 0, "input should be greater than or equal to 1, got 0"),
         ("search.epochs", 0, "input should be greater than or equal to 1, got 0"),
         ("search.oracle", 3, "input should be a valid string, got 3"),
     ],
@@ -350,7 +350,7 @@ def test_the_defaults_of_a_short_file():
         },
         "augmentation": {"flip": ("none",), "shift": (0.0,), "rotate": (0.0,), "zoom": (0.0,), "erase": (0.0,)},
         "limits": {"max_params": None, "max_macs": None, "max_activation_bytes": None},
-        "search": {"oracle": "random", "max_trials": 20, "epochs": 10},
+        "search": {"oracle": "asha", "sampler": None, "budget": None, "max_trials": None, "epochs": 10},
     }
 
 

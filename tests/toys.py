@@ -28,6 +28,7 @@ dense:
 training:
   learning_rate: {min: 0.003, max: 0.03, sampling: log}
   batch_size: [16, 32]
+search: {oracle: random}
 """
 # Of its 18 points all fit on 8x8 images.
 FINITE_SPACE = """

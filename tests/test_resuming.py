@@ -618,9 +618,9 @@ def test_more_trials_are_those_that_a_longer_search_would_have_tried(complete, r
 
 
 def with_scores(run: RunStore, score: float) -> None:
-    """Has every trial of the run end with this score, as if it had measured that."""
+    """Has every trial of the run end with this score, as if it had measured that, and be small: of equals the best."""
     with run._transaction() as database:
-        database.execute("UPDATE trials SET score = ?", (score,))
+        database.execute("UPDATE trials SET score = ?, params = 1", (score,))
         database.execute("UPDATE jobs SET score = ?", (score,))
 
 

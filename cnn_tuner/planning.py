@@ -37,17 +37,19 @@ from cnn_tuner.executors import registry
 from cnn_tuner.executors.executor import Executor, Settings
 from cnn_tuner.forecast import Expected, export_seconds, final_trainings, side_by_side
 from cnn_tuner.machine import Workers
+from cnn_tuner.oracles.feasible import TYPICAL_POINTS
 from cnn_tuner.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import make_oracle, trial_seed
 from cnn_tuner.session import MEASURED, TRAINER
 from cnn_tuner.space import Point, Size
 
 DRAWS = 300  # points whose cost is averaged
-PLACES = {"small": 0.05, "median": 0.5, "large": 0.95}  # of the measured points, in the order of multiply-adds
+PLACES = {"small": 0.05, "median": 0.5, "large": 0.99}  # of the measured points, in the order of multiply-adds
 IMAGES = 4096  # for training, at most: an epoch of them is a matter of seconds, and scales
 LATER_EPOCHS = 2  # after the first, whose kernels are still being chosen
 SECONDS = 1.5  # that the later epochs take at least together
 MOST_SECONDS = 30.0  # of one point
+ITERATIONS = 20  # of a number that settles after a few
 REASONS = 3  # why points are infeasible: so many are told
 
 
@@ -244,22 +246,34 @@ def _calculated(config: RunConfig, workers: Workers, startup: float, points: tup
     macs = np.array([plan.macs for _, plan in sample])
     known = sorted({point.macs: point for point in points}.values(), key=lambda point: point.macs)
     places = [point.macs for point in known]
+    if oracle.learns:
+        macs = macs[len(macs) // 2 :]  # the points that a model suggests: good networks are seldom among the smallest
     epoch_seconds = float(np.interp(macs, places, [point.epoch_seconds for point in known]).mean())
     setup_seconds = float(np.interp(macs, places, [point.setup_seconds for point in known]).mean())
-    each = oracle.jobs_a_point() * setup_seconds + oracle.epochs_a_point() * epoch_seconds
+
+    def each(points: float) -> float:
+        """The seconds of a point on average, in a search of so many."""
+        return oracle.jobs_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
+
     start = max(0.0, startup - setup_seconds)
     export = export_seconds(config, start, epoch_seconds)
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
         trials = min(trials, float(space.size().points))
     finalist = Expected(max(search.final_epochs, search.epochs), search.epochs, epoch_seconds)
-    trainings = final_trainings(search, [finalist] * search.finalists, trials * oracle.epochs_a_point())
+    asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
+    trainings = final_trainings(search, [finalist] * search.finalists, trials * oracle.epochs_a_point(asked))
     final = side_by_side((setup_seconds + epochs * epoch_seconds for epochs, _ in trainings), slots)
     if search.budget_seconds is not None:
         final = min(final, FINAL_SHARE * search.budget_seconds)
         room = max(0.0, search.budget_seconds - start - final - export)
-        trials = min(trials, slots * room / each)
+        affordable = 1.0
+        for _ in range(ITERATIONS):  # the more points, the smaller the part of them that is promoted
+            affordable = slots * room / each(max(1.0, affordable))
+        trials = min(trials, affordable)
     share, reasons = infeasible(config)
+    known_trials = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
+    epochs_a_point = oracle.epochs_a_point(known_trials)
     return Plan(
         space.size(),
         share,
@@ -267,12 +281,12 @@ def _calculated(config: RunConfig, workers: Workers, startup: float, points: tup
         workers,
         points,
         start,
-        trials * each / slots,
+        trials * each(known_trials) / slots,
         final,
         export,
         trials,
-        trials * oracle.epochs_a_point(),
-        oracle.epochs_a_point(),
+        trials * epochs_a_point,
+        epochs_a_point,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnn_tuner.errors import SearchError
 from cnn_tuner.oracles import samplers
-from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
+from cnn_tuner.oracles.feasible import IDLE, STOPPED, TYPICAL_POINTS, FeasibleOracle, Search
 from cnn_tuner.oracles.rungs import FACTOR, ParetoRanking, Ranking, Rung, rung_epochs
 from cnn_tuner.oracles.samplers import Evidence
 from cnn_tuner.space import Point
@@ -45,6 +45,7 @@ class AshaOracle(FeasibleOracle):
         super().__init__(search)
         self._rungs = [Rung(epochs, self._ranking) for epochs in rung_epochs(search.epochs)]
         self._sampler = samplers.create(search.sampler, search.space)
+        self.learns = self._sampler.learns
         self._begun = [0] * len(self._rungs)  # trials that entered each rung
         self._is_exhausted = False
 
@@ -158,12 +159,20 @@ class AshaOracle(FeasibleOracle):
             before = rung.epochs
         return ahead
 
-    def epochs_a_point(self) -> float:
-        ends = [rung.epochs for rung in self._rungs]
-        return sum((end - begin) / FACTOR**i for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)))
+    def epochs_a_point(self, points: float = TYPICAL_POINTS) -> float:
+        begins = [0, *(rung.epochs for rung in self._rungs)]
+        lengths = (rung.epochs - begin for rung, begin in zip(self._rungs, begins, strict=False))
+        return sum(n * length for n, length in zip(self._entering(points), lengths, strict=True)) / points
 
-    def jobs_a_point(self) -> float:
-        return sum(FACTOR**-i for i in range(len(self._rungs)))
+    def jobs_a_point(self, points: float = TYPICAL_POINTS) -> float:
+        return sum(self._entering(points)) / points
+
+    def _entering(self, points: float) -> list[float]:
+        """How many of so many points are expected in each rung."""
+        found = [points]
+        while len(found) < len(self._rungs):
+            found.append(promoted(found[-1]))
+        return found
 
     def continuable(self) -> set[str]:
         """The best that wait, some of each rung: those that the rule promotes next."""

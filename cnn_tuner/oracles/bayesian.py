@@ -41,6 +41,8 @@ class BayesianOracle(FeasibleOracle, BayesianOptimizationOracle):
     that were tried. Failed trials count as the worst score seen, running ones as the mean.
     """
 
+    learns = True
+
     def __init__(self, search: Search) -> None:
         points = 10 if search.max_trials is None else max(3, min(10, search.max_trials // 3))
         super().__init__(search, num_initial_points=points)

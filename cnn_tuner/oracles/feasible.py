@@ -21,6 +21,7 @@ from cnn_tuner.space import Point, SearchSpace
 from cnn_tuner.tasks import Objective
 
 MAX_DRAWS = 2_000  # at random for one new feasible point, before the space is taken for exhausted
+TYPICAL_POINTS = 100.0  # of a search whose length is not known
 MAX_LISTED = 20_000  # points of a finite space that are listed rather than drawn
 STOPPED: dict[str, Any] = {"status": "STOPPED", "values": None}
 IDLE: dict[str, Any] = {"status": "IDLE", "values": None}
@@ -53,6 +54,7 @@ class FeasibleOracle(keras_tuner.Oracle):
     `_propose` which point comes next.
     """
 
+    learns = False  # whether what it suggests depends on what trials have reached
     promotes = False  # whether a trial that has ended may be trained on
 
     def __init__(self, search: Search, **settings: Any) -> None:
@@ -140,11 +142,11 @@ class FeasibleOracle(keras_tuner.Oracle):
         left = self._points_left()
         return None if left is None else left * self.epochs_a_point()
 
-    def epochs_a_point(self) -> float:
-        """How many epochs a point is trained on average."""
+    def epochs_a_point(self, points: float = TYPICAL_POINTS) -> float:
+        """How many epochs a point is trained on average, in a search of so many."""
         return float(self.search.epochs)
 
-    def jobs_a_point(self) -> float:
+    def jobs_a_point(self, points: float = TYPICAL_POINTS) -> float:
         """In how many jobs, on average: each sets up its network anew."""
         return 1.0
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras_tuner
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
+from cnn_tuner.oracles.feasible import IDLE, STOPPED, TYPICAL_POINTS, FeasibleOracle, Search
 from cnn_tuner.space import Point
 
 Bracket = dict[str, Any]  # KerasTuner's: {"bracket_num": s, "rounds": [[{"past_id": ..., "id": ...}, ...], ...]}
@@ -147,12 +147,12 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
             before = epochs
         return int(ahead)
 
-    def epochs_a_point(self) -> float:
+    def epochs_a_point(self, points: float = TYPICAL_POINTS) -> float:
         rounds = self._planned_rounds()
         trained = sum(size * (epochs - before) for size, epochs, before in rounds)
         return trained / sum(size for size, _, before in rounds if before == 0)
 
-    def jobs_a_point(self) -> float:
+    def jobs_a_point(self, points: float = TYPICAL_POINTS) -> float:
         rounds = self._planned_rounds()
         return sum(size for size, *_ in rounds) / sum(size for size, _, before in rounds if before == 0)
 

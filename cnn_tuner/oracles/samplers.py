@@ -34,7 +34,9 @@ Ask = Callable[[], Evidence]
 
 
 class Sampler(Protocol):
-    """Draws the next point. It asks for the evidence only if it learns: to gather it takes some time."""
+    """Draws the next point. It asks for the evidence only if it `learns`: to gather it takes some time."""
+
+    learns: bool
 
     def propose(self, evidence: Ask, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
         """A point for which `is_new` holds, or None to have one drawn at random."""
@@ -42,6 +44,8 @@ class Sampler(Protocol):
 
 class RandomSampler:
     """Learns nothing."""
+
+    learns = False
 
     def __init__(self, space: SearchSpace) -> None: ...
 

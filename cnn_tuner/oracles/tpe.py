@@ -102,6 +102,8 @@ class TPESampler:
     and an even one in both.
     """
 
+    learns = True
+
     def __init__(self, space: SearchSpace) -> None:
         self._grid = Grid(space)
         kernels = [kernel(parameter) for parameter in space.parameters]

@@ -42,7 +42,8 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     model = training.load_best(candidate.job)
     float32_score = training.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
     found = predict(model, dataset.test.x)
-    test = scores.measure(dataset.task, dataset.test.y, found)
+    y = dataset.test.y
+    test = scores.measure(dataset.task, y, found)
     _save_scores(found, store.test_scores)
     _save_keras(model, store.best_model)
     if result.score is None or result.best_epoch is None or trial.score is None:
@@ -63,7 +64,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         job=candidate.job.number,
         test_intervals={
             name: (interval.low, interval.high)
-            for name, interval in measure_intervals(dataset.task, dataset.test.y, found).items()
+            for name, interval in measure_intervals(dataset.task, y, found).items()
         },
         finalists=candidate.finalists,
     )

@@ -233,7 +233,7 @@ def trained(job: Job) -> Simulated:
 
 @pytest.mark.parametrize("slots", [1, 2])
 @pytest.mark.parametrize("oracle", ["random", "asha", "hyperband"])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_over_the_second_half_of_a_run_the_time_left_is_within_a_fifth_of_the_truth(tmp_path, oracle, slots, seed):
     lengths = {"max_trials": 40, "epochs": 9, "final_epochs": 18, "finalists": 3, "final_seeds": 2}
     run = toy_run(tmp_path, oracle=oracle, seed=seed, keep=40, **lengths)  # a finalist whose state is gone costs more

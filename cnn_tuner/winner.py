@@ -63,8 +63,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         looks=1 if earlier is None else earlier.looks + (not is_known),
         job=candidate.job.number,
         test_intervals={
-            name: (interval.low, interval.high)
-            for name, interval in measure_intervals(dataset.task, y, found).items()
+            name: (interval.low, interval.high) for name, interval in measure_intervals(dataset.task, y, found).items()
         },
         finalists=candidate.finalists,
     )

@@ -618,15 +618,17 @@ def test_more_trials_are_those_that_a_longer_search_would_have_tried(complete, r
 
 
 def with_scores(run: RunStore, score: float) -> None:
-    """Has every trial of the run end with this score, as if it had measured that, and be small: of equals the best."""
+    """Has every trial of the run end with this score, as if it had measured that."""
     with run._transaction() as database:
-        database.execute("UPDATE trials SET score = ?, params = 1", (score,))
+        database.execute("UPDATE trials SET score = ?", (score,))
         database.execute("UPDATE jobs SET score = ?", (score,))
 
 
 def test_a_winner_stays_when_no_other_trial_is_better(complete, monkeypatch):
     with_scores(complete, 1.0)
     before = complete.winner()
+    with complete._transaction() as database:  # of equals the smallest is the best
+        database.execute("UPDATE trials SET params = 1 WHERE number = ?", (before.trial,))
     monkeypatch.setattr(winner, "predict", None)  # the test part is not looked at again
     outcome = resumed(complete, Wishes(more_trials=1))
     assert outcome.winner == before

@@ -158,7 +158,8 @@ def _chosen_lines(winner: Winner) -> list[str]:
         return []
     own = winner.finalist
     told = "; ".join(f"trial {each.trial} {score(each.mean)}, {each.params:,} parameters" for each in others)
-    is_smaller = own is not None and all(own.params < each.params for each in others if each.mean > own.mean)
+    better = [] if own is None else [each for each in others if each.mean > own.mean]
+    is_smaller = own is not None and bool(better) and all(own.params < each.params for each in better)
     reason = " (not told apart by one standard error: the smaller model wins)" if is_smaller else ""
     return [f"over      {told}{reason}"]
 

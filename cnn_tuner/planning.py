@@ -34,7 +34,7 @@ from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors import registry
-from cnn_tuner.executors.executor import Executor, Settings
+from cnn_tuner.executors.executor import Executor, settings_of
 from cnn_tuner.forecast import Expected, export_seconds, final_trainings, side_by_side
 from cnn_tuner.machine import Workers
 from cnn_tuner.oracles.feasible import TYPICAL_POINTS
@@ -104,16 +104,7 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path)
     """
     with tempfile.TemporaryDirectory() as folder, shared(_part_of(dataset), Path(folder) / "data") as data:
         chosen = _choose(config, dataset, workers, data, runs)
-        settings = Settings(
-            TRAINER,
-            str(data),
-            slots=chosen.count or 1,
-            threads=chosen.threads,
-            gpus=chosen.gpus,
-            memory_bytes=chosen.memory_bytes,
-            hang_seconds=chosen.hang_seconds,
-        )
-        executor = registry.create(chosen.executor, settings)
+        executor = registry.create(chosen.executor, settings_of(chosen, TRAINER, data))
         try:
             startup, points = _measure_points(config, dataset, chosen, executor, Path(folder))
         finally:

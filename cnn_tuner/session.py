@@ -162,20 +162,11 @@ class Session:
     @contextmanager
     def _executing(self, run: RunStore, dataset: Dataset) -> Iterator[Executor]:
         from cnn_tuner.executors import registry
-        from cnn_tuner.executors.executor import Settings
+        from cnn_tuner.executors.executor import settings_of
 
         with shared(dataset, run.shared_data) as folder:
             workers = self._choose(run, dataset, folder)
-            settings = Settings(
-                self.trainer,
-                str(folder),
-                slots=workers.count or 1,
-                threads=workers.threads,
-                gpus=workers.gpus,
-                memory_bytes=workers.memory_bytes,
-                hang_seconds=workers.hang_seconds,
-            )
-            self._executor = registry.create(workers.executor, settings)
+            self._executor = registry.create(workers.executor, settings_of(workers, self.trainer, folder))
             try:
                 yield self._executor
             finally:

@@ -349,6 +349,11 @@ def test_spaces_lists_shows_and_samples(cnn_tuner, tmp_path):
     assert cnn_tuner("spaces", "tiny", "--sample", "3", "--image", "16x16x1")[1] == out
 
 
+def test_a_trial_that_a_run_does_not_have_is_not_exported(cnn_tuner, tuned):
+    code, _, err = cnn_tuner("export", "--trial", "9", "--runs", tuned[0] / "runs")
+    assert (code, err) == (2, "error: --trial: toy-toy-1 has no such trial: 9; choices: 1 to 2\n")
+
+
 def test_steps_of_a_space(cnn_tuner):
     code, out, _ = cnn_tuner("steps", "--space", "seven_steps", "--image", "28x28x1")
     assert code == 0
@@ -471,6 +476,22 @@ REFUSED = {
     ),
     "no epochs": (["tune", "--max-epochs", "0"], 2, "--max-epochs: must be a whole number >= 1, got 0"),
     "no epochs by their old name": (["plan", "--epochs", "0"], 2, "--max-epochs: must be a whole number >= 1, got 0"),
+    "a latency without its unit": (
+        ["tune", "--max-latency", "2"],
+        2,
+        "--max-latency: must be a time above 0 such as 2ms or 0.5s, got '2'",
+    ),
+    "no latency": (
+        ["tune", "--max-latency", "0ms"],
+        2,
+        "--max-latency: must be a time above 0 such as 2ms or 0.5s, got '0ms'",
+    ),
+    "an unknown cost": (["tune", "--and", "price"], 2, "--and: unknown: 'price'; choices: params, macs, latency"),
+    "two objectives of an oracle for one": (
+        ["tune", "--and", "params", "--oracle", "bayesian"],
+        2,
+        "--and: oracle bayesian improves one objective only; choices: asha, random, grid",
+    ),
     "no finalists": (["tune", "--finalists", "0"], 2, "--finalists: must be a whole number >= 1, got 0"),
     "no seeds": (["tune", "--final-seeds", "0"], 2, "--final-seeds: must be a whole number >= 1, got 0"),
     "image size": (["tune", "--image-size", "28"], 2, "--image-size: must be HEIGHTxWIDTH in whole numbers >= 1, got"),

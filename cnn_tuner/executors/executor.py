@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
+from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Event, Job, Result
 
 # train(job, on_epoch, should_stop): tells each epoch, and asks after each execution of batches whether to stop.
@@ -31,6 +33,19 @@ class Settings:
     gpus: tuple[str, ...] = ()
     memory_bytes: int | None = None
     hang_seconds: float = 300.0
+
+
+def settings_of(workers: Workers, trainer: str, folder: Path) -> Settings:
+    """The settings with which these workers train on the data in `folder`."""
+    return Settings(
+        trainer,
+        str(folder),
+        slots=workers.count or 1,
+        threads=workers.threads,
+        gpus=workers.gpus,
+        memory_bytes=workers.memory_bytes,
+        hang_seconds=workers.hang_seconds,
+    )
 
 
 def load_trainer(settings: Settings) -> Train:

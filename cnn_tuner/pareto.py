@@ -14,7 +14,7 @@ from cnn_tuner.errors import UsageError
 from cnn_tuner.records import Trial
 from cnn_tuner.tasks import Objective
 
-COSTS = {"params": "parameters", "macs": "multiply-adds an image", "latency": "seconds for one image"}
+COSTS = {"params": "parameters", "macs": "multiply-adds an image", "latency": "time for one image"}
 Point = tuple[float, float]  # both are better when they are smaller
 
 

@@ -7,11 +7,12 @@ gives what training 9 at once gives, and so does a job that was killed and is ru
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from cnn_tuner.data.shared import opened
 from cnn_tuner.latency import measure_latency
 from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import Epoch, Job, Result
-from cnn_tuner.training_state import Progress, load_state, save_state, take_up
+from cnn_tuner.training_state import Progress, identity, load_state, save_state, take_up
 
 if TYPE_CHECKING:
     from cnn_tuner.executors.executor import Settings, Train
@@ -92,8 +93,8 @@ def open_trainer(settings: Settings) -> Train:
 
     See `cnn_tuner.executors.executor.load_trainer`.
     """
-    data = _open(settings)
-    return lambda job, on_epoch, should_stop: train(job, data, on_epoch, should_stop)
+    data, kept = _open(settings), KeptNetwork(settings.is_own_process)
+    return lambda job, on_epoch, should_stop: train(job, data, on_epoch, should_stop, kept)
 
 
 def open_stopwatch(settings: Settings) -> Train:
@@ -111,6 +112,44 @@ def _open(settings: Settings) -> Data:
     make_repeatable()
     tf.matmul(tf.zeros((64, 64)), tf.zeros((64, 64)))  # starts its threads: their stacks count as memory
     return Data(*opened(Path(settings.folder)))
+
+
+@dataclass(frozen=True)
+class Network:
+    """A compiled model that can be trained, `identity` says by which trial's jobs, in epochs of so many batches."""
+
+    identity: str
+    model: keras.Model
+    steps: int
+
+
+class KeptNetwork:
+    """The network that was trained last: a job that trains it on needs neither to build nor to trace it again.
+
+    To set up a network of `seven_steps` takes longer than one of its first epochs.
+    """
+
+    def __init__(self, is_own_process: bool = False) -> None:
+        self._network: Network | None = None
+        self._is_own_process = is_own_process
+
+    def take(self, job: Job, progress: Progress) -> Network | None:
+        """Hands over the network that takes a job up after at least an epoch; every other one is freed."""
+        network, self._network = self._network, None
+        if network is not None and network.identity == identity(job) and progress.epochs_done:
+            return network
+        del network
+        keras.utils.clear_session()
+        if self._is_own_process:
+            # Later collections pass over what now is left: what TensorFlow loaded, and what it keeps of each network.
+            # To look at all of it for every job took half a second at first and twice that after 70 jobs; the memory
+            # that a worker holds after as many jobs is the same.
+            gc.freeze()
+        return None
+
+    def keep(self, network: Network) -> None:
+        """Takes back a network that stands where its job ended."""
+        self._network = network
 
 
 class _StopRequestedError(Exception):
@@ -211,22 +250,32 @@ def _steps_per_execution(steps: int, macs_of_batch: int) -> int:
     return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
 
 
-def _prepare(job: Job, data: Data, progress: Progress) -> tuple[keras.Model, int]:
-    """The compiled model, in the state where the job takes it up, and the number of batches of an epoch."""
+def _set_up(job: Job, data: Data) -> Network:
+    """The network of a job, with its initial weights."""
     plan = architecture.build(job.values, job.image_shape, job.output)
     recipe = recipe_of(job.values)
     steps = math.ceil(data.images / recipe.batch_size)
     built = model.build(plan, job.seed, job.precision, recipe)
     at_once = _steps_per_execution(steps, plan.macs * recipe.batch_size)
     model.compile_model(built, recipe, job.output, at_once, job.schedule_epochs * steps)
+    built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
+    return Network(identity(job), built, steps)
+
+
+def _take_up(network: Network, progress: Progress) -> None:
+    """Brings a network where the job takes it up. One that was kept stands there, if nothing was lost in between."""
     if progress.epochs_done:
-        built.optimizer.build(built.trainable_variables)
-        _assign(built.variables, progress.variables)
-        _assign(built.optimizer.variables, progress.optimizer)
-    return built, steps
+        _assign(network.model.variables, progress.variables)
+        _assign(network.model.optimizer.variables, progress.optimizer)
 
 
-def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: Callable[[], bool]) -> Result:
+def train(
+    job: Job,
+    data: Data,
+    on_epoch: Callable[[Epoch], None],
+    should_stop: Callable[[], bool],
+    kept: KeptNetwork | None = None,
+) -> Result:
     """Trains one job and leaves its state in `job.state_file`.
 
     Args:
@@ -235,6 +284,7 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
         on_epoch: told each epoch when it has ended, those of an earlier attempt at once.
         should_stop: asked after each execution of batches; when true, the epoch under way is dropped and what was
             reached before it counts.
+        kept: where the network of the job before is found, and this one's is left.
 
     Returns:
         The result. A failure of the trial is a result too: a loss that is not finite, memory that runs out.
@@ -242,8 +292,9 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
     Raises:
         OSError: the state could not be written.
     """
-    keras.utils.clear_session()
+    kept = KeptNetwork() if kept is None else kept
     progress = take_up(job)
+    network = kept.take(job, progress)
     recorder = _Recorder(job, progress, on_epoch, should_stop)
     for epoch in progress.epochs:
         on_epoch(epoch)
@@ -252,13 +303,13 @@ def train(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: 
     if latency is not None and most is not None and latency > most:
         over = f"one image takes {1000 * latency:.3g} ms, over the limit of {1000 * most:.3g} ms"
         return replace(_failed(recorder, over), latency_seconds=latency)
-    return replace(_trained(job, data, recorder), latency_seconds=latency)
+    return replace(_trained(job, data, recorder, network, kept), latency_seconds=latency)
 
 
-def _trained(job: Job, data: Data, recorder: _Recorder) -> Result:
+def _trained(job: Job, data: Data, recorder: _Recorder, network: Network | None, kept: KeptNetwork) -> Result:
     progress = recorder.progress
     try:
-        stopped = not progress.has_ended and _fit(job, data, recorder)
+        stopped = not progress.has_ended and _fit(job, data, recorder, network, kept)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         return _failed(recorder, f"out of memory: {str(error).splitlines()[0] if str(error) else 'MemoryError'}")
     except (tf.errors.OpError, ValueError, ArithmeticError) as error:
@@ -288,16 +339,17 @@ def _latency(job: Job) -> float | None:
     return seconds
 
 
-def _fit(job: Job, data: Data, recorder: _Recorder) -> bool:
+def _fit(job: Job, data: Data, recorder: _Recorder, network: Network | None, kept: KeptNetwork) -> bool:
     """Fits until the job's last epoch; whether it was stopped by request."""
     if recorder.should_stop():
         return True
-    built, steps = _prepare(job, data, recorder.progress)
+    network = _set_up(job, data) if network is None else network
+    _take_up(network, recorder.progress)
     first = recorder.progress.epochs_done
     try:
-        built.fit(
+        network.model.fit(
             data.batches(job.seed, int(job.values["batch_size"]), first),
-            steps_per_epoch=steps,
+            steps_per_epoch=network.steps,
             initial_epoch=first,
             epochs=job.epochs,
             validation_data=data.val,
@@ -307,6 +359,7 @@ def _fit(job: Job, data: Data, recorder: _Recorder) -> bool:
         )
     except _StopRequestedError:
         return True
+    kept.keep(network)
     return False
 
 
@@ -337,12 +390,14 @@ def measure(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop
     `seconds` of such an epoch is the time (monotonic) at which it was told.
     """
     keras.utils.clear_session()
-    built, steps = _prepare(job, data, Progress())
+    network = _set_up(job, data)
     batch_size = int(job.values["batch_size"])
     stopwatch = _Stopwatch(batch_size, on_epoch, should_stop)
     batches = data.batches(job.seed, batch_size, 0)
     with suppress(_StopRequestedError):
-        built.fit(batches, steps_per_epoch=steps, epochs=10**9, callbacks=[stopwatch], shuffle=False, verbose=0)
+        network.model.fit(
+            batches, steps_per_epoch=network.steps, epochs=10**9, callbacks=[stopwatch], shuffle=False, verbose=0
+        )
     return Result(job.number, "stopped", None, None, (), 0.0)
 
 

@@ -51,7 +51,7 @@ def save_state(job: Job, progress: Progress) -> None:
         OSError: the disk has no room for it, which is asked first, or cannot be written.
     """
     facts = {name: getattr(progress, name) for name in FACTS}
-    facts |= {"of": _identity(job), "epochs": [asdict(epoch) for epoch in progress.epochs]}
+    facts |= {"of": identity(job), "epochs": [asdict(epoch) for epoch in progress.epochs]}
     arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts))}
     for kind in ARRAYS:
         arrays |= {f"{kind}_{i}": value for i, value in enumerate(getattr(progress, kind))}
@@ -72,7 +72,7 @@ def save_state(job: Job, progress: Progress) -> None:
         raise
 
 
-def _identity(job: Job) -> str:
+def identity(job: Job) -> str:
     """What a state belongs to: a trial's point, seed, precision and the length of its schedule."""
     return json.dumps([job.values, job.seed, job.image_shape, job.precision, job.schedule_epochs], sort_keys=True)
 
@@ -85,7 +85,7 @@ def load_state(path: Path, job: Job) -> Progress:
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         facts = json.loads(str(arrays["facts"]))
-        if facts.pop("of") != _identity(job):
+        if facts.pop("of") != identity(job):
             raise ValueError(f"{path}: the state of another trial")
         facts["epochs"] = [Epoch(**epoch) for epoch in facts["epochs"]]
 

@@ -487,6 +487,22 @@ def test_jobs_are_trained_at_the_same_time(make, tmp_path):
     assert {until_done(executor).result.job for _ in files} == {0, 1}
 
 
+def test_a_job_goes_to_the_worker_that_trained_its_trial_last(make, tmp_path):
+    executor = make(slots=2)
+    files = [str(tmp_path / name) for name in ("a", "b")]
+    for number, file in enumerate(files):  # at the same time, so that each worker trains one
+        executor.submit(replace(job("meet", number, file, files=":".join(files)), trial=number))
+    for _ in files:
+        until_done(executor)
+    pids = {}
+    for number, trial in enumerate((1, 0, 0, 1), 2):
+        executor.submit(replace(job("train", number), trial=trial))
+        pids.setdefault(trial, set()).add(pid_of(executor.next_event()))
+        until_done(executor)
+    assert len(pids[0]) == len(pids[1]) == 1
+    assert pids[0] != pids[1]
+
+
 def test_a_worker_lives_from_job_to_job(make):
     executor = make()
     executor.submit(job("train"))

@@ -67,8 +67,9 @@ def part(whole, tmp_path) -> Job:
     return replace(whole[0], epochs=1, state_file=str(tmp_path / "part.npz"))
 
 
-def train(job: Job, data: training.Data) -> Result:
-    return training.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: False)
+def train(job: Job, data: training.Data, kept: training.KeptNetwork | None = None, stops: bool = False) -> Result:
+    heard: list[Epoch] = []
+    return training.train(job, data, heard.append, lambda: stops and bool(heard), kept)
 
 
 def metrics(result: Result) -> list[dict[str, float]]:
@@ -110,6 +111,56 @@ def test_training_on_equals_training_without_a_break_to_the_last_bit(whole, part
     assert metrics(first) + metrics(then) == metrics(expected)
     assert (then.score, then.best_epoch) == (expected.score, expected.best_epoch)
     assert_same_state(whole[0], later)
+
+
+@pytest.fixture
+def set_up(monkeypatch) -> list[Job]:
+    """The jobs whose networks are set up, in their order."""
+    jobs: list[Job] = []
+
+    def counted(job, data, original=training._set_up):
+        jobs.append(job)
+        return original(job, data)
+
+    monkeypatch.setattr(training, "_set_up", counted)
+    return jobs
+
+
+def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, job, data, set_up):
+    kept, later = training.KeptNetwork(), continued(job, part, 1)
+    first, then = train(part, data, kept), train(later, data, kept)
+    assert set_up == [part]
+    assert metrics(first) + metrics(then) == metrics(whole[1])
+    assert_same_state(whole[0], later)
+
+
+def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_only(whole, part, data, set_up):
+    kept = training.KeptNetwork()
+    train(part, data, kept)
+    other = replace(elsewhere(part), seed=1)
+    train(other, data, kept)
+    assert set_up == [part, other]
+    lost = replace(continued(other, part, 1), initial_state=f"{part.state_file}.lost", epochs=2)
+    again = train(lost, data, kept)
+    assert set_up == [part, other, lost], "from its initial weights, not from those that were trained"
+    assert metrics(again) == metrics(train(lost, data))
+
+
+def test_a_network_that_was_stopped_within_an_epoch_is_set_up_anew(whole, part, job, data, set_up):
+    kept = training.KeptNetwork()
+    stopped = train(replace(part, epochs=4), data, kept, stops=True)
+    assert (stopped.status, len(stopped.epochs)) == ("stopped", 1)
+    later = continued(job, part, 1)
+    assert metrics(train(later, data, kept)) == metrics(whole[1])[1:]
+    assert len(set_up) == 2
+
+
+def test_a_step_of_training_is_traced_once(job, data, monkeypatch):
+    traced = []
+    original = keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda self, batch: traced.append(1) or original(self, batch))
+    train(replace(job, epochs=2), data)
+    assert len(traced) == 1, "twice takes half a second longer"
 
 
 RECIPES = {

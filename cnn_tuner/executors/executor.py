@@ -24,6 +24,7 @@ class Settings:
     each worker, 0 for as many as there are cores; `gpus` gives each slot its CUDA_VISIBLE_DEVICES, empty leaves it as
     it is. `memory_bytes` is what a worker may take on top of what it holds when it is ready, None for no limit. A
     worker that gives no sign of progress for `hang_seconds` counts as hung; building a model is one sign's length.
+    `is_own_process` tells the trainer that its process does nothing else.
     """
 
     trainer: str
@@ -33,6 +34,7 @@ class Settings:
     gpus: tuple[str, ...] = ()
     memory_bytes: int | None = None
     hang_seconds: float = 300.0
+    is_own_process: bool = False
 
 
 def settings_of(workers: Workers, trainer: str, folder: Path) -> Settings:

@@ -26,16 +26,17 @@ MAX_STARTS = 2  # of one slot's worker in a row that came to nothing: the next w
 
 @dataclass
 class _Slot:
-    """A place for one job. `stopped` is when its job was asked to end."""
+    """A place for one job. `stopped` is when its job was asked to end; `last_trial` is what its worker trained last."""
 
     number: int
     worker: WorkerHandle
     job: Job | None = None
+    last_trial: int | None = None
     stopped: float | None = None
     vain_starts: int = 0
 
     def begin(self, job: Job) -> None:
-        self.job, self.stopped = job, None
+        self.job, self.stopped, self.last_trial = job, None, job.trial
         self.worker.submit(job)
 
     def stop(self) -> None:
@@ -51,7 +52,7 @@ class _Slot:
 
     def change_worker(self, worker: WorkerHandle) -> None:
         """Has another worker do what the previous one had not begun."""
-        self.worker = worker
+        self.worker, self.last_trial = worker, None
         if self.job is not None:
             worker.submit(self.job)
         if self.stopped is not None:
@@ -96,7 +97,8 @@ class ProcessExecutor:
         free = [slot for slot in self._slots if slot.job is None]
         if not free:
             raise SearchError(f"trial {job.trial}: submitted while every slot is taken")
-        min(free, key=lambda slot: not slot.worker.is_ready).begin(job)
+        # The worker that trained this trial last may have its network set up still.
+        min(free, key=lambda slot: (slot.last_trial != job.trial, not slot.worker.is_ready)).begin(job)
 
     def next_event(self, seconds: float | None = None) -> Event | None:
         """Waits for the next event of any job under way, for at most so many seconds; None when they are over.

@@ -7,7 +7,6 @@ then for each job EpochEnded and ALIVE, and at its end Ended. When the connectio
 from __future__ import annotations
 
 import faulthandler
-import gc
 import os
 import queue
 import signal
@@ -58,28 +57,15 @@ def main(handle: int) -> None:
     jobs: queue.Queue[tuple[Job, threading.Event]] = queue.Queue()
     # Before the trainer is loaded, which can take long: a driver that is gone is noticed then too.
     threading.Thread(target=_read, args=(connection, jobs), name="reader", daemon=True).start()
-    train = load_trainer(settings)
+    train = load_trainer(replace(settings, is_own_process=True))
     if settings.memory_bytes is not None:
         memory.limit(settings.memory_bytes)
-    _collect()
     connection.send(Ready(memory.resident_bytes()))
     while True:
         job, stop = jobs.get()
         memory.reset_peak()
         outcome = _Training(connection, settings, job, stop).run(train)
-        _collect()
         connection.send(Ended(outcome, memory.resident_bytes()))
-
-
-def _collect() -> None:
-    """Frees what was left in circles, and has later collections pass over what then is left.
-
-    That is what TensorFlow loaded, and what it keeps of each network. To look at all of it, in our collection of each
-    job and in that of Keras's clear_session, took half a second at first and twice that after 70 jobs; the memory that
-    a worker holds after as many jobs is the same.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _read(connection: Connection, jobs: queue.Queue[tuple[Job, threading.Event]]) -> None:

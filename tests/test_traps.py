@@ -80,8 +80,8 @@ def request_in(folder: Path, **settings) -> Request:
     train, test = toy_part("multiclass", 160, 0), toy_part("multiclass", 60, 1)
     np.savez(folder / "toy.npz", x_train=train.x, x_test=test.x, y_train=train.y, y_test=test.y)
     (folder / "toy.yaml").write_text(SPACE)
-    asked = {"max_trials": 2, "epochs": 3, "workers": Workers(executor="inline")} | settings
-    return Request(f"npz:{folder / 'toy.npz'}", str(folder / "toy.yaml"), runs=folder / "runs", **asked)
+    asked = {"max_trials": 2, "epochs": 3, "finalists": 1, "final_seeds": 1, "workers": Workers(executor="inline")}
+    return Request(f"npz:{folder / 'toy.npz'}", str(folder / "toy.yaml"), runs=folder / "runs", **asked | settings)
 
 
 def test_row_1_workers_are_recycled_and_a_killed_one_costs_a_job_that_is_retried(tmp_path, monkeypatch):

@@ -62,7 +62,10 @@ FINALISTS = 3  # the best points that a search would train to the end, to choose
 
 @dataclass
 class Task:
-    """Training a point from its first epoch, from 0, up to its last, on one worker from `began` (virtual seconds)."""
+    """Training a point from its first epoch, from 0, up to its last, on one worker from `began` (virtual seconds).
+
+    `setup_seconds` is 0 where the worker has the point still set up from the task before.
+    """
 
     handle: Any
     key: Key
@@ -71,12 +74,16 @@ class Task:
     last: int
     began: float = 0.0
     slowness: float = 1.0
+    setup_seconds: float = 0.0
     ended: float = float("inf")  # for a task that was stopped before `last`
 
     def epoch_ends(self) -> np.ndarray:
         """When its epochs end, (last - first,)."""
-        epochs = np.arange(1, self.last - self.first + 1)
-        return self.began + self.slowness * (self.training.setup_seconds + epochs * self.training.epoch_seconds)
+        return self.end_of(np.arange(self.first + 1, self.last + 1))
+
+    def end_of(self, epoch: Any) -> Any:
+        """When an epoch ends, or each of several (virtual seconds)."""
+        return self.began + self.slowness * (self.setup_seconds + (epoch - self.first) * self.training.epoch_seconds)
 
 
 class Player(Protocol):
@@ -210,16 +217,20 @@ def replay(player: Any, workers: int, limit: float, seed: int, most_seconds: flo
     run, order, began = Replay(limit, workers), itertools.count(), time.process_time()
     agenda: list[tuple[float, int, int, Task, int]] = []  # a heap: when, place, worker, task, epoch
     waiting, now = dict.fromkeys(range(workers), 0.0), 0.0
+    last: dict[int, Key] = {}  # what each worker has set up
     while True:
-        for worker in list(waiting):
+        while waiting:
             task = player.ask()
             if task is None:
                 break
+            worker = next((each for each in waiting if last.get(each) == task.key), next(iter(waiting)))
             run.idle += now - waiting.pop(worker)
             task.began, task.slowness = now, float(slowness[worker])
+            task.setup_seconds = 0.0 if last.get(worker) == task.key else task.training.setup_seconds
+            last[worker] = task.key
             run.tasks.append(task)
             epoch = task.first + 1 if player.tells_each_epoch or task.training.fails else task.last
-            heapq.heappush(agenda, (_moment(task, epoch), next(order), worker, task, epoch))
+            heapq.heappush(agenda, (task.end_of(epoch), next(order), worker, task, epoch))
             if time.process_time() - began > most_seconds:
                 break
         run.driver_seconds = time.process_time() - began
@@ -227,17 +238,12 @@ def replay(player: Any, workers: int, limit: float, seed: int, most_seconds: flo
             break
         now, _, worker, task, epoch = heapq.heappop(agenda)
         if player.told(task, epoch):
-            heapq.heappush(agenda, (_moment(task, epoch + 1), next(order), worker, task, epoch + 1))
+            heapq.heappush(agenda, (task.end_of(epoch + 1), next(order), worker, task, epoch + 1))
         else:
             task.ended, waiting[worker] = now, now
     run.reached = now if run.driver_seconds > most_seconds else limit
     run.idle += sum(run.reached - since for since in waiting.values())
     return run
-
-
-def _moment(task: Task, epoch: int) -> float:
-    seconds = task.training.setup_seconds + (epoch - task.first) * task.training.epoch_seconds
-    return task.began + task.slowness * seconds
 
 
 def epochs_of(run: Replay) -> Iterator[tuple[Task, np.ndarray]]:

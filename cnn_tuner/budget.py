@@ -10,6 +10,7 @@ from cnn_tuner.errors import UsageError
 
 LEAST_SECONDS = 30.0  # loading TensorFlow, exporting and verifying take most of that
 FINAL_SHARE = 0.25  # of a budget at most is kept for the final training
+TYPICAL_POINTS = 100.0  # of a search whose length is not known
 EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may the final training take, where there is no budget
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -61,7 +62,7 @@ def parse_seconds(flag: str, text: str) -> float:
 class Pace:
     """How fast a run goes, learned from its own events, to say how long the rest will take.
 
-    startup_seconds: from the first job's submission to the beginning of its training, most of which loads TensorFlow.
+    startup_seconds: from the workers' start to the beginning of the first training, most of which loads TensorFlow.
     """
 
     startup_seconds: float | None = None
@@ -70,13 +71,13 @@ class Pace:
     jobs_setup_seconds: float = 0.0
     jobs: int = 0
 
-    def note_epoch(self, seconds: float, since_submitted: float) -> None:
-        """Takes in an epoch, so many seconds long, that ended so long after its job was submitted.
+    def note_epoch(self, seconds: float, since_start: float) -> None:
+        """Takes in an epoch, so many seconds long, that ended so long after the workers were started.
 
         One that is longer than that was trained by an earlier process: it tells nothing of the start-up of this one.
         """
-        if self.startup_seconds is None and seconds <= since_submitted:
-            self.startup_seconds = since_submitted - seconds
+        if self.startup_seconds is None and seconds <= since_start:
+            self.startup_seconds = since_start - seconds
         self.training_seconds += seconds
         self.epochs += 1
 

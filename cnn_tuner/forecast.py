@@ -6,15 +6,18 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cnn_tuner.budget import EPOCHS_SHARE, Budget, Pace
 from cnn_tuner.config import RunConfig, SearchConfig
-from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import Epoch, Job, Result, Trial
 
+if TYPE_CHECKING:
+    from cnn_tuner.oracles.feasible import FeasibleOracle
+
 STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
-EXPORT_STARTUPS = 3.0  # what evaluation, export and its verification in two new processes take, in such start-ups
+EXPORT_STARTUPS = 2.25  # what evaluation, export and its verification in two new processes take, in such start-ups
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
 BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 
@@ -81,12 +84,14 @@ class _Running:
 class Forecast:
     """Of one process at work on a run. All times are monotonic seconds.
 
-    `earlier_epochs` are those of the search that earlier processes trained.
+    `earlier_epochs` are those of the search that earlier processes trained. `workers_began` is when the worker
+    processes were started, None for the first job's submission.
     """
 
     config: RunConfig
     budget: Budget
     earlier_epochs: int = 0
+    workers_began: float | None = None
     pace: Pace = field(default_factory=Pace)
     _leaders: list[tuple[float, int, Expected]] = field(default_factory=list)  # the best so far, with their scores
     _running: dict[int, _Running] = field(default_factory=dict)
@@ -98,7 +103,7 @@ class Forecast:
     def epoch_ended(self, job: Job, epoch: Epoch, now: float) -> None:
         """A job under way finished an epoch."""
         running = self._running[job.number]
-        self.pace.note_epoch(epoch.seconds, now - running.began)
+        self.pace.note_epoch(epoch.seconds, now - (running.began if self.workers_began is None else self.workers_began))
         running.epoch, running.epoch_seconds = epoch.number, epoch.seconds
 
     def job_ended(self, job: Job, result: Result) -> None:

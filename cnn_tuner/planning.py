@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from cnn_tuner import measuring
 from cnn_tuner.architecture import (
@@ -28,7 +29,7 @@ from cnn_tuner.architecture import (
     sample_feasible,
     why_infeasible,
 )
-from cnn_tuner.budget import FINAL_SHARE
+from cnn_tuner.budget import FINAL_SHARE, TYPICAL_POINTS
 from cnn_tuner.config import RunConfig
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.shared import shared
@@ -37,11 +38,13 @@ from cnn_tuner.executors import registry
 from cnn_tuner.executors.executor import Executor, settings_of
 from cnn_tuner.forecast import Expected, export_seconds, final_trainings, side_by_side
 from cnn_tuner.machine import Workers
-from cnn_tuner.oracles.feasible import TYPICAL_POINTS
+from cnn_tuner.recipe import recipe_of
 from cnn_tuner.records import EpochEnded, Job, JobDone
-from cnn_tuner.search import make_oracle, trial_seed
 from cnn_tuner.session import MEASURED, TRAINER
 from cnn_tuner.space import Point, Size
+
+if TYPE_CHECKING:
+    from cnn_tuner.oracles.feasible import FeasibleOracle
 
 DRAWS = 300  # points whose cost is averaged
 PLACES = {"small": 0.05, "median": 0.5, "large": 0.99}  # of the measured points, in the order of multiply-adds
@@ -96,20 +99,27 @@ class Plan:
         return {name: None if value == math.inf else value for name, value in facts.items()}
 
 
-def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path) -> Plan:
-    """Measures and calculates. `runs` is where what was measured of this machine is remembered.
+def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path, loading_seconds: float = 0.0) -> Plan:
+    """Measures and calculates.
+
+    `runs` is where what was measured of this machine is remembered, `loading_seconds` what was needed to get here.
 
     Raises:
         SearchError: the points could not be trained.
     """
     with tempfile.TemporaryDirectory() as folder, shared(_part_of(dataset), Path(folder) / "data") as data:
         chosen = _choose(config, dataset, workers, data, runs)
+        began = monotonic()
         executor = registry.create(chosen.executor, settings_of(chosen, TRAINER, data))
         try:
-            startup, points = _measure_points(config, dataset, chosen, executor, Path(folder))
+            from cnn_tuner.search import make_oracle  # loads TensorFlow while the workers do, as in a search
+
+            oracle = make_oracle(config)
+            startup = monotonic() - began
+            after, points = _measure_points(config, dataset, chosen, executor, Path(folder))
         finally:
             executor.close()
-    return _calculated(config, chosen, startup, points)
+    return _calculated(config, oracle, chosen, Start(loading_seconds, startup + after), points)
 
 
 def _part_of(dataset: Dataset) -> Dataset:
@@ -146,7 +156,7 @@ def _sample(config: RunConfig) -> list[tuple[Point, Architecture]]:
 def _measure_points(
     config: RunConfig, dataset: Dataset, workers: Workers, executor: Executor, folder: Path
 ) -> tuple[float, tuple[Measured, ...]]:
-    """The start-up seconds of the workers, and the points."""
+    """When the first point began to be trained, in seconds from now, and the points."""
     sample = _sample(config)
     startup = 0.0
     found: list[Measured] = []
@@ -171,7 +181,7 @@ def _job(config: RunConfig, workers: Workers, values: Point, number: int, folder
         config.output,
         config.objective,
         10**9,
-        trial_seed(config.search.seed, number),
+        number,
         str(folder / f"{number}.npz"),
         precision=workers.precision or "float32",
         schedule_epochs=config.search.epochs,
@@ -230,31 +240,39 @@ def _is_enough(seconds: list[float]) -> bool:
     return len(later) >= LATER_EPOCHS and sum(later) >= SECONDS
 
 
-def _calculated(config: RunConfig, workers: Workers, startup: float, points: tuple[Measured, ...]) -> Plan:
+@dataclass(frozen=True)
+class Start:
+    """Seconds before the workers are started, and from then on to the first epoch."""
+
+    loading: float
+    workers: float
+
+
+def _calculated(
+    config: RunConfig, oracle: FeasibleOracle, workers: Workers, startup: Start, points: tuple[Measured, ...]
+) -> Plan:
     space, search, slots = config.search_space(), config.search, workers.count or 1
-    oracle = make_oracle(config)
     sample = _sample(config)
-    macs = np.array([plan.macs for _, plan in sample])
-    known = sorted({point.macs: point for point in points}.values(), key=lambda point: point.macs)
-    places = [point.macs for point in known]
     if oracle.learns:
-        macs = macs[len(macs) // 2 :]  # the points that a model suggests: good networks are seldom among the smallest
-    epoch_seconds = float(np.interp(macs, places, [point.epoch_seconds for point in known]).mean())
-    setup_seconds = float(np.interp(macs, places, [point.setup_seconds for point in known]).mean())
+        sample = sample[len(sample) // 2 :]  # what a model suggests: good networks are seldom among the smallest
+    epoch_seconds = _mean_epoch_seconds(config.data.images[0], points, sample)
+    setup_seconds = max(point.setup_seconds for point in points)  # of searches that were run it is that of most
 
     def each(points: float) -> float:
         """The seconds of a point on average, in a search of so many."""
-        return oracle.jobs_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
+        return oracle.setups_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
 
-    start = max(0.0, startup - setup_seconds)
+    start = max(0.0, startup.workers - setup_seconds)
     export = export_seconds(config, start, epoch_seconds)
+    start += startup.loading
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
         trials = min(trials, float(space.size().points))
-    finalist = Expected(max(search.final_epochs, search.epochs), search.epochs, epoch_seconds)
+    largest = max(point.epoch_seconds for point in points)  # the time is kept free for what the search may find
+    finalist = Expected(max(search.final_epochs, search.epochs), search.epochs, largest)
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
     trainings = final_trainings(search, [finalist] * search.finalists, trials * oracle.epochs_a_point(asked))
-    final = side_by_side((setup_seconds + epochs * epoch_seconds for epochs, _ in trainings), slots)
+    final = side_by_side((setup_seconds + epochs * largest for epochs, _ in trainings), slots)
     if search.budget_seconds is not None:
         final = min(final, FINAL_SHARE * search.budget_seconds)
         room = max(0.0, search.budget_seconds - start - final - export)
@@ -279,6 +297,22 @@ def _calculated(config: RunConfig, workers: Workers, startup: float, points: tup
         trials * epochs_a_point,
         epochs_a_point,
     )
+
+
+def _mean_epoch_seconds(images: int, points: tuple[Measured, ...], sample: list[tuple[Point, Architecture]]) -> float:
+    """Of a sample of points: so much a batch, and so much a multiply-add, as fits the measured points best.
+
+    By least squares of the relative errors, neither below 0; none is taken for longer or shorter than those measured.
+    """
+
+    def costs(values: Point, macs: int) -> tuple[float, float]:
+        return math.ceil(images / recipe_of(values).batch_size), images * macs
+
+    measured = np.array([costs(point.values, point.macs) for point in points])
+    seconds = np.array([point.epoch_seconds for point in points])
+    rates, _ = nnls(measured / seconds[:, None], np.ones(len(points)))
+    expected = np.array([costs(values, plan.macs) for values, plan in sample]) @ rates
+    return float(np.clip(expected, seconds.min(), seconds.max()).mean())
 
 
 def infeasible(config: RunConfig) -> tuple[float, tuple[tuple[str, float], ...]]:

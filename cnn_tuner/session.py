@@ -135,23 +135,17 @@ class Session:
 
     def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True, trial: int | None = None) -> bool:
         """Searches and crowns a winner, or crowns `trial`; whether that was cut short by request."""
-        # TensorFlow is loaded only once nothing can be refused any more.
-        from cnn_tuner import winner
-        from cnn_tuner.tensorboard import RunLogs
-
         forecast = self._forecast(run, has_budget=is_searching)
-        config = run.config
-        logs = RunLogs(run.tensorboard, config.search_space(), config.objective, config.measures_latency)
-        logs.begin(time.time())
         try:
-            with self._executing(run, dataset) as executor:
+            with self._executing(run, dataset, forecast) as executor, self._logging(run) as logs:
                 if is_searching and not run.has_search_ended:
                     self._searched(run, executor, logs, forecast)
                 candidate = self._trained_on(run, executor, logs, forecast, trial)
                 is_interrupted = self.is_stopping
         finally:
             self._search = self._executor = None
-            logs.close()
+        from cnn_tuner import winner
+
         winner.crown(run, dataset, candidate, self.observer)
         if not is_interrupted:
             winner.drop_other_states(run, candidate)
@@ -160,14 +154,29 @@ class Session:
         return is_interrupted
 
     @contextmanager
-    def _executing(self, run: RunStore, dataset: Dataset) -> Iterator[Executor]:
+    def _logging(self, run: RunStore) -> Iterator[RunLogs]:
+        from cnn_tuner.tensorboard import RunLogs
+
+        config = run.config
+        logs = RunLogs(run.tensorboard, config.search_space(), config.objective, config.measures_latency)
+        logs.begin(time.time())
+        try:
+            yield logs
+        finally:
+            logs.close()
+
+    @contextmanager
+    def _executing(self, run: RunStore, dataset: Dataset, forecast: Forecast) -> Iterator[Executor]:
         from cnn_tuner.executors import registry
         from cnn_tuner.executors.executor import settings_of
 
         with shared(dataset, run.shared_data) as folder:
             workers = self._choose(run, dataset, folder)
+            forecast.workers_began = time.monotonic()
             self._executor = registry.create(workers.executor, settings_of(workers, self.trainer, folder))
             try:
+                # What loads TensorFlow here comes after: nothing can be refused any more, and the workers load theirs.
+                self.observer.workers_chosen(workers, self._checkpoint_bytes(run, workers))
                 yield self._executor
             finally:
                 self._executor.close()
@@ -185,7 +194,6 @@ class Session:
         run.note_workers(f"{workers}; {workers.reason}")
         if run.precision is None:
             run.set_precision(workers.precision or "float32")
-        self.observer.workers_chosen(workers, self._checkpoint_bytes(run, workers))
         return workers
 
     def _checkpoint_bytes(self, run: RunStore, workers: Workers) -> int:

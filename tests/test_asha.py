@@ -125,6 +125,13 @@ def test_of_two_promotions_the_one_that_is_trained_longest_comes_first():
     assert [round_of(asked(oracle)) for _ in range(3)] == [2, 1, 1]
 
 
+def test_of_two_promotions_the_trial_that_ended_last_comes_first():
+    oracle = make("asha", max_trials=None)
+    trials = scored(oracle, [0.0, 0.1, 0.2, 0.3, 0.4, 0.35])
+    promoted = [asked(oracle).hyperparameters.values.get("tuner/trial_id") for _ in range(3)]
+    assert promoted == [trials[5].trial_id, trials[4].trial_id, None], "the last one is not the best, but still set up"
+
+
 def test_a_failed_trial_has_ended_as_the_worst():
     oracle = make("asha", max_trials=None)
     trials = scored(oracle, [None, 0.2, None])

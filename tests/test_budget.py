@@ -86,9 +86,9 @@ def test_the_pace_is_the_mean_of_epochs_and_of_what_jobs_take_beside_them():
 
 def test_an_epoch_that_an_earlier_process_trained_tells_nothing_of_the_start_up():
     pace = Pace()
-    pace.note_epoch(60.0, since_submitted=4.0)
+    pace.note_epoch(60.0, since_start=4.0)
     assert pace.startup_seconds is None, "or the export would be given no time at all"
-    pace.note_epoch(10.0, since_submitted=15.0)
+    pace.note_epoch(10.0, since_start=15.0)
     assert pace.startup_seconds == 5.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -66,11 +67,12 @@ def plan(
         runs=Path(runs),
         workers=worker_options(workers, precision, HANG_SECONDS),
     )
-    config, dataset = Tuning(request, Silent()).prepare()
+    tuning = Tuning(request, Silent())
+    config, dataset = tuning.prepare()
     with quiet_tensorflow():
         from cnn_tuner.planning import make_plan
 
-        found = make_plan(config, dataset, request.workers, request.runs)
+        found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
     if as_json:
         print(json.dumps(found.to_dict()))
         return

@@ -11,15 +11,18 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from cnn_tuner.budget import TYPICAL_POINTS
 from cnn_tuner.errors import SearchError
 from cnn_tuner.oracles import samplers
-from cnn_tuner.oracles.feasible import IDLE, STOPPED, TYPICAL_POINTS, FeasibleOracle, Search
+from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
 from cnn_tuner.oracles.rungs import FACTOR, ParetoRanking, Ranking, Rung, rung_epochs
 from cnn_tuner.oracles.samplers import Evidence
 from cnn_tuner.space import Point
 
 MOST_BEST = 50  # points that a sampler learns from, so that a suggestion costs the same after any number of trials
 MOST_OTHERS = 200
+CONTINUED = 0.2  # of a set-up: what a promotion takes that the worker begins whose network it is
+LEARNING = 15.0  # points after which a sampler that learns gets better; then up to twice as many are promoted, as seen
 HELD = 8  # states of waiting trials that are held, a rung: a later promotion trains its trial anew
 
 
@@ -48,6 +51,7 @@ class AshaOracle(FeasibleOracle):
         self.learns = self._sampler.learns
         self._begun = [0] * len(self._rungs)  # trials that entered each rung
         self._is_exhausted = False
+        self._last_ended = ""  # the trial that a worker still has set up
 
     def _ranking(self) -> Ranking | ParetoRanking:
         direction = self.search.objective.direction
@@ -82,9 +86,16 @@ class AshaOracle(FeasibleOracle):
     def end_trial(self, trial: Any) -> None:
         super().end_trial(trial)
         self._rungs[trial.hyperparameters.values["tuner/round"]].add(self.trials[trial.trial_id])
+        self._last_ended = trial.trial_id
 
     def _promotion(self) -> Point | None:
-        """The values of the promotion that the rule allows, of several the one that is trained longest."""
+        """The values of a promotion that the rule allows.
+
+        Of several it is the trial that ended last, which need not be set up anew, or else one that is trained longest.
+        """
+        for index in reversed(range(len(self._rungs) - 1)):
+            if self._rungs[index].is_promotable(self._last_ended):
+                return self._promoted(self._last_ended, index)
         for index in reversed(range(len(self._rungs) - 1)):
             best = self._rungs[index].promotable()
             if best is not None:
@@ -160,12 +171,18 @@ class AshaOracle(FeasibleOracle):
         return ahead
 
     def epochs_a_point(self, points: float = TYPICAL_POINTS) -> float:
-        begins = [0, *(rung.epochs for rung in self._rungs)]
-        lengths = (rung.epochs - begin for rung, begin in zip(self._rungs, begins, strict=False))
-        return sum(n * length for n, length in zip(self._entering(points), lengths, strict=True)) / points
+        first, *later = self._rungs
+        lengths = [rung.epochs - below.epochs for rung, below in zip(later, self._rungs, strict=False)]
+        promoted_epochs = sum(n * length for n, length in zip(self._entering(points)[1:], lengths, strict=True))
+        if self.learns:  # the better its points become, the more of them are promoted
+            promoted_epochs *= 1 + max(0.0, 1 - LEARNING / points)
+        return first.epochs + promoted_epochs / points
 
-    def jobs_a_point(self, points: float = TYPICAL_POINTS) -> float:
-        return sum(self._entering(points)) / points
+    def setups_a_point(self, points: float = TYPICAL_POINTS) -> float:
+        promotions = sum(self._entering(points)[1:]) / points
+        # All but those that waited go on at once: the number that did is of the order of the root, by simulations too.
+        waited = min(promotions, 1 / math.sqrt(points))
+        return 1 + waited + CONTINUED * (promotions - waited)
 
     def _entering(self, points: float) -> list[float]:
         """How many of so many points are expected in each rung."""

@@ -16,12 +16,12 @@ from typing import Any
 import keras_tuner
 
 from cnn_tuner import hyperparameters
+from cnn_tuner.budget import TYPICAL_POINTS
 from cnn_tuner.errors import SearchError
 from cnn_tuner.space import Point, SearchSpace
 from cnn_tuner.tasks import Objective
 
 MAX_DRAWS = 2_000  # at random for one new feasible point, before the space is taken for exhausted
-TYPICAL_POINTS = 100.0  # of a search whose length is not known
 MAX_LISTED = 20_000  # points of a finite space that are listed rather than drawn
 STOPPED: dict[str, Any] = {"status": "STOPPED", "values": None}
 IDLE: dict[str, Any] = {"status": "IDLE", "values": None}
@@ -146,8 +146,8 @@ class FeasibleOracle(keras_tuner.Oracle):
         """How many epochs a point is trained on average, in a search of so many."""
         return float(self.search.epochs)
 
-    def jobs_a_point(self, points: float = TYPICAL_POINTS) -> float:
-        """In how many jobs, on average: each sets up its network anew."""
+    def setups_a_point(self, points: float = TYPICAL_POINTS) -> float:
+        """How many times what a set-up takes is spent on a point beside its epochs, on average."""
         return 1.0
 
     def _points_left(self) -> int | None:

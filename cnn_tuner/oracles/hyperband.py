@@ -7,8 +7,9 @@ from typing import Any
 
 import keras_tuner
 
+from cnn_tuner.budget import TYPICAL_POINTS
 from cnn_tuner.errors import SearchError
-from cnn_tuner.oracles.feasible import IDLE, STOPPED, TYPICAL_POINTS, FeasibleOracle, Search
+from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
 from cnn_tuner.space import Point
 
 Bracket = dict[str, Any]  # KerasTuner's: {"bracket_num": s, "rounds": [[{"past_id": ..., "id": ...}, ...], ...]}
@@ -152,7 +153,7 @@ class HyperbandOracle(FeasibleOracle, keras_tuner.oracles.HyperbandOracle):
         trained = sum(size * (epochs - before) for size, epochs, before in rounds)
         return trained / sum(size for size, _, before in rounds if before == 0)
 
-    def jobs_a_point(self, points: float = TYPICAL_POINTS) -> float:
+    def setups_a_point(self, points: float = TYPICAL_POINTS) -> float:
         rounds = self._planned_rounds()
         return sum(size for size, *_ in rounds) / sum(size for size, _, before in rounds if before == 0)
 

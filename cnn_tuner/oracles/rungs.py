@@ -47,7 +47,11 @@ class Ranking:
 
     def first_of(self, some: Ranking, most: int) -> str | None:
         """The best of `some` of these trials, if it is among the `most` best of all."""
-        return next((best for best in some.best(1) if bisect_left(self._order, self._keys[best]) < most), None)
+        return next((best for best in some.best(1) if self.is_among(best, most)), None)
+
+    def is_among(self, trial_id: str, most: int) -> bool:
+        """Whether a trial is one of these, and among the `most` best of them."""
+        return trial_id in self._keys and bisect_left(self._order, self._keys[trial_id]) < most
 
     def best(self, count: int) -> list[str]:
         return [trial_id for *_, trial_id in self._order[:count]]
@@ -85,6 +89,10 @@ class ParetoRanking:
         """The best of `some` of these trials that is among the `most` best of all: by the fronts of all of them."""
         return next((trial_id for trial_id in self.best(most) if trial_id in some), None)
 
+    def is_among(self, trial_id: str, most: int) -> bool:
+        """Whether a trial is one of these, and among the `most` best of them."""
+        return trial_id in self.best(most)
+
     def best(self, count: int) -> list[str]:
         return self._ordered()[:count]
 
@@ -120,3 +128,7 @@ class Rung:
     def promotable(self) -> str | None:
         """The best waiting trial, if it is among the best third of those that ended."""
         return self.completed.first_of(self.waiting, self.ended // FACTOR)
+
+    def is_promotable(self, trial_id: str) -> bool:
+        """Whether this trial waits here, and is among the best third of those that ended."""
+        return trial_id in self.waiting and self.completed.is_among(trial_id, self.ended // FACTOR)

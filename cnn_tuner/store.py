@@ -2,7 +2,7 @@
 
     runs/<name>/  config.yaml    what was asked for: data, space, search, versions
                   run.sqlite     what happened: trials, jobs, epochs, sessions, the winner
-                  tensorboard/  checkpoints/  best.keras  test_scores.npy  export/
+                  tensorboard/  checkpoints/  best.keras  test_scores.npy  evaluation.npz  export/
                   result.json    the summary; written last, so a folder that has it is complete
                   lock, data/    while a process is at work on it
 
@@ -118,6 +118,11 @@ class RunStore:
     def test_scores(self) -> Path:
         """What the best model said of the test part when it was measured, (N, units) float32."""
         return self.folder / "test_scores.npy"
+
+    @property
+    def evaluation(self) -> Path:
+        """Where labels, scores and some pictures of the test part lie."""
+        return self.folder / "evaluation.npz"
 
     def reconfigure(self, config: RunConfig) -> None:
         """Replaces what the run was asked for; `config.changes` says what and when."""

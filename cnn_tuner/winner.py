@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_tuner import scores, training
+from cnn_tuner import evaluation, scores, training
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import saved_model
@@ -44,6 +44,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     found = predict(model, dataset.test.x)
     y = dataset.test.y
     test = scores.measure(dataset.task, y, found)
+    evaluation.save(evaluation.evaluate(dataset.task, dataset.test, found), store.evaluation)
     _save_scores(found, store.test_scores)
     _save_keras(model, store.best_model)
     if result.score is None or result.best_epoch is None or trial.score is None:

@@ -37,6 +37,7 @@ for command in (
     spaces.spaces,
     runs.steps,
     tensorboard.tensorboard,
+    tensorboard.logs,
     doctor.doctor,
 ):
     app.command()(command)

@@ -155,10 +155,9 @@ class Session:
 
     @contextmanager
     def _logging(self, run: RunStore) -> Iterator[RunLogs]:
-        from cnn_tuner.tensorboard import RunLogs
+        from cnn_tuner.rebuilding import logs_of
 
-        config = run.config
-        logs = RunLogs(run.tensorboard, config.search_space(), config.objective, config.measures_latency)
+        logs = logs_of(run, run.tensorboard)
         logs.begin(time.time())
         try:
             yield logs

@@ -18,6 +18,7 @@ LEVELS = (
     ("resuming",),
     ("tuning",),
     ("session",),
+    ("rebuilding",),
     ("winner", "measuring"),
     ("final_training",),
     ("search",),

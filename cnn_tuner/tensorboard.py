@@ -99,6 +99,10 @@ class _EventFile:
         self._write(event)
         self._writer.flush()
 
+    def add_graph(self, graph: bytes) -> None:
+        """Writes a serialized GraphDef."""
+        self._write(event_pb2.Event(wall_time=time.time(), graph_def=graph))
+
     def _write(self, event: event_pb2.Event) -> None:
         self._writer.write(event.SerializeToString())
 
@@ -157,6 +161,12 @@ class RunLogs:
         shutil.rmtree(self.folder / run, ignore_errors=True)
         for epoch in epochs:
             self.epoch(run, epoch)
+
+    def show(self, run: str, summaries: Iterable[summary_pb2.Summary], graph: bytes) -> None:
+        """Pictures, texts and curves of a run, and its graph (a serialized GraphDef)."""
+        self._file(run).add(summaries, 0)
+        self._file(run).add_graph(graph)
+        self.close(run)
 
     def progress(
         self, jobs_ended: int, best: float, seconds: float, budget_seconds: float | None, at: float | None = None

@@ -46,6 +46,8 @@ def explain(
     if image.shape != architecture.image_shape:
         raise ValueError(f"image: must be {architecture.image_shape}, got {image.shape}")
     scaled, *activations, last = _activations(model, architecture, image)
+    answer = make_answer(architecture.output, last, class_names)
+    units = answer.names[-len(last) :]  # the one unit of a binary task stands for its second class
     views: list[StepView] = []
     inputs, channel, places = scaled, 0, None
     for layer, outputs in zip(architecture.layers, activations, strict=True):
@@ -55,8 +57,9 @@ def explain(
             views += [_view(1, layer, inputs, outputs, detail), _padding_view(layer, inputs, detail)]
             channel = detail.filter
         elif isinstance(detail, FullConnection) and layer.kind == "output":
-            output = Output(layer.settings["activation"], _logits(keras_layer, inputs), outputs, last, detail)
-            views.append(_view(7, layer, inputs, outputs, output))
+            activation, logits = layer.settings["activation"], _logits(keras_layer, inputs)
+            last_view = Output(units, activation, logits, outputs, last, detail)
+            views.append(_view(7, layer, inputs, outputs, last_view))
         else:
             views.append(_view(layer.step, layer, inputs, outputs, detail))
         if isinstance(detail, Flattening):
@@ -64,7 +67,6 @@ def explain(
         elif isinstance(detail, FullConnection):
             places = None
         inputs = outputs
-    answer = make_answer(architecture.output, last, class_names)
     return Explanation(image, scaled, tuple(views), answer, architecture.params, architecture.macs)
 
 

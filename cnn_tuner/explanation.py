@@ -132,11 +132,12 @@ class FullConnection:
 
 @dataclass(frozen=True)
 class Output:
-    """The last layer: `logits` (units,) before its activation and `scores` (units,) after it.
+    """The last layer: `logits` (units,) before its activation and `scores` (units,) after it, and what units stand for.
 
     `values` are those in the labels' own unit: the scores themselves, but for a regression whose targets were scaled.
     """
 
+    names: tuple[str, ...]
     activation: str
     logits: np.ndarray
     scores: np.ndarray
@@ -199,3 +200,13 @@ class Explanation:
     answer: Answer
     params: int
     macs: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is explained, in words: the image, the network, and what the image really shows where that is known."""
+
+    image: str
+    network: str
+    is_trained: bool
+    truth: str | None = None

@@ -11,6 +11,8 @@ import numpy as np
 MOST_MAPS = 64  # of one layer that are drawn
 MOST_SIDE = 96  # pixels of one map in a picture of many; of a larger one every second or third is drawn
 LEAST_WIDTH = 640  # pixels of a picture, so that a small map can be seen
+MOST_SQUARE = 40  # pixels of one value of a vector
+LEAST_ROW = 400  # pixels of a vector of a few values
 GAP = 3  # pixels between two maps
 # From the largest negative value by 0 to the largest positive one; the outermost are dark enough for dark ground too.
 SCALE = ((0, 62, 113), (0, 114, 178), (120, 182, 222), (255, 255, 255), (247, 184, 98), (213, 94, 0), (125, 45, 0))
@@ -123,7 +125,7 @@ def beside(*pictures: np.ndarray) -> np.ndarray:
     height = max(picture.shape[0] for picture in pictures)
     parts = []
     for picture in pictures:
-        part = np.full((height, picture.shape[1] + 4 * GAP, 3), WHITE, np.uint8)
+        part = np.full((height, picture.shape[1] + 4 * GAP, 3), GROUND, np.uint8)
         part[: picture.shape[0], : picture.shape[1]] = picture
         parts.append(part)
     return np.concatenate(parts, axis=1)[:, : -4 * GAP]
@@ -131,11 +133,9 @@ def beside(*pictures: np.ndarray) -> np.ndarray:
 
 def in_rows(values: np.ndarray, largest: float | None = None, is_dropped: np.ndarray | None = None) -> np.ndarray:
     """A vector (values,) as squares in rows, read as text is read; dropped ones are crossed; (H, W, 3) uint8."""
-    columns = next((n for n in (16, 32, 64) if len(values) <= 8 * n), 96)
-    columns = min(columns, len(values))
-    rows, side = -(-len(values) // columns), times_for(min(columns, 96))
-    side = min(side, 40)
-    picture = np.full((rows * side, max(columns * side, LEAST_WIDTH), 3), GROUND, np.uint8)
+    columns = min(next((n for n in (16, 32, 64) if len(values) <= 8 * n), 96), len(values))
+    rows, side = -(-len(values) // columns), min(times_for(columns), MOST_SQUARE)
+    picture = np.full((rows * side, max(columns * side, LEAST_ROW), 3), GROUND, np.uint8)
     for index, colour in enumerate(colours(values, largest)):
         row, column = divmod(index, columns)
         square = crossed(side - 1) if is_dropped is not None and is_dropped[index] else colour

@@ -23,6 +23,13 @@ def size(count: int) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
+def file_size(count: int) -> str:
+    """`850 bytes`, `12 kB`, `1.4 MB`, as file managers count."""
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1000:.0f} kB" if count < 10**6 else f"{count / 10**6:.1f} MB"
+
+
 def shape(sizes: Sequence[int]) -> str:
     """`28x28x1`."""
     return "x".join(str(size) for size in sizes)
@@ -36,11 +43,13 @@ def score(value: float | None) -> str:
 def metric(name: str, value: float, interval: Sequence[float] | None = None) -> str:
     """`accuracy 0.9889 (95 % interval 0.972 to 0.996)`; without an interval, `accuracy 0.9889`."""
     told = f"{name} {score(value)}"
-    if interval is None:
-        return told
+    return told if interval is None else f"{told} (95 % interval {ends(name, interval)})"
+
+
+def ends(name: str, interval: Sequence[float]) -> str:
+    """The two ends of a metric's interval: `0.972 to 0.996`."""
     form = ".3f" if name in ("accuracy", "auc") else ".4g"
-    low, high = (format(end, form) for end in interval)
-    return f"{told} (95 % interval {low} to {high})"
+    return " to ".join(format(end, form) for end in interval)
 
 
 SUMMARY_LEGEND = "2*16k3s2p2: twice 16 kernels of 3x3, strides 2, then a pool of 2x2; lr: learning rate"

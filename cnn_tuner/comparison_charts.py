@@ -17,9 +17,10 @@ from cnn_tuner.texts import score, summary
 MOST_LINES = 1000  # more take a browser seconds, and cover each other
 MOST_AXES = 16
 MOST_BARS = 12
-AXIS_PIXELS = 76  # between two parallel axes, so that their names do not touch
+AXIS_PIXELS = 64  # between two parallel axes, so that their names do not touch
 WIDE_RANGE = 20  # of a cost, largest to smallest, from which its axis is logarithmic
 INACTIVE = "-"
+NAMES = {"fontSize": 11, "lineHeight": 13}  # of axes, two lines each
 UNITS = {"params": "parameters", "macs": "multiply-adds", "latency": "ms"}
 
 
@@ -36,7 +37,7 @@ def parallel_coordinates(
     most = sorted(varying, key=lambda p: -weights.get(p.name, 0.0))[:MOST_AXES]
     shown = [p for p in varying if p in most]
     axes = [_parallel_axis(i, p, told) for i, p in enumerate(shown)]
-    last = {"dim": len(shown), "type": "value", "scale": True, "name": objective.name.replace("_", "\n", 1)}
+    last = {"dim": len(shown), "type": "value", "scale": True, "name": _two_lines(objective.name)}
     lines = [
         {
             "value": [*(_place(t, p, a) for p, a in zip(shown, axes, strict=True)), number(t.score)],
@@ -59,7 +60,7 @@ def parallel_coordinates(
         parallel={"left": 44, "right": 52, "top": 56, "bottom": 20},
         parallelAxis=[_look(a) for a in [*axes, last]],
         series=[
-            {"type": "parallel", "data": lines, "smooth": 0.2, "lineStyle": {"width": 1.5, "opacity": 0.75}},
+            {"type": "parallel", "data": lines, "lineStyle": {"width": 1.5, "opacity": 0.75}},
         ],
     )
     columns = ("trial", objective.name, *(p.name for p in shown))
@@ -69,11 +70,7 @@ def parallel_coordinates(
 
 
 def _parallel_axis(dim: int, parameter: Parameter, trials: Sequence[Trial]) -> Options:
-    name = (
-        parameter.name.replace(".", "\n")
-        .replace("learning_rate", "learning\nrate")
-        .replace("batch_size", "batch\nsize")
-    )
+    name = _two_lines(parameter.name)
     if parameter.is_continuous:
         name = f"log10\n{name}" if parameter.is_log else name
         return {"dim": dim, "type": "value", "scale": True, "name": name, "is_log": parameter.is_log}
@@ -82,11 +79,20 @@ def _parallel_axis(dim: int, parameter: Parameter, trials: Sequence[Trial]) -> O
     return {"dim": dim, "type": "category", "name": name, "data": [*missing, *map(_text, seen)]}
 
 
+def _two_lines(name: str) -> str:
+    """`block_1` over `filters`, `learning` over `rate`: neighbouring axes leave no room for more."""
+    return name.replace(".", "\n", 1) if "." in name else name.replace("_", "\n", 1)
+
+
 def _look(found: Options) -> Options:
     lines = {"lineStyle": {"color": "@line", "width": 1.5}}
     text = {"color": "@text", "fontSize": 11, "textBorderColor": "@ground", "textBorderWidth": 2}
-    looks = {"axisLine": lines, "axisTick": lines, "axisLabel": text, "nameTextStyle": {"color": "@quiet"}}
-    return {key: value for key, value in found.items() if key != "is_log"} | looks | {"nameGap": 14}
+    looks = {"axisLine": lines, "axisTick": lines, "axisLabel": text, "nameTextStyle": {"color": "@quiet"} | NAMES}
+    return (
+        {key: value for key, value in found.items() if key != "is_log"}
+        | looks
+        | {"nameGap": 12, "nameTruncate": {"maxWidth": 2 * AXIS_PIXELS}}
+    )
 
 
 def _place(trial: Trial, parameter: Parameter, found: Options) -> Any:

@@ -10,7 +10,7 @@ from cnn_tuner.evaluation import Evaluation
 MOST_CLASSES = 30  # of more, the cells of a matrix cannot be read
 MOST_POINTS = 2000
 MOST_TARGETS = 4
-CELL_PIXELS = 30
+CELL_PIXELS = (26, 30)  # width at least, height
 LABEL_PIXELS = 90
 
 
@@ -44,8 +44,9 @@ def confusion_matrix(found: Evaluation, names: tuple[str, ...]) -> Chart | None:
         "A row holds the images of one class, a column those that were taken for it; what is off the diagonal is "
         "wrong. A cell's colour is its share of the row."
     )
-    side = 130 + CELL_PIXELS * len(names)
-    return Chart("confusion", "Confusion matrix", aid, chart, sheet, max(240, side), side)
+    room = 60 + min(LABEL_PIXELS, 8 * max(map(len, names)))
+    width, height = (room + side * len(names) for side in CELL_PIXELS)
+    return Chart("confusion", "Confusion matrix", aid, chart, sheet, max(240, height), width)
 
 
 def _cell(names: tuple[str, ...], truth: int, predicted: int, images: int, share: float) -> Options:

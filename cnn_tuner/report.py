@@ -161,8 +161,9 @@ def _facts(run: RunStore, trials: Sequence[Trial], winner: Winner | None, export
     for name, value in list(winner.test.items())[:2]:
         told = metric(name, value, winner.test_intervals.get(name)).removeprefix(f"{name} {score(value)}").strip(" ()")
         facts.append(Fact(f"test {name}", score(value), told or f"{winner.test_images:,} images"))
-    weight = "" if export is None else f", {file_size(sheets.export_bytes(run.folder / export))} exported"
-    facts.append(Fact("size", f"{winner.params:,} parameters", f"{winner.macs:,} multiply-adds an image{weight}"))
+    facts.append(Fact("size", f"{winner.params:,} parameters", f"{winner.macs:,} multiply-adds an image"))
+    if export is not None:
+        facts.append(Fact("export", export, file_size(sheets.export_bytes(run.folder / export))))
     facts.append(Fact("chosen from", f"{len(trials):,} trials", f"trial {winner.trial} won"))
     return facts
 

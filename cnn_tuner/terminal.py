@@ -111,6 +111,7 @@ def outcome_lines(outcome: Outcome, program: str) -> list[str]:
     return [
         *winner_lines(outcome.winner, outcome.objective.name),
         f"export    {outcome.export}",
+        f"report    {outcome.report}",
         verified_line(outcome.differences),
         f"next      {program} tensorboard; {program} steps; {program} predict IMAGE...",
     ]

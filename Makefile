@@ -1,7 +1,7 @@
 # `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune plan tensorboard export test check test-all lock clean FORCE
+.PHONY: help install tune plan tensorboard report export test check test-all lock assets clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -76,6 +76,9 @@ plan: install ## say what a budget buys: make plan ARGS="--data photos --budget 
 tensorboard: install ## show the runs in TensorBoard, to this machine only
 	@.venv/bin/cnn-tuner tensorboard $(ARGS)
 
+report: install ## write a run's report, one page for a browser: make report RUN=name
+	@.venv/bin/cnn-tuner report $(if $(RUN),"$(RUN)") $(ARGS)
+
 export: install ## export a run's best model again and verify it: make export RUN=name
 	@.venv/bin/cnn-tuner export $(if $(RUN),"$(RUN)") $(ARGS)
 
@@ -99,6 +102,19 @@ lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--u
 	"$$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --all-extras --no-header \
 		--annotation-style line --output-file "$$scratch/list" $(ARGS) pyproject.toml; \
 	cat "$$scratch/head" "$$scratch/list" > requirements.txt
+
+# What the charts of a report are drawn with, inlined into each. tests/test_report.py knows the same version and sum.
+echarts := 6.1.0
+echarts_sha256 := b66b25aeb4df84e33199dc21694014d336d222cbd9deb0e5a7c14bd6aa0d0fd0
+
+assets: ## fetch the chart library of the reports again, with npm
+	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	(cd "$$scratch" && npm pack --silent echarts@$(echarts) > /dev/null && tar xzf echarts-$(echarts).tgz); \
+	cd "$$scratch/package"; \
+	echo "$(echarts_sha256)  dist/echarts.min.js" | sha256sum --check --quiet; \
+	{ cat NOTICE; printf '\n\n'; cat LICENSE; printf '\n\nlicenses/LICENSE-d3\n-------------------\n'; \
+		cat licenses/LICENSE-d3; } > echarts.LICENSE; \
+	cp dist/echarts.min.js echarts.LICENSE "$(CURDIR)/cnn_tuner/pages/"
 
 clean: ## remove .venv, caches and build products; runs/ stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

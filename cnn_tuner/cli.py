@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cnn_tuner import __version__
-from cnn_tuner.commands import doctor, explain, models, plan, refine, runs, spaces, tensorboard, tune
+from cnn_tuner.commands import doctor, explain, models, plan, refine, report, runs, spaces, tensorboard, tune
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
     runs.show,
     runs.export_trials,
     refine.refine,
+    report.report,
     models.export,
     models.evaluate,
     models.predict,

@@ -45,6 +45,12 @@ class Importance:
         """Whether it is more than chance."""
         return self.chance <= CHANCE
 
+    @property
+    def best_text(self) -> str:
+        """`64, 32`, `0.0006 to 0.002`, or `none of them` where it is active in no best trial."""
+        told = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in self.best]
+        return (" to " if self.is_range else ", ").join(told) or "none of them"
+
 
 @dataclass(frozen=True)
 class Importances:

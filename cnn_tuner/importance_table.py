@@ -5,8 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from cnn_tuner.importance import Importance, Importances
-from cnn_tuner.space import Value
+from cnn_tuner.importance import Importances
 
 ROWS = 6
 BAR = 20  # characters of a share of 100 %
@@ -33,16 +32,5 @@ def table(found: Importances) -> Table:
         if each.share > 0:
             bar = "#" * round(BAR * each.share)
             doubt = "" if each.is_clear else "may be chance"
-            rows.add_row(escape(each.name), f"{each.share:.0%}", bar, escape(values(each)), doubt)
+            rows.add_row(escape(each.name), f"{each.share:.0%}", bar, escape(each.best_text), doubt)
     return rows
-
-
-def values(each: Importance) -> str:
-    """`64, 32`, `0.0006 to 0.002`, or `none of them` where it is active in no best trial."""
-    if not each.best:
-        return "none of them"
-    return (" to " if each.is_range else ", ").join(_text(value) for value in each.best)
-
-
-def _text(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -46,13 +46,14 @@ def measure_intervals(task: str, y: np.ndarray, scores: np.ndarray, seed: int = 
     found = {}
     for name, value in scores_module.measure(task, y, scores).items():
         if name == "accuracy" and task != "multilabel":
-            found[name] = _wilson(round(value * len(y)), len(y))
+            found[name] = wilson(round(value * len(y)), len(y))
         elif np.isfinite(value):
             found[name] = _bootstrap(_resampled(name, y, scores), len(y), scores.shape[1], seed)
     return found
 
 
-def _wilson(hits: int, images: int) -> Interval:
+def wilson(hits: int, images: int) -> Interval:
+    """The 95 % score interval (Wilson, 1927) of a share of `images` > 0, of which `hits` were right."""
     from scipy.stats import binomtest
 
     found = binomtest(hits, images).proportion_ci(CONFIDENCE, method="wilson")

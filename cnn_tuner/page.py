@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import io
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 TILE_PIXELS = 128  # the least height and width at which a small picture is shown
@@ -26,6 +28,18 @@ def _environment() -> Environment:
 def render(template: str, **values: Any) -> str:
     """A page from one of the templates in `cnn_tuner/pages/`."""
     return _environment().get_template(template).render(**values)
+
+
+def script(name: str) -> Markup:
+    """A script of `cnn_tuner/pages/`, to stand in a page as it is: it is ours, and is not read as a template.
+
+    Raises:
+        ValueError: it would end the element that it stands in.
+    """
+    text = resources.files("cnn_tuner").joinpath("pages", name).read_text(encoding="utf-8")
+    if "</script" in text.lower() or "<!--" in text:
+        raise ValueError(f"pages/{name}: would end its own element")
+    return Markup(text)
 
 
 def png(picture: np.ndarray, least_pixels: int = 1) -> bytes:

@@ -10,7 +10,7 @@ from rich.table import Table
 from cnn_tuner.pareto import COSTS, cost_of
 from cnn_tuner.records import Trial
 from cnn_tuner.tasks import Objective
-from cnn_tuner.terminal import score, summary
+from cnn_tuner.texts import score, summary
 
 
 def headline(found: Sequence[Trial], objective: Objective, cost: str) -> str:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from cnn_tuner.config import RunConfig
 from cnn_tuner.planning import Plan
-from cnn_tuner.terminal import duration, shape
+from cnn_tuner.texts import duration, shape
 
 
 def plan_lines(config: RunConfig, plan: Plan) -> tuple[list[str], list[str]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from cnn_tuner import best_logs
 from cnn_tuner.pareto import front
 from cnn_tuner.records import JobRecord
 from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import TASKS
-from cnn_tuner.tensorboard import BEST, RunLogs, has_curve, trial_run
+from cnn_tuner.tensorboard import RunLogs, has_curve, trial_run
 
 
 def logs_of(run: RunStore, folder: Path) -> RunLogs:
@@ -56,11 +57,16 @@ def _write(run: RunStore, logs: RunLogs) -> None:
     _write_progress(run, logs, [job for job in searched if job.ended is not None])
     if config.search.cost is not None:
         logs.front(front(trials, config.objective, config.search.cost), config.search.cost)
-    winner = run.winner()
-    for job in jobs:
-        if winner is not None and job.number == winner.job:
-            logs.rewrite(BEST, run.curve(job))
+    write_best(run, logs)
     logs.close()
+
+
+def write_best(run: RunStore, logs: RunLogs) -> None:
+    """Writes the run of the best model anew, if there is a winner."""
+    winner = run.winner()
+    for job in run.jobs():
+        if winner is not None and job.number == winner.job:
+            best_logs.write(run, logs, job)
 
 
 def _write_progress(run: RunStore, logs: RunLogs, ended: list[JobRecord]) -> None:

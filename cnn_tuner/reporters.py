@@ -11,7 +11,8 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial
 from cnn_tuner.store import RunStore
-from cnn_tuner.terminal import describe_data, duration, score, size, summary
+from cnn_tuner.terminal import describe_data
+from cnn_tuner.texts import duration, score, size, summary
 
 
 class Reporter:

@@ -48,6 +48,11 @@ class Outcome:
     is_interrupted: bool
     cost: str | None = None
 
+    @property
+    def report(self) -> Path:
+        """The page that tells the run."""
+        return self.folder / "report.html"
+
     def to_dict(self) -> dict[str, Any]:
         """The outcome for machines, as `--json` prints it and result.json holds it."""
         winner = self.winner
@@ -67,6 +72,7 @@ class Outcome:
             "test_intervals": winner.test_intervals,
             "test_accuracy": winner.test.get("accuracy"),
             "export": str(self.export),
+            "report": str(self.report),
             "interrupted": self.is_interrupted,
             "seconds": round(self.seconds, 1),
         }
@@ -109,8 +115,11 @@ class Session:
                 if not run.is_crowned:
                     is_interrupted = self._train(run, dataset)
                 outcome = self._outcome(run, self._export(run, dataset), is_interrupted)
-                if not is_interrupted:
-                    run.finish(outcome.to_dict())
+                try:
+                    self._show(run)
+                finally:  # a report can be had again
+                    if not is_interrupted:
+                        run.finish(outcome.to_dict())
                 return outcome
         except OSError as error:
             known = storage_error(error, run.folder)
@@ -131,7 +140,9 @@ class Session:
         if winner is None or (trial is not None and winner.trial != trial):
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
-        return self._export(run, dataset)
+        exported = self._export(run, dataset)
+        self._show(run)
+        return exported
 
     def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True, trial: int | None = None) -> bool:
         """Searches and crowns a winner, or crowns `trial`; whether that was cut short by request."""
@@ -231,6 +242,14 @@ class Session:
         from cnn_tuner import winner
 
         return winner.export(run, dataset, self.observer)
+
+    def _show(self, run: RunStore) -> None:
+        """Writes what people look at: the best model in TensorBoard, and the report."""
+        from cnn_tuner import rebuilding, report
+
+        self.observer.phase("writing the report")
+        rebuilding.write_best(run, rebuilding.logs_of(run, run.tensorboard))
+        report.write(run)
 
     def _outcome(self, run: RunStore, exported: Export, is_interrupted: bool) -> Outcome:
         trials, winner = run.trials(), run.winner()

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_tuner import evaluation, scores, training
+from cnn_tuner import evaluation, model_card, scores, training
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import saved_model
@@ -120,6 +120,8 @@ def export(store: RunStore, dataset: Dataset, observer: Observer) -> Export:
     try:
         saved_model.write(model, dataset.task, dataset.class_names, aside)
         differences = verify(measured, {"saved_model": aside, "keras": store.best_model})
+        version = f"{dataset.name}/{saved_model.next_version(folder)}"
+        model_card.write(store, aside, version, differences)
         return Export(saved_model.publish(aside, folder), differences)
     finally:
         saved_model.discard(aside)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from toys import toy_config, toy_dataset
 
-from cnn_tuner import reporters, terminal
+from cnn_tuner import reporters, terminal, texts
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial, Winner
 from cnn_tuner.reporters import LiveReporter, Reporter
@@ -88,7 +88,7 @@ def test_workers_are_told_with_what_the_checkpoints_take(plain, workers, count, 
     ("count", "text"), [(0, "1 MB"), (2**20, "1 MB"), (300 * 2**20, "300 MB"), (3 * 2**29, "1.5 GB")]
 )
 def test_sizes(count, text):
-    assert terminal.size(count) == text
+    assert texts.size(count) == text
 
 
 def test_a_first_search_says_nothing_of_earlier_ones(plain):
@@ -252,11 +252,11 @@ def test_a_test_part_that_was_looked_at_more_than_once_is_told():
     ],
 )
 def test_a_metric_is_told_with_its_interval(name, value, interval, text):
-    assert terminal.metric(name, value, interval) == text
+    assert texts.metric(name, value, interval) == text
 
 
 def test_a_point_says_of_its_training_what_is_not_as_usual():
-    assert terminal.summary(VALUES).endswith("| lr 0.01, batch 32")
+    assert texts.summary(VALUES).endswith("| lr 0.01, batch 32")
     recipe = {"optimizer": "sgd", "schedule": "one_cycle", "weight_decay": 0.001, "label_smoothing": 0.1}
-    found = terminal.summary(VALUES | recipe | {"flip": "both", "erase": 0.25, "warmup": 0.0})
+    found = texts.summary(VALUES | recipe | {"flip": "both", "erase": 0.25, "warmup": 0.0})
     assert found.endswith("| sgd, lr 0.01 one_cycle, batch 32, decay 0.001, smoothing 0.1, augmented: flip erase")

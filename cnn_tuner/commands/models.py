@@ -60,7 +60,7 @@ def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOp
     from rich.markup import escape
     from rich.table import Table
 
-    from cnn_tuner import terminal
+    from cnn_tuner import texts
     from cnn_tuner.tuning import evaluate_run
 
     opened = open_run(folder, run)
@@ -70,7 +70,7 @@ def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOp
         print(json.dumps(found))
         return
     intervals = found["intervals"]
-    measured = ", ".join(terminal.metric(name, value, intervals.get(name)) for name, value in found["test"].items())
+    measured = ", ".join(texts.metric(name, value, intervals.get(name)) for name, value in found["test"].items())
     say(f"{found['export']}: {measured} on {found['images']:,} test images")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("class", "precision", "recall", "f1", "images"):

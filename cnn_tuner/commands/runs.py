@@ -21,7 +21,7 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
     """List the runs, the oldest first."""
     from rich.table import Table
 
-    from cnn_tuner import folders, terminal
+    from cnn_tuner import folders, texts
     from cnn_tuner.store import RunStore
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -35,9 +35,9 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
         score = winner.score if winner else best.score if best else None
         test = winner.test if winner else {}
         rows.append({"run": path.name, "state": state, "trials": len(trials), "best": score, "test": test})
-        test_text = ", ".join(f"{metric} {terminal.score(value)}" for metric, value in test.items()) or "-"
+        test_text = ", ".join(f"{metric} {texts.score(value)}" for metric, value in test.items()) or "-"
         objective = run.config.search.objective
-        table.add_row(path.name, state, str(len(trials)), objective, terminal.score(score), test_text)
+        table.add_row(path.name, state, str(len(trials)), objective, texts.score(score), test_text)
         run.close()
     if as_json:
         print(json.dumps(rows))
@@ -51,7 +51,7 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     """Show a run: every trial, which hyperparameters mattered, and the winner with its scores side by side."""
     from dataclasses import asdict
 
-    from cnn_tuner import importance_table, pareto_table, terminal
+    from cnn_tuner import importance_table, pareto_table, terminal, texts
     from cnn_tuner.importance import importances
     from cnn_tuner.pareto import front
 
@@ -69,7 +69,7 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     search, data = config.search, config.data
     oracle = search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"
     say(f"{opened.folder}: {oracle} search of {config.space_name}, seed {search.seed}, {config.created}")
-    say(f"{data.source}: images of {terminal.shape(data.image_shape)}, {data.task}")
+    say(f"{data.source}: images of {texts.shape(data.image_shape)}, {data.task}")
     screen.print()
     screen.print(terminal.trials_table(trials, config.objective))
     screen.print()

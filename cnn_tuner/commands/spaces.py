@@ -51,8 +51,8 @@ def spaces(
 
 
 def _say_points(chosen: SearchSpace, count: int, shape: tuple[int, int, int], output: Output, seed: int) -> None:
-    from cnn_tuner import architecture, terminal
+    from cnn_tuner import architecture, texts
 
     for point in architecture.sample_feasible(chosen, shape, output, count, seed):
         plan = architecture.build(point, shape, output)
-        say(f"{plan.params:>10,} params  {plan.macs:>12,} multiply-adds  {terminal.summary(point)}")
+        say(f"{plan.params:>10,} params  {plan.macs:>12,} multiply-adds  {texts.summary(point)}")

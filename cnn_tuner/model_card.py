@@ -1,0 +1,212 @@
+"""A model card, as Markdown, in the folder of an export: what the model is for, how good it is, and its limits.
+
+After Mitchell et al., 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993. A pure function of the
+run's folder; what the run does not know, such as how groups of people fare, is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnn_tuner import findings, folders, sheets
+from cnn_tuner.charts import Sheet
+from cnn_tuner.findings import ClassRow
+from cnn_tuner.records import Winner
+from cnn_tuner.serving import serving
+from cnn_tuner.texts import ends, file_size, metric, score, shape, summary, without_places
+
+if TYPE_CHECKING:
+    from cnn_tuner.config import RunConfig
+    from cnn_tuner.evaluation import Evaluation
+    from cnn_tuner.store import RunStore
+
+FILE = sheets.CARD
+MOST_NAMED = 5  # classes in a sentence
+
+TASKS = {
+    "binary": "says which of two classes an image shows",
+    "multiclass": "says which of {count} classes an image shows",
+    "multilabel": "says which of {count} labels an image has",
+    "regression": "estimates {count} {numbers} from an image",
+}
+
+
+def write(run: RunStore, folder: Path, version: str, differences: dict[str, float]) -> None:
+    """Writes the card of the run's winner into the `folder` of its export, which becomes `version` (`digits/1`).
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    winner = run.winner()
+    if winner is not None:
+        folders.write_aside(folder / FILE, text(run, winner, sheets.export_bytes(folder), version, differences))
+
+
+def text(run: RunStore, winner: Winner, size: int, version: str, differences: dict[str, float]) -> str:
+    """The card. `size`: bytes of the SavedModel; `differences`: what its verification found, by kind of file."""
+    found = findings.read_evaluation(run)
+    parts = (
+        _details(run, winner, size, differences),
+        _use(run.config),
+        _data(run.config),
+        _how(run, winner),
+        _metrics(run.config, winner, found),
+        _limits(run, winner, found),
+        _loading(run.config, version),
+    )
+    title = f"# Model card: {plain(run.config.data.name)}, from {plain(run.folder.name)}"
+    return "\n\n".join([title, *parts]) + "\n"
+
+
+def plain(value: str) -> str:
+    """Text that Markdown shows as it is, on one line: no markup, no HTML, no column of a table."""
+    one_line = " ".join(value.split())
+    safe = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|~#]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", safe)
+
+
+def code(value: str, language: str = "") -> str:
+    """A block of code, in a fence longer than any inside it."""
+    longest = max((len(ticks) for ticks in re.findall("`+", value)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{value}\n{fence}"
+
+
+def table(sheet: Sheet) -> str:
+    """A sheet as a table of GitHub's Markdown."""
+    marks = ["---:" if index in sheet.numbers else "---" for index in range(len(sheet.columns))]
+    lines = [[*map(plain, sheet.columns)], marks, *([*map(plain, row)] for row in sheet.rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _details(run: RunStore, winner: Winner, size: int, differences: dict[str, float]) -> str:
+    config = run.config
+    trial = next(t for t in run.trials() if t.number == winner.trial)
+    count = len(config.data.class_names)
+    task = TASKS[config.data.task].format(count=count, numbers="number" if count == 1 else "numbers")
+    versions = ", ".join(f"{name} {version}" for name, version in config.versions.items())
+    latency = "not measured"
+    if trial.latency_seconds is not None:
+        latency = f"{1000 * trial.latency_seconds:.3g} ms for one image, on the machine that trained it"
+    lines = [
+        f"A convolutional neural network that {task}.",
+        f"Architecture: {plain(summary(trial.values))} (trial {winner.trial}); `cnn-tuner steps` lists its layers.",
+        f"Size: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image, SavedModel {file_size(size)}.",
+        f"Latency: {latency}.",
+        f"Made: {plain(config.created)}, with {plain(versions)}.",
+    ]
+    if differences:
+        worst = max(differences.values())
+        lines.append(f"Verified: a new process predicts the same from it (largest difference {worst:.1g}).")
+    return f"## Model details\n\n{_listed(lines)}"
+
+
+def _use(config: RunConfig) -> str:
+    data = config.data
+    names = ", ".join(plain(name) for name in data.class_names[:40])
+    more = f", and {len(data.class_names) - 40:,} more" if len(data.class_names) > 40 else ""
+    kind = {"multilabel": "Labels", "regression": "Targets"}.get(data.task, "Classes")
+    lines = [
+        f"For images like those of {plain(data.name)}. {kind}: {names}{more}.",
+        "Not for images of another kind, and not for decisions on people that no person checks: nothing here says how it "
+        "does there.",
+    ]
+    return f"## Intended use\n\n{_listed(lines)}"
+
+
+def _data(config: RunConfig) -> str:
+    split = (
+        "Trained on the training part; architecture and epoch chosen by the validation part; measured on the test part, "
+        "by which nothing was chosen."
+    )
+    rows = sheets.data_sheet(config).rows
+    return f"## Data\n\n{table(Sheet(('what', 'value'), rows))}\n\n{split}"
+
+
+def _how(run: RunStore, winner: Winner) -> str:
+    rows = sheets.search_sheet(run.config, run.trials()).rows
+    command = code(without_places(run.config.command), "sh")
+    own = winner.finalist
+    trained = f"trained for up to {winner.epochs} epochs; the best was epoch {winner.best_epoch}"
+    if own is not None and own.spread is not None:
+        trained += f"; {len(own.scores)} seeds reached {score(own.mean)} +- {score(own.spread)}"
+    return f"## How it was found\n\n{command}\n\n{table(Sheet(('what', 'value'), rows))}\n\nThe winner was {trained}."
+
+
+def _metrics(config: RunConfig, winner: Winner, found: Evaluation | None) -> str:
+    looks = "once" if winner.looks == 1 else f"{winner.looks} times, once for each winner so far"
+    parts = [
+        f"## Metrics\n\nOn the test part, {winner.test_images:,} images, looked at {looks}:",
+        table(sheets.metrics_sheet(winner)),
+    ]
+    if found is None:
+        return "\n\n".join([*parts, "Each class by itself: not kept."])
+    rows = findings.class_rows(found, config.data.class_names)
+    targets = findings.target_rows(found, config.data.class_names)
+    if rows:
+        kind = "label" if config.data.task == "multilabel" else "class"
+        parts.append(table(sheets.classes_sheet(rows, kind)))
+    if targets:
+        parts.append(table(sheets.targets_sheet(targets)))
+    return "\n\n".join(parts)
+
+
+def _limits(run: RunStore, winner: Winner, found: Evaluation | None) -> str:
+    config = run.config
+    lines = [
+        "The test part comes from the same source as the training part: of images from another camera, place or time it "
+        "says nothing.",
+        f"It is the best of {len(run.trials()):,} trials by {config.search.objective}, so that its score there "
+        f"({score(winner.score)}) is partly luck; the test part did not choose it.",
+        "An interval covers which images are in the test part, not another training or another kind of image.",
+        "How it does on groups of people, or under conditions that the labels do not name, was not measured.",
+        f"It takes images of {shape(config.data.image_shape)} (height x width x channels) and no other; "
+        "`cnn-tuner predict` resizes others to it (bilinear, EXIF orientation not applied), which loses detail and may "
+        "change proportions.",
+    ]
+    if winner.looks > 1:
+        lines.append(f"The test part was looked at {winner.looks} times, so that its score is a little too good.")
+    if config.data.task in ("binary", "multiclass"):
+        lines.append("An image of none of the classes gets one of them too; its probability is not calibrated.")
+    if found is not None:
+        lines += _of_classes(findings.class_rows(found, config.data.class_names))
+    return f"## Limits\n\n{_listed(lines)}"
+
+
+def _of_classes(rows: Sequence[ClassRow]) -> list[str]:
+    """What the figures by class say against the model."""
+    told = [row for row in rows if row.images]
+    lines = []
+    if len(told) > 1:
+        worst = min(told, key=lambda row: (row.recall, row.name))
+        lines.append(f"It does worst on {_recall(worst)}.")
+    doubtful = sorted((row for row in rows if findings.is_doubtful(row)), key=lambda row: (row.images, row.name))
+    if doubtful:
+        named = ", ".join(f"{plain(row.name)} ({row.images:,} images)" for row in doubtful[:MOST_NAMED])
+        more = f", and {len(doubtful) - MOST_NAMED:,} more" if len(doubtful) > MOST_NAMED else ""
+        lines.append(f"The test part tells little of: {named}{more}.")
+    return lines
+
+
+def _recall(row: ClassRow) -> str:
+    interval = row.recall_interval
+    if interval is None:
+        return plain(row.name)
+    told = metric("recall", row.recall)
+    return f"{plain(row.name)}: {told} (95 % interval {ends('accuracy', (interval.low, interval.high))})"
+
+
+def _loading(config: RunConfig, version: str) -> str:
+    found = serving(config.data, f"export/{version}")
+    return (
+        f"## How to load and serve it\n\nIn the folder of the run, with TensorFlow alone:\n\n"
+        f"{code(found.python, 'python')}\n\nWith TensorFlow Serving, and a request:\n\n"
+        f"{code(f'{found.container}', 'sh')}\n\n{code(found.request, 'sh')}"
+    )

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
+from sklearn.decomposition import PCA
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.image import metadata as image_metadata
@@ -29,6 +30,7 @@ MOST_CURVES = 20  # classes with a precision-recall curve
 MOST_CLASSES = 40  # of a confusion matrix that is drawn
 CELL, MARGIN, TILE, CAPTION = 44, 130, 112, 34  # pixels
 FONT = 12
+MOST_DIMENSIONS = 50  # of the projector's points: a flattened map has thousands, and megabytes of text
 INK, PAPER = (20, 24, 28), (255, 255, 255)
 SPRITE = 32  # pixels of one picture in the projector
 CARD = "model_card.md"
@@ -180,7 +182,7 @@ def _write_projector(folder: Path, model: keras.Model, found: Evaluation, names:
     """What the last hidden layer makes of the pictures that were kept, as points of TensorBoard's projector."""
     folder.mkdir(parents=True, exist_ok=True)
     last = keras.Model(model.inputs, _last_hidden(model).output)
-    points = np.asarray(last(found.pictures)).reshape(len(found.pictures), -1)
+    points = _reduced(np.asarray(last(found.pictures)).reshape(len(found.pictures), -1))
     np.savetxt(folder / "points.tsv", points, "%.5g", "\t")
     places = [int(place) for place in (*found.mistakes, *found.examples)]
     rows = (caption(found, names, place) for place in places)
@@ -194,6 +196,12 @@ def _write_projector(folder: Path, model: keras.Model, found: Evaluation, names:
     shown.sprite.image_path = "points.png"
     shown.sprite.single_image_dim.extend([SPRITE, SPRITE])
     (folder / "projector_config.pbtxt").write_text(str(config), encoding="utf-8")
+
+
+def _reduced(points: np.ndarray) -> np.ndarray:
+    """The first principal components of points (N, dimensions), which the projector would begin with itself."""
+    most = min(MOST_DIMENSIONS, *points.shape)
+    return points if points.shape[1] <= most else np.asarray(PCA(most, random_state=0).fit_transform(points))
 
 
 def _last_hidden(model: keras.Model) -> keras.layers.Layer:

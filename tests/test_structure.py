@@ -42,7 +42,7 @@ LEVELS = (
     ("errors",),
 )
 HEAVY = {
-    "tensorflow": {"machine", "training", "export.*", "tensorboard", "latency", "commands.quiet"},
+    "tensorflow": {"machine", "training", "export.*", "tensorboard", "latency", "commands.quiet", "best_logs"},
     "keras": {
         "steps",
         "optimizers",
@@ -53,6 +53,7 @@ HEAVY = {
         "training",
         "export.*",
         "winner",
+        "best_logs",
         "data.keras_datasets",
     },
     "keras_tuner": {"hypermodel", "hyperparameters", "oracles.*"},

@@ -24,6 +24,7 @@ from cnn_tuner.explanation import (
     Relu,
     StepView,
 )
+from cnn_tuner.feature_maps import activity
 from cnn_tuner.tasks import Output as TaskOutput
 
 MOST_CHANNELS = 3  # of a patch that are shown each by itself: those of a colour image
@@ -117,12 +118,6 @@ def _weights(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     return kernel.astype(np.float64), bias.astype(np.float64)
 
 
-def most_active(maps: np.ndarray) -> int:
-    """Of maps (H, W, C) the one with the largest mean after ReLU; of none that is above 0, the one of the largest."""
-    activity = np.maximum(maps, 0).mean(axis=(0, 1))
-    return int(activity.argmax()) if activity.any() else int(maps.max(axis=(0, 1)).argmax())
-
-
 def convolution(
     layer: Layer, kernel: np.ndarray, bias: np.ndarray, inputs: np.ndarray, outputs: np.ndarray
 ) -> Convolution:
@@ -130,7 +125,7 @@ def convolution(
 
     kernel: (k, k, C, filters); bias: (filters,); inputs: (H, W, C); outputs: (H', W', filters).
     """
-    chosen = most_active(outputs)
+    chosen = int(activity(outputs).argmax())
     row, column = np.unravel_index(int(outputs[..., chosen].argmax()), outputs.shape[:2])
     return convolution_at(layer, kernel[..., chosen], float(bias[chosen]), inputs, (int(row), int(column), chosen))
 
@@ -156,7 +151,9 @@ def convolution_at(
 def _padding(layer: Layer) -> tuple[tuple[int, int], tuple[int, int]]:
     """The zeros before and after the height and the width."""
     of = layer.settings
-    high, wide = (padding_pixels(side, of["kernel_size"], of["strides"], of["padding"]) for side in layer.input_shape[:2])
+    high, wide = (
+        padding_pixels(side, of["kernel_size"], of["strides"], of["padding"]) for side in layer.input_shape[:2]
+    )
     return high, wide
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_explain import OUTPUTS, explained, point
-from toys import toy_config, toy_dataset, toy_run
+from toys import TIGHT_SPACE, toy_config, toy_dataset, toy_run, toy_space
 
 from cnn_tuner import architecture, cli, evaluation, explain_page, lessons, model
 from cnn_tuner import space as space_module
 from cnn_tuner.errors import DataError, SpaceError, UsageError
 from cnn_tuner.explain_words import number
 from cnn_tuner.explanation import Convolution, Subject
-from cnn_tuner.records import Trial, Winner
+from cnn_tuner.records import JobRecord, Trial, Winner
 from cnn_tuner.store import RunStore
 
 SUBJECT = Subject("an image", "a network", True, "1")
@@ -143,18 +143,12 @@ def crowned(tmp_path_factory):
     built.save(store.best_model)
     found = built.predict(dataset.test.x, verbose=0)
     evaluation.save(evaluation.evaluate(dataset.task, dataset.test, found), store.evaluation)
-    job = lessons_job(1)
+    job = JobRecord(1, 1, {"tuner/epochs": 3}, 0, 3, "float32")
     store.start_job(job, Trial(1, VALUES, 0, plan.params, plan.macs, "running", None, None))
     store.set_winner(Winner(1, 3, 3, 0.5, 0.5, 0.5, {"accuracy": 0.5}, 40, plan.params, plan.macs, 1.0))
     store.close()
     Image.fromarray(dataset.test.x[0, ..., 0]).save(runs.parent / "one.png")
     return runs
-
-
-def lessons_job(trial):
-    from cnn_tuner.records import JobRecord
-
-    return JobRecord(1, trial, {"tuner/epochs": 3}, 0, 3, "float32")
 
 
 @pytest.fixture
@@ -270,7 +264,7 @@ def test_a_run_that_keeps_no_images_or_a_damaged_model_says_so(crowned):
 def test_an_image_too_small_for_a_space_says_so(tmp_path):
     file = tmp_path / "dot.png"
     Image.fromarray(np.zeros((1, 1), np.uint8)).save(file)
-    with pytest.raises(SpaceError, match="deep: no feasible point for images of 1x1x1"):
-        lessons.of_space(space_module.load("deep"), file)
+    with pytest.raises(SpaceError, match="toy: no feasible point for images of 1x1x1"):
+        lessons.of_space(toy_space(TIGHT_SPACE), file)
     with pytest.raises(DataError, match="no such file"):
         lessons.of_space(space_module.load("deep"), tmp_path / "none.png")

@@ -27,6 +27,7 @@ from cnn_tuner.explanation import (
 from cnn_tuner.feature_maps import activity
 from cnn_tuner.tasks import Output as TaskOutput
 
+BENT_SHARE = 0.1  # of a map's values that are negative, so that a picture shows what ReLU does
 MOST_CHANNELS = 3  # of a patch that are shown each by itself: those of a colour image
 
 
@@ -99,7 +100,7 @@ def _detail(
         case "convolution":
             return convolution(layer, *_weights(keras_layer), inputs, outputs)
         case "relu":
-            return Relu(int((inputs < 0).sum()), float(inputs.min()), channel)
+            return Relu(int((inputs < 0).sum()), float(inputs.min()), bent_map(inputs, channel))
         case "pooling":
             return pooling(layer, inputs, outputs, channel)
         case "dropout":
@@ -116,6 +117,14 @@ def _weights(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     """Kernel and bias, float64: the sums below are exact to the last digit that is shown."""
     kernel, bias = layer.get_weights()
     return kernel.astype(np.float64), bias.astype(np.float64)
+
+
+def bent_map(inputs: np.ndarray, channel: int) -> int:
+    """Map `channel` if ReLU changes some of it, else the one that shows best what ReLU does; -1 once flattened."""
+    if channel < 0 or (inputs[..., channel] < 0).mean() >= BENT_SHARE:
+        return channel
+    both = np.maximum(inputs, 0).std(axis=(0, 1)) * np.minimum(inputs, 0).std(axis=(0, 1))
+    return int(both.argmax()) if both.any() else channel
 
 
 def convolution(

@@ -192,7 +192,7 @@ def _pooling(name: str, view: StepView, detail: Pooling) -> list[Picture]:
     shown = feature_maps.framed(shown, _scaled(window, times))
     won = feature_maps.magnified(feature_maps.colours(after, largest), times)
     won = feature_maps.framed(won, _scaled((detail.row, detail.column, 1, 1), times))
-    caption = f"Map {detail.channel}: in full colour what won, the window of the table framed; right, what went on."
+    caption = f"Map {detail.channel}: grey is what won no window, framed the window of the table; right, what went on."
     return [
         Picture(f"{name}/winners", feature_maps.beside(shown, won), caption),
         _maps(name, view.outputs, detail.channel, "After max pooling"),

@@ -29,9 +29,9 @@ IDEAS = {
     "the map first, so that the kernel has as many places as the map has values (without strides); valid adds nothing, "
     "and the map shrinks. Keras pads before it convolves: this is the map that the kernel of step 1 slides over.",
     3: "Every negative value becomes 0, every other stays as it is. Without this bend, any number of convolutions in a "
-    "row could do no more than a single one.",
+    "row could do no more than a single, larger one.",
     4: "A window slides over each map, and of each window only the largest value goes on. The map becomes smaller, and "
-    "what was found stays found when the image moves by a pixel.",
+    "what was found often stays found when the image moves by a pixel.",
     5: "While a network is trained, a share of the values, drawn anew for each batch, is set to 0, so that it learns "
     "not to rely on single ones. When it predicts, nothing is dropped.",
     6: "Full connection takes a vector, not maps: the values are written in one row. None changes.",

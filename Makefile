@@ -1,7 +1,8 @@
 # `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune plan tensorboard report export test check test-all test-browser chromium lock assets clean FORCE
+.PHONY: help install tune plan tensorboard report explain export test check test-all test-browser chromium lock assets \
+	clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -81,6 +82,9 @@ report: install ## write a run's report, one page for a browser: make report RUN
 
 export: install ## export a run's best model again and verify it: make export RUN=name
 	@.venv/bin/cnn-tuner export $(if $(RUN),"$(RUN)") $(ARGS)
+
+explain: install ## one image through the best model, as a page: make explain RUN=name IMAGE=file
+	@.venv/bin/cnn-tuner explain $(if $(RUN),"$(RUN)") $(if $(IMAGE),"$(IMAGE)") $(ARGS)
 
 test: install ## run the fast tests: make test ARGS="-k words"
 	@.venv/bin/python -m pytest $(parallel) $(ARGS)

@@ -24,8 +24,10 @@ from cnn_tuner.explanation import (
     Relu,
     StepView,
 )
+from cnn_tuner.feature_maps import activity
 from cnn_tuner.tasks import Output as TaskOutput
 
+BENT_SHARE = 0.1  # of a map's values that are negative, so that a picture shows what ReLU does
 MOST_CHANNELS = 3  # of a patch that are shown each by itself: those of a colour image
 
 
@@ -98,7 +100,7 @@ def _detail(
         case "convolution":
             return convolution(layer, *_weights(keras_layer), inputs, outputs)
         case "relu":
-            return Relu(int((inputs < 0).sum()), float(inputs.min()), channel)
+            return Relu(int((inputs < 0).sum()), float(inputs.min()), bent_map(inputs, channel))
         case "pooling":
             return pooling(layer, inputs, outputs, channel)
         case "dropout":
@@ -117,10 +119,12 @@ def _weights(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     return kernel.astype(np.float64), bias.astype(np.float64)
 
 
-def most_active(maps: np.ndarray) -> int:
-    """Of maps (H, W, C) the one with the largest mean after ReLU; of none that is above 0, the one of the largest."""
-    activity = np.maximum(maps, 0).mean(axis=(0, 1))
-    return int(activity.argmax()) if activity.any() else int(maps.max(axis=(0, 1)).argmax())
+def bent_map(inputs: np.ndarray, channel: int) -> int:
+    """Map `channel` if ReLU changes some of it, else the one that shows best what ReLU does; -1 once flattened."""
+    if channel < 0 or (inputs[..., channel] < 0).mean() >= BENT_SHARE:
+        return channel
+    both = np.maximum(inputs, 0).std(axis=(0, 1)) * np.minimum(inputs, 0).std(axis=(0, 1))
+    return int(both.argmax()) if both.any() else channel
 
 
 def convolution(
@@ -130,7 +134,7 @@ def convolution(
 
     kernel: (k, k, C, filters); bias: (filters,); inputs: (H, W, C); outputs: (H', W', filters).
     """
-    chosen = most_active(outputs)
+    chosen = int(activity(outputs).argmax())
     row, column = np.unravel_index(int(outputs[..., chosen].argmax()), outputs.shape[:2])
     return convolution_at(layer, kernel[..., chosen], float(bias[chosen]), inputs, (int(row), int(column), chosen))
 
@@ -156,7 +160,9 @@ def convolution_at(
 def _padding(layer: Layer) -> tuple[tuple[int, int], tuple[int, int]]:
     """The zeros before and after the height and the width."""
     of = layer.settings
-    high, wide = (padding_pixels(side, of["kernel_size"], of["strides"], of["padding"]) for side in layer.input_shape[:2])
+    high, wide = (
+        padding_pixels(side, of["kernel_size"], of["strides"], of["padding"]) for side in layer.input_shape[:2]
+    )
     return high, wide
 
 

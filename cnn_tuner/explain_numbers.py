@@ -1,4 +1,4 @@
-"""The numbers of a step as tables: which stand beside each other, how they are written, how strongly they are tinted."""
+"""The numbers of a step as tables: which stand beside each other, how they are written, how they are tinted."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cnn_tuner.explanation import (
     StepView,
 )
 
+LEAST_SHARE = 0.1  # of the largest value: smaller ones are written as 0.00
 MOST_ROWS = 6  # of a list of inputs, values or classes
 STRONGEST_TINT = 55  # per cent of the colour behind the largest number: text on it stays legible
 CHANNELS = {1: ("",), 3: ("red", "green", "blue")}  # of an image
@@ -133,9 +134,10 @@ def _relu(view: StepView) -> Block:
 
 
 def _dropout(view: StepView, detail: Dropout) -> Block:
-    """The first values that are not 0: what one draw makes of them while training."""
+    """The first values of some size: what one draw makes of them while training."""
     values, is_dropped = view.inputs.ravel(), detail.is_dropped.ravel()
-    picked = np.flatnonzero(values)[:MOST_ROWS]
+    least = LEAST_SHARE * float(np.abs(values).max())
+    picked = np.flatnonzero(np.abs(values) > least)[:MOST_ROWS]
     places = decimals(values[picked] * detail.scale)
     rows = tuple(
         (
@@ -145,7 +147,7 @@ def _dropout(view: StepView, detail: Dropout) -> Block:
         )
         for i in picked
     )
-    return Block("rows", "The first values that are not 0", head=("value", "this draw", "in training"), rows=rows)
+    return Block("rows", "Some of the values", head=("value", "this draw", "in training"), rows=rows)
 
 
 def _flattening(view: StepView, detail: Flattening) -> Block:
@@ -181,7 +183,7 @@ def _connection(view: StepView, detail: FullConnection, name: str) -> Block:
     if others:
         rows.append((f"the {others:,} others", "", "", number(rest, places)))
     head = ("input", "value", "weight", "product")
-    return Block("rows", f"What decides most for {name}", head=head, rows=(*rows, *sums), sums=1)
+    return Block("rows", f'What decides most for "{name}"', head=head, rows=(*rows, *sums), sums=1)
 
 
 def _source(detail: FullConnection, place: int) -> str:

@@ -10,14 +10,15 @@ import numpy as np
 from cnn_tuner import feature_maps, page
 from cnn_tuner.architecture import STEPS
 from cnn_tuner.explain_numbers import Block, Cell, blocks, grid
-from cnn_tuner.explain_pictures import drawn
-from cnn_tuner.explain_words import IDEAS, count, params, settings, shape
+from cnn_tuner.explain_pictures import drawn, map_colours
+from cnn_tuner.explain_words import IDEAS, params, settings, shape
 from cnn_tuner.explanation import Convolution, Explanation, Output, Padding, StepView, Subject
 
 # The worked example: nine numbers under nine weights.
 EXAMPLE_PATCH = np.array([[3, 5, 2], [9, 7, 5], [2, 0, 6]])
 EXAMPLE_KERNEL = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]])
 THUMB_PIXELS = 96
+MOST_THUMB_BARS = 16
 MOST_PIXELS = 12  # height and width of an image whose pixels are written as numbers
 
 
@@ -34,8 +35,9 @@ class Card:
     """A step in the path at the top: where it is told, and what it made of the image."""
 
     anchor: str
-    badge: str
+    step: int
     title: str
+    where: str
     shape: str
     thumb: str
 
@@ -110,7 +112,9 @@ def _answer_rows(explanation: Explanation) -> list[tuple[str, str, float, bool]]
     answer = explanation.answer
     is_share = answer.task != "regression"
     top = 1.0 if is_share else max(map(abs, answer.values)) or 1.0
-    order = sorted(range(len(answer.values)), key=lambda i: -answer.values[i]) if is_share else range(len(answer.values))
+    order = (
+        sorted(range(len(answer.values)), key=lambda i: -answer.values[i]) if is_share else range(len(answer.values))
+    )
     return [
         (
             answer.names[i],
@@ -138,7 +142,7 @@ def _sections(views: Iterable[StepView]) -> list[Section]:
         told.add(view.step)
         figures = tuple(
             Figure(page.data_uri(picture.pixels, 1), picture.caption)
-            for picture in reversed(drawn(view))
+            for picture in drawn(view)
             if not (view.kind == "output" and picture.name.endswith(view.name))  # the table of the answer says it
         )
         found.append(
@@ -179,21 +183,40 @@ def _facts(view: StepView) -> Iterable[tuple[str, str]]:
 
 
 def _card(view: StepView, section: Section) -> Card:
-    return Card(section.anchor, str(view.step), section.title, shape(view.outputs.shape), page.data_uri(_thumb(view), 1))
+    place = _group(view.name)
+    where = place.lower() if place.startswith(("Block", "Hidden")) else ""
+    return Card(
+        section.anchor, view.step, section.title, where, shape(view.outputs.shape), page.data_uri(_thumb(view), 1)
+    )
 
 
 def _thumb(view: StepView) -> np.ndarray:
-    """A small picture of what a step gives: one map, or the vector as a square."""
-    if view.outputs.ndim == 1:
-        side = int(np.ceil(np.sqrt(view.outputs.size)))
-        values = np.zeros(side * side)
-        values[: view.outputs.size] = view.outputs
-        values = values.reshape(side, side)
-    else:
-        channel = view.detail.filter if isinstance(view.detail, Convolution) else getattr(view.detail, "channel", 0)
-        values = view.outputs[..., channel]
-    every = -(-max(values.shape) // THUMB_PIXELS)
-    return feature_maps.colours(values[::every, ::every])
+    """A small picture of what a step gives: one map, or the vector as a square, or a few values as bars."""
+    values = view.outputs
+    if values.ndim == 1 and values.size <= MOST_THUMB_BARS:
+        return _thumb_bars(values)
+    if values.ndim == 1:
+        side = int(np.ceil(np.sqrt(values.size)))
+        square = np.zeros(side * side)
+        square[: values.size] = values
+        return feature_maps.colours(square.reshape(side, side))
+    every = -(-max(values.shape[:2]) // THUMB_PIXELS)
+    kept = values[::every, ::every]
+    if isinstance(view.detail, Padding):
+        return map_colours(view, kept, view.detail.channel)
+    channel = view.detail.filter if isinstance(view.detail, Convolution) else getattr(view.detail, "channel", 0)
+    return feature_maps.colours(kept[..., channel])
+
+
+def _thumb_bars(values: np.ndarray) -> np.ndarray:
+    line = THUMB_PIXELS // len(values)
+    picture = np.full((line * len(values), THUMB_PIXELS, 3), 255, np.uint8)
+    top = float(np.abs(values).max()) or 1.0
+    for index, value in enumerate(values):
+        length = max(1, round(THUMB_PIXELS * abs(float(value)) / top))
+        end = feature_maps.colours(np.array(np.sign(value)), 1.5)
+        picture[index * line : (index + 1) * line - max(1, line // 5), :length] = end
+    return picture
 
 
 def _groups(views: Iterable[StepView], sections: list[Section]) -> list[Group]:
@@ -219,10 +242,3 @@ def _note(group: str, kinds: set[str]) -> str:
         return ""
     absent = [word for kind, word in (("pooling", "max pooling"), ("dropout", "dropout")) if kind not in kinds]
     return f"This block is without {' and without '.join(absent)}." if absent else ""
-
-
-def network_words(explanation: Explanation) -> str:
-    """`2 convolutions, 1 full connection`."""
-    kinds = [view.kind for view in explanation.views]
-    dense = sum(kind in ("dense", "output") for kind in kinds)
-    return f"{count(kinds.count('convolution'), 'convolution')}, {count(dense, 'full connection')}"

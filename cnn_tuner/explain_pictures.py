@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cnn_tuner import feature_maps
-from cnn_tuner.architecture import STEPS
+from cnn_tuner.architecture import STEPS, padding_pixels
 from cnn_tuner.explain_words import count, number
 from cnn_tuner.explanation import (
     Convolution,
@@ -25,7 +25,6 @@ from cnn_tuner.explanation import (
 
 PAIR_WIDTH = 320  # pixels of each of two maps that stand side by side
 MOST_BARS = 20
-SCALE_WORDS = "blue is negative, white 0, orange positive"
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Picture:
 def pictures(explanation: Explanation) -> dict[str, np.ndarray]:
     """Every picture by its name, such as `step-1-convolution/block_1_conv_1`; (H, W, 3) uint8, 400 pixels wide or more.
 
-    The image is there, and all seven steps, but for what the network has not: without pooling there is no step 4. A network without
-    dropout in its blocks has a step 5 in which nothing is dropped.
+    The image is there, and all seven steps, but for what the network has not: without pooling there is no step 4. A
+    network without dropout in its blocks has a step 5 in which nothing is dropped.
     """
     found = [picture for view in explanation.views for picture in drawn(view)]
     image = feature_maps.image_colours(explanation.image)
@@ -59,7 +58,7 @@ def prefix(step: int) -> str:
 
 
 def drawn(view: StepView) -> list[Picture]:
-    """The pictures of one step, the one that says most first."""
+    """The pictures of one step, in the order in which they are told."""
     name = f"{prefix(view.step)}/{view.name}"
     match view.detail:
         case Convolution() as detail:
@@ -73,58 +72,96 @@ def drawn(view: StepView) -> list[Picture]:
         case Dropout() as detail:
             return [_dropout(name, view, detail)]
         case Flattening():
-            caption = f"The vector in reading order, {count(view.outputs.size, 'value')}: {SCALE_WORDS}."
+            caption = f"The vector in reading order, {count(view.outputs.size, 'value')}: {scale_words(view.outputs)}."
             return [Picture(name, feature_maps.in_rows(view.outputs), caption)]
         case FullConnection():
-            caption = f"The value of each unit before ReLU, unit 0 first: {SCALE_WORDS}."
+            caption = f"The value of each unit before ReLU, unit 0 first: {scale_words(view.outputs)}."
             return [Picture(name, feature_maps.in_rows(view.outputs), caption)]
         case Output() as detail:
             return _output(name, view, detail)
 
 
 def _maps(name: str, maps: np.ndarray, framed: int, what: str) -> Picture:
-    total, kept = maps.shape[2], len(feature_maps.shown_maps(maps))
-    of = f"{count(total, 'map')}" if kept == total else f"the {kept} most active of {count(total, 'map')}"
+    total, kept = maps.shape[2], min(maps.shape[2], feature_maps.MOST_MAPS)
+    of = count(total, "map") if kept == total else f"the {kept} most active of {count(total, 'map')}"
+    each = ", each in the colours of its own range" if total > 1 else ""
     framed_words = f"; map {framed} is framed" if total > 1 else ""
-    caption = f"{what}: {of}, each in the colours of its own range ({SCALE_WORDS}){framed_words}."
+    caption = f"{what}: {of}{each} ({scale_words(maps)}){framed_words}."
     return Picture(name, feature_maps.tiled(maps, framed if total > 1 else None), caption)
 
 
+def scale_words(values: np.ndarray) -> str:
+    """What the colours of these values mean."""
+    return "blue is negative, white 0, orange positive" if (values < 0).any() else "white is 0, orange positive"
+
+
 def _convolution(name: str, view: StepView, detail: Convolution) -> list[Picture]:
-    of = view.layer.settings
+    """The patch on its map beside the value that became of it, and all maps."""
+    size = view.layer.settings["kernel_size"]
+    strongest = max(detail.shown, key=lambda products: abs(products.total)).channel
+    pads, padded = _padded(view, strongest, PAIR_WIDTH)
+    times = padded.shape[1] // (view.inputs.shape[1] + sum(pads[1]))
+    box = (detail.top + pads[0][0], detail.left + pads[1][0], size, size)
+    patch = feature_maps.framed(padded, _scaled(box, times))
+    values = view.outputs[..., detail.filter]
+    own = feature_maps.times_for(values.shape[1], PAIR_WIDTH)
+    found = feature_maps.magnified(feature_maps.colours(values), own)
+    found = feature_maps.framed(found, _scaled((detail.row, detail.column, 1, 1), own))
+    what = f"map {strongest} of what comes in" if is_deep(view) else "the image"
+    caption = f"Left, {what} with the patch framed; right, the map of filter {detail.filter} with the value it became."
     return [
+        Picture(f"{name}/patch", feature_maps.beside(patch, found), caption),
         _maps(name, view.outputs, detail.filter, "What the convolution gives, before ReLU"),
-        _place(name, view.outputs[..., detail.filter], detail, of["kernel_size"]),
     ]
 
 
-def _place(name: str, outputs: np.ndarray, detail: Convolution, size: int) -> Picture:
-    times = feature_maps.times_for(outputs.shape[1])
-    picture = feature_maps.magnified(feature_maps.colours(outputs), times)
-    feature_maps.frame(picture, (detail.row * times, detail.column * times, times, times))
-    where = f"row {detail.row}, column {detail.column}"
-    return Picture(f"{name}/filter", picture, f"The map of filter {detail.filter}; framed is {where}, calculated here.")
+def is_deep(view: StepView) -> bool:
+    """Whether a step is given maps, and not the image itself."""
+    return view.name != "block_1_conv_1"
+
+
+def map_colours(view: StepView, maps: np.ndarray, channel: int) -> np.ndarray:
+    """One of the maps (H, W, C) that come into a convolution, (H, W, 3); the image as it looks."""
+    if is_deep(view):
+        return feature_maps.colours(maps[..., channel])
+    return feature_maps.image_colours(np.rint(255 * maps).astype(np.uint8))
+
+
+def _padded(
+    view: StepView, channel: int, least_width: int
+) -> tuple[tuple[tuple[int, int], tuple[int, int]], np.ndarray]:
+    """The zeros before and after height and width, and what comes in with them around it, hatched and magnified."""
+    of = view.layer.settings
+    high, wide = (
+        padding_pixels(side, of["kernel_size"], of["strides"], of["padding"]) for side in view.inputs.shape[:2]
+    )
+    is_zero = np.pad(np.zeros(view.inputs.shape[:2], bool), (high, wide), constant_values=True)
+    times = feature_maps.times_for(is_zero.shape[1], least_width)
+    picture = np.pad(map_colours(view, view.inputs, channel), (high, wide, (0, 0)))
+    picture, is_zero = feature_maps.magnified(picture, times), feature_maps.magnified(is_zero, times)
+    picture[is_zero] = feature_maps.hatched(*picture.shape[:2])[is_zero]
+    return (high, wide), picture
+
+
+def _scaled(box: tuple[int, int, int, int], times: int) -> tuple[int, int, int, int]:
+    top, left, height, width = box
+    return top * times, left * times, height * times, width * times
 
 
 def _padding(name: str, view: StepView, detail: Padding) -> Picture:
-    """The padded map with its zeros hatched, and where the kernel begins and goes next."""
+    """What comes in with its zeros hatched, and where the kernel begins and goes next."""
     of = view.layer.settings
     size, strides = of["kernel_size"], of["strides"]
-    values = view.outputs[..., detail.channel]
-    times = feature_maps.times_for(values.shape[1])
-    picture = feature_maps.magnified(feature_maps.colours(values), times)
-    is_zero = np.pad(np.zeros(view.inputs.shape[:2], bool), (detail.height, detail.width), constant_values=True)
-    is_zero = feature_maps.magnified(is_zero, times)
-    picture[is_zero] = feature_maps.hatched(*picture.shape[:2])[is_zero]
-    caption = f"Map {detail.channel} of what comes in" if view.inputs.shape[2] > 1 else "What comes in"
+    _, picture = _padded(view, detail.channel, feature_maps.LEAST_WIDTH)
+    times = picture.shape[1] // view.outputs.shape[1]
+    caption = f"Map {detail.channel} of what comes in" if is_deep(view) else "The image"
     caption += "; hatched are the zeros of the padding. " if detail.zeros else ", without padding. "
     caption += f"Framed in green is where the {size} x {size} kernel begins"
+    boxes = [_scaled((0, 0, size, size), times)]
     if view.layer.output_shape[1] > 1:
-        box = (0, strides * times, size * times, size * times)
-        feature_maps.frame(picture, box, feature_maps.SECOND_FRAME)
+        boxes.append(_scaled((0, strides, size, size), times))
         caption += f", in pink where it goes next, {count(strides, 'pixel')} on"
-    feature_maps.frame(picture, (0, 0, size * times, size * times))
-    return Picture(name, picture, caption + ".")
+    return Picture(name, feature_maps.framed(picture, *boxes), caption + ".")
 
 
 def _relu(name: str, view: StepView, detail: Relu) -> list[Picture]:
@@ -151,11 +188,11 @@ def _pooling(name: str, view: StepView, detail: Pooling) -> list[Picture]:
     has_lost[detail.winners[..., detail.channel].ravel()] = False
     has_lost = feature_maps.magnified(has_lost.reshape(before.shape), times)
     shown[has_lost] = feature_maps.faded(shown)[has_lost]
-    top, left, side = detail.row * of["strides"] * times, detail.column * of["strides"] * times, of["pool_size"] * times
-    feature_maps.frame(shown, (top, left, side, side))
+    window = (detail.row * of["strides"], detail.column * of["strides"], of["pool_size"], of["pool_size"])
+    shown = feature_maps.framed(shown, _scaled(window, times))
     won = feature_maps.magnified(feature_maps.colours(after, largest), times)
-    feature_maps.frame(won, (detail.row * times, detail.column * times, times, times))
-    caption = f"Map {detail.channel}: in full colour what won its window, and the window of the table framed; right what went on."
+    won = feature_maps.framed(won, _scaled((detail.row, detail.column, 1, 1), times))
+    caption = f"Map {detail.channel}: grey is what won no window, framed the window of the table; right, what went on."
     return [
         Picture(f"{name}/winners", feature_maps.beside(shown, won), caption),
         _maps(name, view.outputs, detail.channel, "After max pooling"),
@@ -185,9 +222,8 @@ def _output(name: str, view: StepView, detail: Output) -> list[Picture]:
         evidence = detail.connection.products.reshape(height, width, channels).sum(axis=2)
         times = feature_maps.times_for(int(width), feature_maps.LEAST_ROW)
         picture = feature_maps.magnified(feature_maps.colours(evidence), times)
-        caption = (
-            f"What each place of the last maps adds to unit {detail.connection.unit}: orange speaks for it, blue against it."
-        )
+        name_of_unit = detail.names[detail.connection.unit]
+        caption = f'What each place of the last maps adds to "{name_of_unit}": orange speaks for it, blue against it.'
         found.append(Picture(f"{name}/evidence", picture, caption))
     rows = list(zip(detail.names, map(float, detail.values), strict=True))
     caption = f"What the units of the last layer say, after {detail.activation}."
@@ -210,4 +246,3 @@ def bars(rows: list[tuple[str, float]], is_share: bool) -> np.ndarray:
         told = f"{100 * value:.1f} %" if is_share else number(value, 3)
         draw.text((left + length + 8, at + 4), told, (27, 31, 36), font)
     return np.asarray(canvas)
-

@@ -25,15 +25,15 @@ IDEAS = {
     1: "A kernel is a small grid of weights. It slides over the map, and at each place every number of the patch under "
     "it is multiplied by the weight above it; the sum is one value of a new map. It is large where the patch looks "
     "like the kernel. Each filter has a kernel of its own, learned in training, and so each makes a map of its own.",
-    2: "At the border a kernel would hang over the edge. Padding decides what happens there: same lays zeros around the "
-    "map first, so that the kernel has as many places as the map has values (without strides); valid adds nothing, "
+    2: "At the border a kernel would hang over the edge. Padding decides what happens there: same lays zeros around "
+    "the map first, so that the kernel has as many places as the map has values (without strides); valid adds nothing, "
     "and the map shrinks. Keras pads before it convolves: this is the map that the kernel of step 1 slides over.",
     3: "Every negative value becomes 0, every other stays as it is. Without this bend, any number of convolutions in a "
-    "row could do no more than a single one.",
+    "row could do no more than a single, larger one.",
     4: "A window slides over each map, and of each window only the largest value goes on. The map becomes smaller, and "
-    "what was found stays found when the image moves by a pixel.",
-    5: "While a network is trained, a share of the values, drawn anew for each batch, is set to 0, so that it learns not "
-    "to rely on single ones. When it predicts, nothing is dropped.",
+    "what was found often stays found when the image moves by a pixel.",
+    5: "While a network is trained, a share of the values, drawn anew for each batch, is set to 0, so that it learns "
+    "not to rely on single ones. When it predicts, nothing is dropped.",
     6: "Full connection takes a vector, not maps: the values are written in one row. None changes.",
     7: "Each unit is connected to every value of the vector: it multiplies each by a weight of its own and adds up the "
     "products and a bias. The last layer has a unit for each thing that can be answered.",
@@ -55,7 +55,7 @@ def class_names(output: TaskOutput) -> tuple[str, ...]:
 def decimals(*arrays: np.ndarray | float) -> int:
     """With how many places these numbers are written, so that the largest shows three digits or so."""
     largest = max((float(np.abs(np.asarray(array)).max(initial=0)) for array in arrays), default=0.0)
-    return next((places for least, places in ((100, 0), (10, 1), (0.1, 2), (0.01, 3)) if largest >= least), 4)
+    return next((places for least, places in ((1000, 0), (100, 1), (0.1, 2), (0.01, 3)) if largest >= least), 4)
 
 
 def number(value: float, places: int = 2) -> str:
@@ -140,8 +140,8 @@ def _convolution(layer: Layer, detail: Convolution) -> list[str]:
     return [
         f"Each of the {count(of['filters'], 'kernel')} moves {step} at a time{each}: "
         f"{shape((height, width))} places, one value each.",
-        f"Filter {detail.filter} is the most active. Its largest value stands at row {detail.row}, column "
-        f"{detail.column}; there it calculated:",
+        f"Filter {detail.filter} is the most active: its values differ most after ReLU. The largest stands at row "
+        f"{detail.row}, column {detail.column}; there it calculated:",
     ]
 
 
@@ -154,8 +154,8 @@ def _padding(layer: Layer, detail: Padding) -> list[str]:
         return [f"valid: no zeros are added. The map of {before} {becomes} {after}{because}."]
     (top, bottom), (left, right) = detail.height, detail.width
     if detail.zeros == 0:
-        return [f"same: no zeros are needed here. The map of {before} becomes {after}{because}."]
-    if len({top, bottom, left, right}) == 1:
+        zeros = "no zeros are needed here"
+    elif len({top, bottom, left, right}) == 1:
         zeros = f"{count(top, 'row')} or {'column' if top == 1 else 'columns'} of zeros on every side"
     else:
         zeros = f"zeros: {top} above, {bottom} below, {left} left and {right} right"

@@ -68,7 +68,7 @@ class Padding:
 
 @dataclass(frozen=True)
 class Relu:
-    """How many values were negative; `lowest` is the smallest. `channel` is the map that is drawn; -1 once flattened."""
+    """How many values were negative, and the lowest. `channel` is the map that is drawn; -1 once flattened."""
 
     negative: int
     lowest: float

@@ -48,10 +48,21 @@ def times_for(width: int, least_width: int = LEAST_WIDTH) -> int:
     return max(1, -(-least_width // width))
 
 
-def shown_maps(maps: np.ndarray) -> list[int]:
-    """Which of maps (H, W, C) a picture of many shows, in order: all, or the most active ones of more than 64."""
-    activity = np.maximum(maps, 0).mean(axis=(0, 1))
-    return sorted(np.argsort(-activity, kind="stable")[:MOST_MAPS].tolist())
+def activity(maps: np.ndarray) -> np.ndarray:
+    """How active each of maps (H, W, C) is, (C,): how far its values differ after ReLU.
+
+    A map that is bright everywhere tells little. Where none differs, the largest value counts.
+    """
+    spread = np.maximum(maps, 0).std(axis=(0, 1))
+    return np.asarray(spread if spread.any() else maps.max(axis=(0, 1)))
+
+
+def shown_maps(maps: np.ndarray, kept: int | None = None) -> list[int]:
+    """Which of maps (H, W, C) a picture of many shows, in order: all; of more than 64 `kept` and the most active."""
+    order = np.argsort(-activity(maps), kind="stable").tolist()
+    if kept is not None:
+        order = [kept, *(channel for channel in order if channel != kept)]
+    return sorted(order[:MOST_MAPS])
 
 
 def tiled(maps: np.ndarray, framed: int | None = None) -> np.ndarray:
@@ -59,7 +70,7 @@ def tiled(maps: np.ndarray, framed: int | None = None) -> np.ndarray:
 
     `framed` is a map that gets a frame. Of more than 64 the most active are shown: see `shown_maps`.
     """
-    kept = shown_maps(maps)
+    kept = shown_maps(maps, framed)
     every = -(-max(maps.shape[:2]) // MOST_SIDE)
     thinned = maps[::every, ::every]
     height, width = thinned.shape[:2]
@@ -98,6 +109,19 @@ def _lines(picture: np.ndarray, rows: tuple[int, int], columns: tuple[int, int],
     left, right = max(0, columns[0]), min(wide, columns[1])
     picture[[top, bottom], left : right + 1] = colour
     picture[top : bottom + 1, [left, right]] = colour
+
+
+def bordered(picture: np.ndarray) -> np.ndarray:
+    """With ground around it, in which a frame at the border of the map has room."""
+    return np.stack([np.pad(picture[..., c], 2 * GAP, constant_values=GROUND[c]) for c in range(3)], axis=-1)
+
+
+def framed(picture: np.ndarray, *boxes: tuple[int, int, int, int]) -> np.ndarray:
+    """A bordered copy with frames, the first in green, a second in pink."""
+    found = bordered(picture)
+    for (top, left, height, width), colour in list(zip(boxes, (FRAME, SECOND_FRAME), strict=False))[::-1]:
+        frame(found, (top + 2 * GAP, left + 2 * GAP, height, width), colour)
+    return found
 
 
 def hatched(height: int, width: int) -> np.ndarray:

@@ -100,8 +100,8 @@ def _truth(found: Evaluation, place: int, names: tuple[str, ...]) -> str:
 def of_space(space: SearchSpace, file: Path | None) -> Lesson:
     """An untrained network of a space with an image file, of at most 32 pixels a side, or with a handwritten digit.
 
-    The network is, of 200 feasible points drawn with a fixed seed, one with as many of the steps as there are, and of
-    those the one with the median number of parameters.
+    The network is, of 200 feasible points drawn with a fixed seed, one with two blocks and as many of the steps as
+    there are, and of those one of the fewest layers, with the median number of parameters.
 
     Raises:
         SpaceError: the space has no feasible point for such an image.
@@ -118,12 +118,14 @@ def of_space(space: SearchSpace, file: Path | None) -> Lesson:
 
 
 def _typical(plans: list[Architecture]) -> Architecture:
-    def steps(plan: Architecture) -> int:
+    def fullness(plan: Architecture) -> tuple[int, int]:
         is_padded = any(layer.settings.get("padding") == "same" for layer in plan.layers)
-        return len({(layer.step, layer.kind) for layer in plan.layers}) + is_padded
+        has_two_blocks = any(layer.name.startswith("block_2") for layer in plan.layers)
+        steps = {(layer.step, layer.kind) for layer in plan.layers}
+        return len(steps) + is_padded + has_two_blocks, -len(plan.layers)
 
-    most = max(map(steps, plans))
-    fullest = sorted((plan for plan in plans if steps(plan) == most), key=lambda plan: plan.params)
+    most = max(map(fullness, plans))
+    fullest = sorted((plan for plan in plans if fullness(plan) == most), key=lambda plan: plan.params)
     return fullest[len(fullest) // 2]
 
 
@@ -146,6 +148,11 @@ def stem(name: str) -> str:
     """A name for files: letters, digits, `.`, `_` and `-`, so that nothing leaves its folder."""
     kept = re.sub(r"[^\w.-]+", "-", Path(name).stem if "." in name else name).strip(".-_")
     return kept[:STEM_LETTERS] or "image"
+
+
+def home(runs: Path, subject: RunStore | SearchSpace) -> Path:
+    """The folder in which the explanations of a run or a space lie."""
+    return runs / "lessons" / stem(subject.name) if isinstance(subject, SearchSpace) else subject.folder / "explain"
 
 
 def write_page(lesson: Lesson, path: Path) -> None:
@@ -173,6 +180,12 @@ def write_pictures(lesson: Lesson, folder: Path) -> list[Path]:
         path.write_bytes(page.png(picture))
         written.append(path)
     return written
+
+
+def clear_pictures(folder: Path) -> None:
+    """Removes the pictures of an earlier explanation, which may have been of another network."""
+    for path in folder.glob("step-*.png"):
+        path.unlink()
 
 
 def _make_folder(flag: str, folder: Path) -> None:

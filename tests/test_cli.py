@@ -321,6 +321,7 @@ def test_help_lists_every_command_without_loading_tensorflow():
         "predict",
         "spaces",
         "steps",
+        "explain",
         "tensorboard",
         "doctor",
     )

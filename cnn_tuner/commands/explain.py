@@ -39,18 +39,23 @@ def explain(
 
     A single argument that is a file is the IMAGE. With --space, no run is needed.
     """
-    name, file = _arguments(folder, run, image, space)
-    if space is not None:
-        lesson = _of_space(space, file)
-        home = folder / "lessons" / _safe(space) / lesson.stem
-    else:
-        opened = open_run(folder, name)
-        with quiet_tensorflow():
-            from cnn_tuner import lessons
+    from cnn_tuner import space as space_module
 
-            lesson = lessons.of_run(opened, file)
-        home = opened.folder / "explain" / lesson.stem
-    _write(lesson, output or home / "explain.html", png or (home if output is None else None), as_json)
+    name, file = _arguments(folder, run, image, space)
+    subject = open_run(folder, name) if space is None else space_module.load(space)
+    with quiet_tensorflow():
+        from cnn_tuner import lessons
+
+        lesson = (
+            lessons.of_space(subject, file)
+            if isinstance(subject, space_module.SearchSpace)
+            else lessons.of_run(subject, file)
+        )
+    home = lessons.home(folder, subject) / lesson.stem
+    page, pictures = output or home / "explain.html", png or (home if output is None else None)
+    if pictures == home:
+        lessons.clear_pictures(home)
+    _write(lesson, page, pictures, as_json)
 
 
 def _arguments(folder: Path, run: str | None, image: Path | None, space: str | None) -> tuple[str | None, Path | None]:
@@ -71,22 +76,6 @@ def _is_image(folder: Path, text: str) -> bool:
     path = Path(text)
     is_run = any((place / "config.yaml").is_file() for place in (path, folder / text))
     return not is_run and (path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _of_space(space: str, file: Path | None) -> Lesson:
-    from cnn_tuner import space as space_module
-
-    found = space_module.load(space)
-    with quiet_tensorflow():
-        from cnn_tuner import lessons
-
-        return lessons.of_space(found, file)
-
-
-def _safe(space: str) -> str:
-    from cnn_tuner import lessons
-
-    return lessons.stem(Path(space).name)
 
 
 def _write(lesson: Lesson, page: Path, png: Path | None, as_json: bool) -> None:

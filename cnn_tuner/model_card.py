@@ -115,16 +115,16 @@ def _use(config: RunConfig) -> str:
     kind = {"multilabel": "Labels", "regression": "Targets"}.get(data.task, "Classes")
     lines = [
         f"For images like those of {plain(data.name)}. {kind}: {names}{more}.",
-        "Not for images of another kind, and not for decisions on people that no person checks: nothing here says how it "
-        "does there.",
+        "Not for images of another kind, and not for decisions on people that no person checks: nothing here says how "
+        "it does there.",
     ]
     return f"## Intended use\n\n{_listed(lines)}"
 
 
 def _data(config: RunConfig) -> str:
     split = (
-        "Trained on the training part; architecture and epoch chosen by the validation part; measured on the test part, "
-        "by which nothing was chosen."
+        "Trained on the training part; architecture and epoch chosen by the validation part; measured on the test "
+        "part, by which nothing was chosen."
     )
     rows = sheets.data_sheet(config).rows
     return f"## Data\n\n{table(Sheet(('what', 'value'), rows))}\n\n{split}"
@@ -161,8 +161,8 @@ def _metrics(config: RunConfig, winner: Winner, found: Evaluation | None) -> str
 def _limits(run: RunStore, winner: Winner, found: Evaluation | None) -> str:
     config = run.config
     lines = [
-        "The test part comes from the same source as the training part: of images from another camera, place or time it "
-        "says nothing.",
+        "The test part comes from the same source as the training part: of images from another camera, place or time "
+        "it says nothing.",
         f"It is the best of {len(run.trials()):,} trials by {config.search.objective}, so that its score there "
         f"({score(winner.score)}) is partly luck; the test part did not choose it.",
         "An interval covers which images are in the test part, not another training or another kind of image.",

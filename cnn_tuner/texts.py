@@ -84,7 +84,7 @@ def _block(values: Point, name: str) -> str:
 
 
 # A path from the root or a home, two names deep or more, that does not belong to an address such as https://a/b/c.
-ABSOLUTE = re.compile(r"""(?<![\w./…~])~?(?:/[^\s/'":;,=]+)*/[^\s/'":;,=]+/([^\s/'":;,=]*)""")
+ABSOLUTE = re.compile(r"""(?<![\w./…~])~?(?:/[^\s/'":;,=]+)*/[^\s/'":;,=]+/([^\s/'":;,=]+)/?""")
 
 
 def without_places(text: str) -> str:

@@ -34,6 +34,7 @@ MOST_DIMENSIONS = 50  # of the projector's points: a flattened map has thousands
 INK, PAPER = (20, 24, 28), (255, 255, 255)
 SPRITE = 32  # pixels of one picture in the projector
 CARD = "model_card.md"
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def write(run: RunStore, logs: RunLogs, job: JobRecord) -> None:
@@ -117,7 +118,7 @@ def confusion_picture(matrix: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     return np.asarray(picture)
 
 
-def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: float) -> str:
+def _fitting(text: str, draw: ImageDraw.ImageDraw, font: Font, width: float) -> str:
     """As much of a text as is at most so many pixels wide."""
     one_line = " ".join(text.split())
     if draw.textlength(one_line, font) <= width:
@@ -151,10 +152,13 @@ def caption(found: Evaluation, names: tuple[str, ...], place: int) -> tuple[str,
         )
     predicted = scores.predicted(found.task, said[None])[0]
     if found.task == "multilabel":
-        there = [", ".join(name for name, is_there in zip(names, row, strict=True) if is_there) for row in (truth, predicted)]
-        return f"is {there[0] or 'none'}", f"said {there[1] or 'none'}"
+        return f"is {_labels(truth, names)}", f"said {_labels(predicted, names)}"
     sure = float(said.max()) if found.task == "multiclass" else float(max(said[0], 1 - said[0]))
     return f"is {names[int(np.ravel(truth)[0])]}", f"{sure:.0%} {names[int(predicted)]}"
+
+
+def _labels(row: np.ndarray, names: tuple[str, ...]) -> str:
+    return ", ".join(name for name, is_there in zip(names, row, strict=True) if is_there) or "none"
 
 
 def _curves(found: Evaluation, names: tuple[str, ...]) -> list[summary_pb2.Summary]:
@@ -181,7 +185,7 @@ def _graph(model: keras.Model) -> bytes:
 def _write_projector(folder: Path, model: keras.Model, found: Evaluation, names: tuple[str, ...]) -> None:
     """What the last hidden layer makes of the pictures that were kept, as points of TensorBoard's projector."""
     folder.mkdir(parents=True, exist_ok=True)
-    last = keras.Model(model.inputs, _last_hidden(model).output)
+    last = keras.Model(model.input, _last_hidden(model).output)
     points = _reduced(np.asarray(last(found.pictures)).reshape(len(found.pictures), -1))
     np.savetxt(folder / "points.tsv", points, "%.5g", "\t")
     places = [int(place) for place in (*found.mistakes, *found.examples)]
@@ -218,5 +222,3 @@ def _sprite(pictures: np.ndarray) -> Image.Image:
         tile = Image.fromarray(feature_maps.image_colours(picture)).resize((SPRITE, SPRITE), Image.Resampling.NEAREST)
         sprite.paste(tile, (index % side * SPRITE, index // side * SPRITE))
     return sprite
-
-

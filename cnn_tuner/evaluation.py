@@ -72,7 +72,7 @@ def _how_wrong(task: str, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _examples(task: str, y: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """Places of the right answers, of each class in turn; of all images of a task whose answers are not right or wrong."""
+    """Places of the right answers, of each class in turn; of all images where no answer is right or wrong."""
     right = np.flatnonzero(sure == 0) if task != "regression" else np.arange(len(y))
     if task in ("multilabel", "regression"):
         return right

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
@@ -10,11 +10,11 @@ from rich.table import Table
 
 from cnn_tuner.architecture import Architecture, check_feasible
 from cnn_tuner.data.dataset import Dataset
-from cnn_tuner.records import Trial, Winner, ranked
+from cnn_tuner.records import Trial, Winner
 from cnn_tuner.session import Outcome
 from cnn_tuner.space import SearchSpace
 from cnn_tuner.tasks import Objective, Output
-from cnn_tuner.texts import SUMMARY_LEGEND, duration, metric, score, shape, step_rows, summary
+from cnn_tuner.texts import SUMMARY_LEGEND, duration, metric, score, shape, sparkline, step_rows, summary
 
 
 def describe_data(dataset: Dataset) -> list[str]:
@@ -29,8 +29,11 @@ def _parts(dataset: Dataset) -> list[tuple[str, Any]]:
     return [("training", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
 
 
-def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | None = None) -> Table:
-    """Trials as rows, the best first, failed ones last with their reason."""
+CURVE = 10  # characters of a curve in a table
+
+
+def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
+    """Trials as rows in their order, those that failed with their reason."""
     table = Table(
         box=None,
         pad_edge=False,
@@ -41,14 +44,18 @@ def trials_table(trials: Iterable[Trial], objective: Objective, limit: int | Non
     )
     for title in ("trial", objective.name, "epoch", "params", "multiply-adds", "time"):
         table.add_column(title, justify="right", no_wrap=True)
+    has_curves = any(len(trial.epochs) > 1 for trial in trials)
+    if has_curves:
+        table.add_column("curve", no_wrap=True)
     table.add_column("blocks | dense | training", overflow="fold")
-    for trial in ranked(trials, objective)[:limit]:
+    for trial in trials:
         what = f"failed: {trial.message}" if trial.status == "failed" else summary(trial.values)
         if trial.status in ("running", "stopped"):
             what = f"{trial.status} after {len(trial.epochs)} epochs: {what}"
         epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
         cells = (str(trial.number), score(trial.score), epoch, f"{trial.params:,}", f"{trial.macs:,}")
-        table.add_row(*cells, duration(trial.seconds), escape(what))
+        curve = [sparkline([epoch.metrics[objective.name] for epoch in trial.epochs], CURVE)] if has_curves else []
+        table.add_row(*cells, duration(trial.seconds), *curve, escape(what))
     return table
 
 

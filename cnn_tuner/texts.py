@@ -40,6 +40,21 @@ def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
+SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Numbers as a row of bars, from their least to their largest; of more than `width` each stands for several."""
+    if not values:
+        return ""
+    shown = [values[(2 * i + 1) * len(values) // (2 * width)] for i in range(width)] if len(values) > width else values
+    shown = [*shown[:-1], values[-1]]
+    low, high = min(shown), max(shown)
+    if high == low:
+        return SPARKS[0] * len(shown)
+    return "".join(SPARKS[round((value - low) / (high - low) * (len(SPARKS) - 1))] for value in shown)
+
+
 def metric(name: str, value: float, interval: Sequence[float] | None = None) -> str:
     """`accuracy 0.9889 (95 % interval 0.972 to 0.996)`; without an interval, `accuracy 0.9889`."""
     told = f"{name} {score(value)}"

@@ -43,10 +43,16 @@ training:
 search: {oracle: random}
 """
 STEPS = ("convolution", "padding", "relu", "max-pooling", "dropout", "flattening", "full-connection")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE_SECONDS = 60
 
 
@@ -269,7 +275,7 @@ def test_a_page_works_from_the_disk_alone(browser, file, width, scheme):
     watched = Watched(context)
     page = watched.page
     page.goto(file.as_uri())
-    charts = page.locator("[data-chart]")
+    charts = page.locator(".chart")
     for index in range(charts.count()):
         chart = charts.nth(index)
         chart.scroll_into_view_if_needed()

@@ -417,6 +417,19 @@ def test_plan_says_what_a_budget_buys(cnn_tuner, planned, tmp_path):
     assert not (tmp_path / "runs").exists(), "no run is made"
 
 
+def test_show_sorts_and_filters_its_trials(cnn_tuner, tuned):
+    folder, _ = tuned
+    runs = ("--runs", str(folder / "runs"))
+    code, out, _ = cnn_tuner("show", *runs, "--sort", "-trial", "--where", "trial<2")
+    assert code == 0
+    assert "1 of 2 trials" in out
+    code, out, _ = cnn_tuner("show", *runs, "--sort", "-trial", "--json")
+    assert [trial["number"] for trial in json.loads(out)["trials"]] == [2, 1]
+    code, _, err = cnn_tuner("show", *runs, "--where", "trial~2")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: --where: must be a column")
+
+
 def test_logs_says_where_they_lie_and_writes_them_again(cnn_tuner, tuned):
     folder, _ = tuned
     runs = ("--runs", str(folder / "runs"))

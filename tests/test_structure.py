@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cnn_tuner"
 LEVELS = (
     ("cli",),
     ("commands.*",),
+    ("live_view",),
     ("plan_table", "pareto_table", "reporters", "lessons"),
     ("terminal", "importance_table"),
     ("planning",),
@@ -33,7 +34,7 @@ LEVELS = (
     ("explain_words", "feature_maps"),
     ("explanation",),
     ("model", "hyperparameters", "tensorboard", "steps", "optimizers", "augmentation", "latency", "training_state"),
-    ("history", "refining", "report"),
+    ("history", "refining", "report", "selection"),
     ("model_card", "comparison_charts", "evaluation_charts"),
     ("sheets",),
     ("charts", "findings"),

@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 from toys import toy_config, toy_dataset
 
-from cnn_tuner import reporters, terminal, texts
+from cnn_tuner import live_view, terminal, texts
+from cnn_tuner.live_view import LiveReporter
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial, Winner
-from cnn_tuner.reporters import LiveReporter, Reporter
+from cnn_tuner.reporters import Reporter
 
 VALUES = {
     "blocks": 1,
@@ -62,6 +63,11 @@ def state(reporter: LiveReporter) -> tuple[float, str]:
     """How far the bar is, and what stands behind it."""
     [task] = reporter._progress.tasks
     return task.completed, task.fields["state"]
+
+
+def lines(reporter: LiveReporter) -> list[tuple[str, str]]:
+    """What stands above the bar."""
+    return list(reporter._progress.lines.items())
 
 
 def test_a_run_opens_with_its_data_and_what_was_asked_for(plain, run):
@@ -135,7 +141,12 @@ def test_two_trials_at_once_are_shown_with_their_epochs(live):
     live.epoch_ended(1, EPOCHS[1])
     completed, text = state(live)
     assert completed == 0.75
-    assert text.startswith("0/10 done, training 1 (2/4), 2 (1/4), no result yet")
+    assert text == "0/10 done"
+    assert lines(live) == [
+        ("best", "no result yet"),
+        ("trial 1", "epoch 2 of 4  0.5000  ▁"),
+        ("trial 2", "epoch 1 of 4  0.5000  ▁"),
+    ]
 
 
 def test_a_trial_that_ended_leaves_the_other_and_counts(live):
@@ -145,30 +156,34 @@ def test_a_trial_that_ended_leaves_the_other_and_counts(live):
     live.epoch_ended(2, EPOCHS[1])
     completed, text = state(live)
     assert completed == 1.5
-    assert text == "1/10 done, training 2 (2/4), best 0.7500 (trial 1)"
+    assert text == "1/10 done"
+    assert lines(live) == [
+        ("best", "0.7500  trial 1: 4k3p2 | no dense | lr 0.01, batch 32"),
+        ("trial 2", "epoch 2 of 4  0.5000  ▁"),
+    ]
     assert any("trial  1/10  0.7500" in line for line in said(live))
 
 
 def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
     live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
-    monkeypatch.setattr(reporters.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1000.0)
     live.time_left(300.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
-    assert state(live) == (4, "4/10 done, training 5 (0/4), best 0.7500 (trial 1), 5:00 left")
-    monkeypatch.setattr(reporters.time, "monotonic", lambda: 1060.0)
+    assert state(live) == (4, "4/10 done, 5:00 left")
+    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
     live.epoch_ended(5, EPOCHS[0])
-    assert state(live)[1] == "4/10 done, training 5 (1/4), best 0.7500 (trial 1), 4:00 left"
+    assert state(live)[1] == "4/10 done, 4:00 left"
 
 
 def test_without_a_number_of_trials_the_bar_is_of_the_time(live, run, monkeypatch):
     run.config = toy_config(max_trials=None, budget_seconds=600)
     live.started = 1000.0
-    monkeypatch.setattr(reporters.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
     live.time_left(540.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     [task] = live._progress.tasks
     assert (task.completed, task.total) == (60, 600)
-    assert task.fields["state"] == "0 done, training 5 (0/4), no result yet, 9:00 left"
+    assert task.fields["state"] == "0 done, 9:00 left"
     live.trial_ended(trial(5), trial(5))
     assert any("trial    5  0.7500" in line for line in said(live))
 
@@ -179,7 +194,8 @@ def test_a_trial_that_is_trained_on_counts_once(live):
     live.trial_started(trial(1, "running", epochs_done=3), 9)
     completed, text = state(live)
     assert completed == pytest.approx(1 / 3)
-    assert "training 1 (3/9)" in text
+    assert text == "0/10 done"
+    assert lines(live)[1] == ("trial 1", "epoch 3 of 9  0.5000  ▁▁▁")
     live.trial_ended(trial(1), trial(1))
     live.trial_started(trial(2, "running", None, epochs_done=0), 3)
     assert state(live)[0] == 1
@@ -216,12 +232,45 @@ def test_lines_and_bar_go_to_the_terminal_together(live):
     live._progress.refresh()
     text = "\n".join(said(live))
     assert "trial 1: it hung; run again" in text
-    assert "0/10 done, training 1 (0/4), no result yet" in text
+    assert "no result yet" in text
+    assert "0/10 done" in text
+
+
+def test_the_view_says_how_the_best_grew_what_failed_and_with_what_it_trains(live):
+    live.workers_chosen(Workers(2, 1, "float32"), 12 * 2**20)
+    for number, reached in enumerate((0.5, 0.6, 0.75), 1):
+        live.trial_started(trial(number, "running", None, epochs=()), 4)
+        live.trial_ended(trial(number, score=reached), trial(number, score=reached))
+    for number in (4, 5):
+        live.trial_ended(trial(number, "failed", None, message="out of [b]memory", epochs=()), trial(3))
+    live.trial_started(trial(6, "running", None, epochs=()), 4)
+    assert lines(live) == [
+        ("best", "0.7500  trial 3: 4k3p2 | no dense | lr 0.01, batch 32  ▁▄███  0.2500 better in 4 trials"),
+        ("trial 6", "epoch 3 of 4"),
+        ("failed", "2 failed, the last one trial 5: out of [b]memory"),
+        ("workers", "2 worker processes, 1 thread each, float32"),
+    ]
+    live._progress.refresh()
+    assert any("out of [b]memory" in line for line in said(live)), "no markup"
+
+
+def test_after_the_search_its_lines_are_gone(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 4)
+    live.phase("evaluating on the test part")
+    assert lines(live) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "text"),
+    [((), 4, ""), ((1, 1), 4, "▁▁"), ((0, 1, 7), 4, "▁▂█"), (range(100), 4, "▁▃▅█"), ((3, 2, 1), 8, "█▅▁")],
+)
+def test_numbers_as_a_row_of_bars(values, width, text):
+    assert texts.sparkline(list(values), width) == text
 
 
 def test_there_is_a_live_view_in_a_terminal_only():
-    assert type(reporters.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
-    assert type(reporters.reporter(Console(file=StringIO()))) is Reporter
+    assert type(live_view.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
+    assert type(live_view.reporter(Console(file=StringIO()))) is Reporter
 
 
 def winner(**change: object) -> Winner:

@@ -35,12 +35,12 @@ def export(
 
     A run that was cut short has its finalists trained to the end first.
     """
-    from cnn_tuner import reporters, terminal
+    from cnn_tuner import live_view, terminal
     from cnn_tuner.session import Session
     from cnn_tuner.tuning import export_run
 
     opened = open_run(folder, run)
-    reporter = reporters.reporter(console(as_json))
+    reporter = live_view.reporter(console(as_json))
     reporter.run = opened
     try:
         with quiet_tensorflow():

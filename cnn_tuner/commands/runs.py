@@ -47,22 +47,38 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
         print(f"{folder}: no runs yet; start one with cnn-tuner tune")
 
 
-def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
-    """Show a run: every trial, which hyperparameters mattered, and the winner with its scores side by side."""
+def show(
+    run: RunArgument = None,
+    sort: Annotated[
+        str,
+        typer.Option(help="By score, trial, epoch, params, macs, seconds or a hyperparameter; -params falls."),
+    ] = "score",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only trials like params<50000, status=failed, block_1.filters=32. Again for more."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="So many trials at most. Default: all.")] = None,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: its trials, which hyperparameters mattered, and the winner with its scores side by side."""
     from dataclasses import asdict
 
     from cnn_tuner import importance_table, pareto_table, terminal, texts
     from cnn_tuner.importance import importances
     from cnn_tuner.pareto import front
+    from cnn_tuner.selection import select
 
     opened = open_run(folder, run)
     trials, winner, config = opened.trials(), opened.winner(), opened.config
+    names = [parameter.name for parameter in config.search_space().parameters]
+    chosen = select(trials, config.objective, names, where or (), sort, limit)
     mattered = importances(trials, config.search_space(), config.objective, config.search.seed)
     cost = config.search.cost
     pareto = [] if cost is None else front(trials, config.objective, cost)
     if as_json:
         facts: dict[str, Any] = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
-        facts |= {"trials": [asdict(t) for t in trials], "winner": winner and asdict(winner)}
+        facts |= {"trials": [asdict(t) for t in chosen], "winner": winner and asdict(winner)}
         print(json.dumps(facts | {"importance": asdict(mattered), "front": [trial.number for trial in pareto]}))
         return
     screen = console()
@@ -71,7 +87,9 @@ def show(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption
     say(f"{opened.folder}: {oracle} search of {config.space_name}, seed {search.seed}, {config.created}")
     say(f"{data.source}: images of {texts.shape(data.image_shape)}, {data.task}")
     screen.print()
-    screen.print(terminal.trials_table(trials, config.objective))
+    screen.print(terminal.trials_table(chosen, config.objective))
+    if len(chosen) < len(trials):
+        say(f"{len(chosen)} of {len(trials)} trials")
     screen.print()
     if cost is not None:
         say(pareto_table.headline(pareto, config.objective, cost))

@@ -236,11 +236,12 @@ def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_j
 
 def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     """Runs a session to its end and shows what it found."""
-    from cnn_tuner import pareto_table, reporters, terminal
+    from cnn_tuner import live_view, pareto_table, terminal
     from cnn_tuner.pareto import front
+    from cnn_tuner.records import ranked
 
     screen = console(as_json)
-    reporter = reporters.reporter(screen)
+    reporter = live_view.reporter(screen)
     session = make(reporter)
     try:
         with _stopping_on_signal(session, reporter.line), quiet_tensorflow():
@@ -254,7 +255,7 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     finally:
         reporter.close()
     screen.print()
-    screen.print(terminal.trials_table(outcome.trials, outcome.objective, limit=TOP))
+    screen.print(terminal.trials_table(ranked(outcome.trials, outcome.objective)[:TOP], outcome.objective))
     if outcome.cost is not None:
         found = front(outcome.trials, outcome.objective, outcome.cost)
         screen.print()

@@ -72,7 +72,11 @@ def drawn(view: StepView) -> list[Picture]:
         case Dropout() as detail:
             return [_dropout(name, view, detail)]
         case Flattening():
-            caption = f"The vector in reading order, {count(view.outputs.size, 'value')}: {scale_words(view.outputs)}."
+            drawn_values = min(view.outputs.size, feature_maps.MOST_VALUES)
+            of = "" if drawn_values == view.outputs.size else f"the first {drawn_values:,} of "
+            caption = (
+                f"The vector in reading order, {of}{count(view.outputs.size, 'value')}: {scale_words(view.outputs)}."
+            )
             return [Picture(name, feature_maps.in_rows(view.outputs), caption)]
         case FullConnection():
             caption = f"The value of each unit before ReLU, unit 0 first: {scale_words(view.outputs)}."

@@ -227,7 +227,7 @@ def _output(name: str, view: StepView, detail: Output) -> list[Picture]:
         times = feature_maps.times_for(int(width), feature_maps.LEAST_ROW)
         picture = feature_maps.magnified(feature_maps.colours(evidence), times)
         name_of_unit = detail.names[detail.connection.unit]
-        caption = f'What each place of the last maps adds to "{name_of_unit}": orange speaks for it, blue against it.'
+        caption = f'What each place of the last maps adds to "{name_of_unit}": orange raises it, blue lowers it.'
         found.append(Picture(f"{name}/evidence", picture, caption))
     rows = list(zip(detail.names, map(float, detail.values), strict=True))
     caption = f"What the units of the last layer say, after {detail.activation}."

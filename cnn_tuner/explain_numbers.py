@@ -168,12 +168,13 @@ def _connection(view: StepView, detail: FullConnection, name: str) -> Block:
     products = detail.products[picked]
     rest = float(detail.products.sum() - products.sum())
     places = decimals(products, rest, detail.bias, detail.value)
-    wide = max(2, places)
+    weight_places = decimals(detail.weights[picked])
+    input_places = decimals(view.inputs[picked])
     rows = [
         (
             _source(detail, int(i)),
-            number(float(view.inputs[i]), wide),
-            number(float(detail.weights[i]), wide),
+            number(float(view.inputs[i]), input_places),
+            number(float(detail.weights[i]), weight_places),
             number(float(detail.products[i]), places),
         )
         for i in picked
@@ -197,6 +198,7 @@ def _output(detail: Output) -> Block:
     order = np.argsort(-detail.logits, kind="stable")[:MOST_ROWS]
     places = decimals(detail.logits)
     if detail.activation == "linear":
+        order = np.arange(len(detail.logits))[:MOST_ROWS]  # targets are no rivals: they keep their order
         rows = tuple((detail.names[i], number(float(detail.logits[i]), 4), f"{detail.values[i]:.6g}") for i in order)
         return Block("rows", head=("target", "value of the unit", "answer"), rows=rows)
     rows = tuple(

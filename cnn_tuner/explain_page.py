@@ -209,7 +209,7 @@ def _thumb(view: StepView) -> np.ndarray:
 
 
 def _thumb_bars(values: np.ndarray) -> np.ndarray:
-    line = THUMB_PIXELS // len(values)
+    line = min(THUMB_PIXELS // 8, THUMB_PIXELS // len(values))
     picture = np.full((line * len(values), THUMB_PIXELS, 3), 255, np.uint8)
     top = float(np.abs(values).max()) or 1.0
     for index, value in enumerate(values):

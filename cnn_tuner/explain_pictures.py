@@ -72,7 +72,11 @@ def drawn(view: StepView) -> list[Picture]:
         case Dropout() as detail:
             return [_dropout(name, view, detail)]
         case Flattening():
-            caption = f"The vector in reading order, {count(view.outputs.size, 'value')}: {scale_words(view.outputs)}."
+            drawn_values = min(view.outputs.size, feature_maps.MOST_VALUES)
+            of = "" if drawn_values == view.outputs.size else f"the first {drawn_values:,} of "
+            caption = (
+                f"The vector in reading order, {of}{count(view.outputs.size, 'value')}: {scale_words(view.outputs)}."
+            )
             return [Picture(name, feature_maps.in_rows(view.outputs), caption)]
         case FullConnection():
             caption = f"The value of each unit before ReLU, unit 0 first: {scale_words(view.outputs)}."
@@ -223,7 +227,7 @@ def _output(name: str, view: StepView, detail: Output) -> list[Picture]:
         times = feature_maps.times_for(int(width), feature_maps.LEAST_ROW)
         picture = feature_maps.magnified(feature_maps.colours(evidence), times)
         name_of_unit = detail.names[detail.connection.unit]
-        caption = f'What each place of the last maps adds to "{name_of_unit}": orange speaks for it, blue against it.'
+        caption = f'What each place of the last maps adds to "{name_of_unit}": orange raises it, blue lowers it.'
         found.append(Picture(f"{name}/evidence", picture, caption))
     rows = list(zip(detail.names, map(float, detail.values), strict=True))
     caption = f"What the units of the last layer say, after {detail.activation}."

@@ -163,7 +163,9 @@ def _facts(run: RunStore, trials: Sequence[Trial], winner: Winner | None, export
         facts.append(Fact(f"test {name}", score(value), told or f"{winner.test_images:,} images"))
     facts.append(Fact("size", f"{winner.params:,} parameters", f"{winner.macs:,} multiply-adds an image"))
     if export is not None:
-        facts.append(Fact("export", export, file_size(sheets.export_bytes(run.folder / export))))
+        facts.append(
+            Fact("export", export, f"{file_size(sheets.export_bytes(run.folder / export))}, in this run's folder")
+        )
     facts.append(Fact("chosen from", f"{len(trials):,} trials", f"trial {winner.trial} won"))
     return facts
 

@@ -53,7 +53,8 @@ def finalists_sheet(winner: Winner, objective: Objective) -> Sheet:
         numbers = (score(each.search_score), score(each.mean), score(each.spread), score(best))
         own = (score(winner.float32_score), test) if is_winner else ("-", "not looked at")
         seeds = " ".join(map(score, each.scores))
-        rows.append((f"{each.trial}{' (winner)' if is_winner else ''}", f"{each.params:,}", *numbers, seeds, *own))
+        name = f"{each.trial}\u00a0(winner)" if is_winner else str(each.trial)
+        rows.append((name, f"{each.params:,}", *numbers, seeds, *own))
     return Sheet(names, tuple(rows), frozenset({1, 2, 3, 4, 5, 7}))
 
 

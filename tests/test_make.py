@@ -15,7 +15,23 @@ import pytest
 
 MAKEFILE = Path(__file__).parent.parent / "Makefile"
 MAKE = shutil.which("make")
-TARGETS = {"help", "install", "tune", "plan", "tensorboard", "export", "test", "check", "test-all", "lock", "clean"}
+TARGETS = {
+    *(
+        "help",
+        "install",
+        "tune",
+        "plan",
+        "tensorboard",
+        "report",
+        "export",
+        "test",
+        "check",
+        "test-all",
+        "lock",
+        "assets",
+    ),
+    "clean",
+}
 PIP = "-m pip --quiet --quiet --disable-pip-version-check --no-input install"
 
 pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")

@@ -101,8 +101,14 @@ def focus(values: Sequence[float], objective: Objective) -> tuple[Options, str]:
     span = abs(best - edge)
     if not 0 < 2 * span < abs(best - ordered[0]):
         return {}, ""
-    end = number(edge - span / 5 if objective.direction == "max" else edge + span / 5)
-    return {"min" if objective.direction == "max" else "max": end}, " The worst lie beyond the end of the axis."
+    step = 10.0 ** math.floor(math.log10(span)) / 2  # the end is a number that a person would choose
+    words = " The worst lie beyond the end of the axis."
+    if objective.direction == "min":
+        return {"max": number(step * math.ceil((edge + span / 5) / step))}, words
+    most = (
+        {"max": 1} if objective.name.endswith(("accuracy", "auc")) else {}
+    )  # or a share would have an axis up to 1.02
+    return {"min": number(step * math.floor((edge - span / 5) / step))} | most, words
 
 
 def legend(names: Sequence[str]) -> Options:

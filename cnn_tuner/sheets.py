@@ -13,7 +13,7 @@ from cnn_tuner.config import RunConfig
 from cnn_tuner.findings import ClassRow, Confusion, TargetRow
 from cnn_tuner.records import Trial, Winner
 from cnn_tuner.tasks import Objective
-from cnn_tuner.texts import duration, ends, score, shape, step_rows, summary, without_places
+from cnn_tuner.texts import counted, duration, ends, score, shape, step_rows, summary, without_places
 
 MOST_FAILURES = 50
 MOST_CONFUSIONS = 20
@@ -132,14 +132,14 @@ def failures_sheet(trials: Sequence[Trial]) -> Sheet | None:
 def data_sheet(config: RunConfig) -> Sheet:
     """What the run learned from."""
     data = config.data
-    kind = {"multilabel": "labels", "regression": "targets"}.get(data.task, "classes")
+    count, kind = counted(data.task, len(data.class_names)).split()
     train, val, test = data.images
     options = ", ".join(f"{name} {_plain(value)}" for name, value in data.options.items() if value not in (None, False))
     rows = [
         ("name", data.name),
         ("source", without_places(data.source)),
         ("task", data.task),
-        (kind, f"{len(data.class_names):,}: {_shortened(data.class_names)}"),
+        (kind, f"{count}: {_shortened(data.class_names)}"),
         ("images", f"{train:,} training, {val:,} validation, {test:,} test"),
         ("image", f"{shape(data.image_shape)} (height x width x channels), 8 bit"),
         ("options", without_places(options) or "-"),

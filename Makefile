@@ -1,7 +1,8 @@
 # `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune plan tensorboard report export test check test-all lock assets clean FORCE
+.PHONY: help install tune plan tensorboard report explain export test check test-all test-browser chromium lock assets \
+	clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -82,6 +83,9 @@ report: install ## write a run's report, one page for a browser: make report RUN
 export: install ## export a run's best model again and verify it: make export RUN=name
 	@.venv/bin/cnn-tuner export $(if $(RUN),"$(RUN)") $(ARGS)
 
+explain: install ## one image through the best model, as a page: make explain RUN=name IMAGE=file
+	@.venv/bin/cnn-tuner explain $(if $(RUN),"$(RUN)") $(if $(IMAGE),"$(IMAGE)") $(ARGS)
+
 test: install ## run the fast tests: make test ARGS="-k words"
 	@.venv/bin/python -m pytest $(parallel) $(ARGS)
 
@@ -90,8 +94,16 @@ check: install ## check style, formatting and types
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m mypy
 
-test-all: install ## run every test, the slow ones too
-	@.venv/bin/python -m pytest $(parallel) -m "" $(ARGS)
+test-all: install ## run every test but those of pages in a browser, the slow ones too
+	@.venv/bin/python -m pytest $(parallel) -m "not browser" $(ARGS)
+
+test-browser: install ## look at TensorBoard, reports and lessons in chromium; screenshots in browser-shots/
+	@command -v chromium >/dev/null || { echo "chromium is missing: make chromium installs it (Debian, Ubuntu)" >&2; exit 1; }
+	@.venv/bin/python -m pytest -m browser $(ARGS)
+
+chromium: ## install the browser that test-browser needs, by apt-get
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && \
+		$$sudo apt-get install -y -qq chromium >/dev/null; }
 
 lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--upgrade; then test on every Python
 	@eval "$$find_python"; set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \

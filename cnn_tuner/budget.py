@@ -32,6 +32,10 @@ class Budget:
         """When everything is to be done (monotonic); infinity without a limit."""
         return math.inf if self.seconds is None else self.began + self.seconds - self.spent_seconds
 
+    def active_seconds(self, now: float) -> float:
+        """What was spent until now (monotonic)."""
+        return self.spent_seconds + now - self.began
+
     def search_ends_at(self, final_seconds: float, export_seconds: float) -> float:
         """When the search has to end, so that the final training has its share and the export its time."""
         if self.seconds is None:

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cnn_tuner import __version__
-from cnn_tuner.commands import doctor, models, plan, refine, report, runs, spaces, tensorboard, tune
+from cnn_tuner.commands import doctor, explain, models, plan, refine, report, runs, spaces, tensorboard, tune
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -37,7 +37,9 @@ for command in (
     models.predict,
     spaces.spaces,
     runs.steps,
+    explain.explain,
     tensorboard.tensorboard,
+    tensorboard.logs,
     doctor.doctor,
 ):
     app.command()(command)

@@ -12,7 +12,8 @@ from cnn_tuner import scores as scores_module
 from cnn_tuner.data.dataset import Part
 
 MOST_MISTAKES = 24  # pictures of the surest mistakes that are kept
-MOST_EXAMPLES = 40  # pictures of what was right that are kept, the first of each class in turn
+MOST_EXAMPLES = 500  # pictures of what was right that are kept, the first of each class in turn
+MOST_BYTES = 8 * 2**20  # of all these pictures
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def evaluate(task: str, test: Part, scores: np.ndarray) -> Evaluation:
     sure = _how_wrong(task, test.y, scores)
     order = np.argsort(-sure, kind="stable")
     mistakes = order[: min(MOST_MISTAKES, int((sure > 0).sum()))]
-    examples = _examples(task, test.y, sure)
+    room = max(1, MOST_BYTES // max(1, test.x[0].nbytes) - len(mistakes))
+    examples = _examples(task, test.y, sure)[: min(MOST_EXAMPLES, room)]
     return Evaluation(task, test.y, scores, mistakes, examples, test.x[np.concatenate([mistakes, examples])])
 
 
@@ -70,16 +72,16 @@ def _how_wrong(task: str, y: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def _examples(task: str, y: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """Places of the first right answers of each class in turn; the first images of a task without classes."""
+    """Places of the right answers, of each class in turn; of all images of a task whose answers are not right or wrong."""
     right = np.flatnonzero(sure == 0) if task != "regression" else np.arange(len(y))
     if task in ("multilabel", "regression"):
-        return right[:MOST_EXAMPLES]
+        return right
     truth = y.reshape(-1).astype(int)[right]
     turns = np.empty(len(right), int)
     for label in np.unique(truth):
         own = truth == label
         turns[own] = np.arange(own.sum())
-    return right[np.lexsort((truth, turns))][:MOST_EXAMPLES]
+    return right[np.lexsort((truth, turns))]
 
 
 ARRAYS = ("y", "scores", "mistakes", "examples", "pictures")

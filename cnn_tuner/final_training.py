@@ -292,9 +292,5 @@ class FinalTraining:
 
     def _log(self, candidate: Candidate) -> None:
         """The curve of the winner's weights, from its first epoch."""
-        job, trial = candidate.job, candidate.trial
-        before = (
-            [epoch for epoch in trial.epochs if epoch.number <= job.initial_epoch] if job.seed == trial.seed else []
-        )
-        own = [epoch for epoch in self.store.epochs(job.number) if epoch.number > job.initial_epoch]
-        self.logs.rewrite(BEST, [*before, *own])
+        [record] = [job for job in self.store.jobs() if job.number == candidate.job.number]
+        self.logs.rewrite(BEST, self.store.curve(record))

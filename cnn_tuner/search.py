@@ -26,7 +26,7 @@ from cnn_tuner.oracles.feasible import Search as OracleSearch
 from cnn_tuner.pareto import cost_of, front
 from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial, ranked
 from cnn_tuner.store import RunStore
-from cnn_tuner.tensorboard import RunLogs, trial_run
+from cnn_tuner.tensorboard import RunLogs, has_curve, trial_run
 
 MAX_ATTEMPTS = 2  # of a job that the machine lost
 HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
@@ -89,6 +89,7 @@ class Search:
         self._asked: dict[int, Any] = {}  # KerasTuner's trials behind them
         self._numbers: dict[str, int] = {}  # KerasTuner's trial ids: promoted ones belong to an earlier trial
         self._trials: dict[int, Trial] = {}
+        self._trained_on: set[int] = set()  # the trials that were promoted
         self._failed = 0
         self._jobs_begun = self._jobs_ended = 0
         keep, objective = store.config.search.keep, store.config.objective
@@ -116,9 +117,6 @@ class Search:
             event = self.executor.next_event(self._seconds_to_wait())
             if event is not None:
                 self._handle(event)
-        if self.oracle.promotes:
-            for trial in self.store.trials():
-                self.logs.trial_ended(trial)
         if (cost := self.store.config.search.cost) is not None:
             self.logs.front(front(self.store.trials(), self.store.config.objective, cost), cost)
         self._checkpoints.tidy()
@@ -172,6 +170,8 @@ class Search:
         self._asked[job.number] = self.oracle.restore(suggestion["id"], self._trials[job.trial].values | own)
         self._numbers[suggestion["id"]] = job.trial
         self._records[job.number] = job
+        if job.initial_epoch:
+            self._trained_on.add(job.trial)
 
     def _restore_standing(self) -> None:
         self._records = {number: self._records[number] for number in self._waiting}
@@ -225,7 +225,16 @@ class Search:
         self._numbers[asked.trial_id] = trial.number
         self._trials[trial.number] = replace(trial, status="running")
         self._asked[job.number], self._records[job.number] = asked, job
+        if job.initial_epoch:
+            self._train_on(trial.number)
         self._submit(job)
+
+    def _train_on(self, trial: int) -> None:
+        """Notes a promotion; a trial that had no curve until now has one from its first epoch on."""
+        had_curve = has_curve(trial, trial in self._trained_on)
+        self._trained_on.add(trial)
+        if not had_curve:
+            self._begin_logs(trial)
 
     def _new_trial(self, values: dict[str, Any]) -> Trial:
         config = self.store.config
@@ -261,7 +270,8 @@ class Search:
         return number in self._jobs and self._jobs[number].attempt == attempt
 
     def _note_epoch(self, job: Job, epoch: Epoch) -> None:
-        self.logs.epoch(trial_run(job.trial), epoch)
+        if has_curve(job.trial, job.trial in self._trained_on):
+            self.logs.epoch(trial_run(job.trial), epoch)
         self.store.add_epoch(job.number, epoch)
         self.forecast.epoch_ended(job, epoch, self.clock())
         self.observer.epoch_ended(job.trial, epoch)
@@ -280,13 +290,15 @@ class Search:
 
     def _begin_logs(self, trial: int) -> None:
         """Leaves in a trial's logs what its ended jobs trained: the job under way tells its epochs from its first."""
-        ended = [epoch for epoch in self._trials[trial].epochs if epoch.number <= self._trials[trial].epochs_done]
-        self.logs.rewrite(trial_run(trial), ended)
+        known = self._trials[trial]
+        ended = [epoch for epoch in known.epochs if epoch.number <= known.epochs_done]
+        self.logs.rewrite(trial_run(trial), ended if has_curve(trial, trial in self._trained_on) else ())
+        if known.status != "running" or known.score is not None:
+            self.logs.trial_ended(known)
 
     def _end(self, result: Result) -> None:
         trial = updated(self._trials[self._jobs[result.job].trial], result)
-        if not self.oracle.promotes:
-            self.logs.trial_ended(trial)  # before it is recorded: a process that is killed in between does both again
+        self.logs.trial_ended(trial)  # before it is recorded: a process that is killed in between does both again
         self.store.end_job(result, trial)
         self._trials[trial.number] = trial if self.oracle.promotes else replace(trial, epochs=())
         self.forecast.job_ended(self._jobs[result.job], result)
@@ -300,7 +312,9 @@ class Search:
         if trial.state_job != result.job:
             self._drop_state(result.job)  # of a trial that failed in between
         if self.best is not None:
-            self.logs.best_so_far(self._jobs_ended, float(self.best.score or 0.0))
+            budget = self.forecast.budget
+            seconds = budget.active_seconds(self.clock())
+            self.logs.progress(self._jobs_ended, float(self.best.score or 0.0), seconds, budget.seconds)
         self.observer.trial_ended(trial, self.best)
         self._tell_time_left()
 

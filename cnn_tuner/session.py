@@ -116,7 +116,7 @@ class Session:
                     is_interrupted = self._train(run, dataset)
                 outcome = self._outcome(run, self._export(run, dataset), is_interrupted)
                 try:
-                    self._report(run)
+                    self._show(run)
                 finally:  # a report can be had again
                     if not is_interrupted:
                         run.finish(outcome.to_dict())
@@ -141,7 +141,7 @@ class Session:
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
         exported = self._export(run, dataset)
-        self._report(run)
+        self._show(run)
         return exported
 
     def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True, trial: int | None = None) -> bool:
@@ -166,10 +166,9 @@ class Session:
 
     @contextmanager
     def _logging(self, run: RunStore) -> Iterator[RunLogs]:
-        from cnn_tuner.tensorboard import RunLogs
+        from cnn_tuner.rebuilding import logs_of
 
-        config = run.config
-        logs = RunLogs(run.tensorboard, config.search_space(), config.objective, config.measures_latency)
+        logs = logs_of(run, run.tensorboard)
         logs.begin(time.time())
         try:
             yield logs
@@ -244,10 +243,12 @@ class Session:
 
         return winner.export(run, dataset, self.observer)
 
-    @staticmethod
-    def _report(run: RunStore) -> None:
-        from cnn_tuner import report
+    def _show(self, run: RunStore) -> None:
+        """Writes what people look at: the best model in TensorBoard, and the report."""
+        from cnn_tuner import rebuilding, report
 
+        self.observer.phase("writing the report")
+        rebuilding.write_best(run, rebuilding.logs_of(run, run.tensorboard))
         report.write(run)
 
     def _outcome(self, run: RunStore, exported: Export, is_interrupted: bool) -> Outcome:

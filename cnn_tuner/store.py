@@ -12,6 +12,7 @@ Everything that is shown, resumed, exported or reported is read from here.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -332,6 +333,24 @@ class RunStore:
             "SELECT number, metrics, seconds FROM epochs WHERE job = ? ORDER BY number", (job,)
         )
         return tuple(Epoch(number, json.loads(metrics), seconds) for number, metrics, seconds in rows)
+
+    def curve(self, job: JobRecord) -> list[Epoch]:
+        """Every epoch behind the weights that a job left, those of earlier jobs of its trial too."""
+        own = [epoch for epoch in self.epochs(job.number) if epoch.number > job.initial_epoch]
+        before = {
+            epoch.number: epoch
+            for earlier in self.jobs()
+            if job.initial_epoch and earlier.trial == job.trial and earlier.suggestion is not None
+            for epoch in self.epochs(earlier.number)
+            if epoch.number <= job.initial_epoch
+        }
+        return [*(before[number] for number in sorted(before)), *own]
+
+    def active_seconds_at(self, moment: float) -> float:
+        """What the run had been worked on until a moment (seconds since 1970)."""
+        return sum(
+            min(max(0.0, moment - session["started_at"]), session["seconds"] or math.inf) for session in self.sessions()
+        )
 
     def trials(self) -> list[Trial]:
         """Every trial by number, with the epochs of the search."""

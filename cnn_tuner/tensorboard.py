@@ -1,7 +1,8 @@
 """What a run writes for TensorBoard: a run a trial, one for the best model, and at the root what the search reached.
 
-HParams shows a row a trial: its values, its best objective, how it ended, its time and its size. These summaries are
-write-once in TensorBoard, so that a row is written when its trial can no longer change.
+HParams shows a row a trial: its values, its best objective, how it ended, its time and its size. The values and the
+status are write-once in TensorBoard, so that a row is written when its trial has ended; what it reaches when it is
+trained on are scalars, of which HParams shows the last.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 
 import tensorflow as tf
 from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar_summary
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -29,8 +32,11 @@ from cnn_tuner.tasks import Objective
 INACTIVE = "-"  # of a hyperparameter that a point does not have: a blank would drop its line from the parallel plot
 BEST = "best"
 FRONT = "pareto-front"
-# TensorBoard shows five columns at first: those that say most, whatever the space.
-FIRST_COLUMNS = ("status", "learning_rate (log10)", "batch_size", "blocks", "dense_layers")
+# TensorBoard shows five hyperparameters at first, in the order of their names, and then the metrics, the objective as
+# the first of them. So these are named to come first, and shown without their numbers.
+STATUS, SIZE = "1 status", "2 size"
+FIRST_COLUMNS = ("learning_rate (log10)", "blocks", "dense_layers")
+FULL_RUNS = 200  # trials with curves in any case; of later ones those that are trained on. TensorBoard gets slow
 STATUSES = {"completed": "success", "stopped": "success", "failed": "failure"}
 
 
@@ -85,13 +91,17 @@ class _EventFile:
         self._writer = tf.io.TFRecordWriter(str(folder / name))
         self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
 
-    def add(self, summaries: Iterable[summary_pb2.Summary], step: int) -> None:
-        """Writes these values, so that TensorBoard can read them at once."""
-        event = event_pb2.Event(wall_time=time.time(), step=step)
+    def add(self, summaries: Iterable[summary_pb2.Summary], step: int, at: float | None = None) -> None:
+        """Writes these values of a moment (seconds since 1970; now), so that TensorBoard can read them at once."""
+        event = event_pb2.Event(wall_time=time.time() if at is None else at, step=step)
         # As bytes: TensorBoard's plug-ins make them of TensorFlow's class or of TensorBoard's own.
         event.summary.ParseFromString(b"".join(summary.SerializeToString() for summary in summaries))
         self._write(event)
         self._writer.flush()
+
+    def add_graph(self, graph: bytes) -> None:
+        """Writes a serialized GraphDef."""
+        self._write(event_pb2.Event(wall_time=time.time(), graph_def=graph))
 
     def _write(self, event: event_pb2.Event) -> None:
         self._writer.write(event.SerializeToString())
@@ -101,44 +111,73 @@ class _EventFile:
 
 
 class RunLogs:
-    """The log folder of one run."""
+    """The log folder of one run. `metrics` are those whose training and validation share a chart of Custom Scalars."""
 
-    def __init__(self, folder: Path, space: SearchSpace, objective: Objective, measures_latency: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        space: SearchSpace,
+        objective: Objective,
+        measures_latency: bool = False,
+        metrics: Iterable[str] = (),
+    ) -> None:
         self.folder, self.objective, self.measures_latency = folder, objective, measures_latency
+        self.metrics = tuple(metrics)
         self.parameters = [p for p in space.parameters if not p.is_fixed]
         self._files: dict[str, _EventFile] = {}
+        self._rows: set[str] = set()  # the runs that have their row
 
     def begin(self, started_at: float) -> None:
         """Declares the columns of HParams: typed hyperparameters, and the metrics with the objective first."""
-        status = api_pb2.HParamInfo(name="status", display_name="status", type=api_pb2.DATA_TYPE_STRING, differs=True)
+        status = api_pb2.HParamInfo(name=STATUS, display_name="status", type=api_pb2.DATA_TYPE_STRING, differs=True)
         status.domain_discrete.extend(list(STATUSES))
+        size = api_pb2.HParamInfo(
+            name=SIZE, display_name="params (log10)", type=api_pb2.DATA_TYPE_FLOAT64, differs=True
+        )
         metrics = [
             api_pb2.MetricInfo(name=api_pb2.MetricName(tag=f"trial/{tag}"), display_name=title)
             for tag, title in self._metric_titles().items()
         ]
-        infos = [status, *(_hparam_info(p) for p in self.parameters)]
-        self._file("").add([hparams_summary.experiment_pb(infos, metrics, time_created_secs=started_at)], 0)
+        infos = [status, size, *(_hparam_info(p) for p in self.parameters)]
+        declared = [hparams_summary.experiment_pb(infos, metrics, time_created_secs=started_at)]
+        if self.metrics:
+            declared.append(custom_scalar_summary.pb(_layout(self.metrics)))
+        self._file("").add(declared, 0)
 
     def _metric_titles(self) -> dict[str, str]:
         objective = {"objective": f"best {self.objective.name}"}
-        names = ["best_epoch", "seconds", "params", "macs", *(["latency_ms"] if self.measures_latency else [])]
+        names = ["seconds", "params", "macs", "best_epoch", *(["latency_ms"] if self.measures_latency else [])]
         return objective | {name: name.replace("_", " ") for name in names}
 
-    def epoch(self, run: str, epoch: Epoch) -> None:
-        """The curves of a trial or of the best model, one point each."""
+    def epoch(self, run: str, epoch: Epoch, at: float | None = None) -> None:
+        """The curves of a trial or of the best model, one point each, which ended at a moment; now."""
         values = {scalar_tag(metric): value for metric, value in epoch.metrics.items()}
-        self._file(run).add(_scalars(values), epoch.number)
+        self._file(run).add(_scalars(values), epoch.number, at)
 
     def rewrite(self, run: str, epochs: Iterable[Epoch]) -> None:
         """Replaces what was written of a run by these epochs."""
         self.close(run)
+        self._rows.discard(run)
         shutil.rmtree(self.folder / run, ignore_errors=True)
         for epoch in epochs:
             self.epoch(run, epoch)
 
-    def best_so_far(self, trials_ended: int, score: float) -> None:
-        """The best objective after so many trials, at the root."""
-        self._file("").add(_scalars({f"search/best {self.objective.name}": score}), trials_ended)
+    def show(self, run: str, summaries: Iterable[summary_pb2.Summary], graph: bytes) -> None:
+        """Pictures, texts and curves of a run, and its graph (a serialized GraphDef)."""
+        self._file(run).add(summaries, 0)
+        self._file(run).add_graph(graph)
+        self.close(run)
+
+    def progress(
+        self, jobs_ended: int, best: float, seconds: float, budget_seconds: float | None, at: float | None = None
+    ) -> None:
+        """The best objective after so many jobs and so many seconds of active time, and what the budget has bought."""
+        name = f"search/best {self.objective.name}"
+        self._file("").add(_scalars({name: best}), jobs_ended, at)
+        by_second = {f"{name} by second": best, "budget/jobs ended by second": jobs_ended}
+        if budget_seconds is not None:
+            by_second["budget/share used by second"] = seconds / budget_seconds
+        self._file("").add(_scalars(by_second), round(seconds), at)
 
     def front(self, trials: Iterable[Trial], cost: str) -> None:
         """The Pareto front of two objectives as a curve: the objective over the cost, which TensorBoard calls a step.
@@ -155,21 +194,33 @@ class RunLogs:
         self.close(FRONT)
 
     def trial_ended(self, trial: Trial) -> None:
-        """The trial's row in HParams, once and for all."""
+        """The trial's row in HParams, or what has changed in it since the trial was trained on."""
         run = trial_run(trial.number)
+        summaries = _scalars({f"trial/{name}": value for name, value in self._metrics(trial).items()})
+        if run not in self._rows:
+            self._rows.add(run)
+            summaries += self._row(trial)
+        self._file(run).add(summaries, trial.epochs_done)
+        self.close(run)
+
+    def _row(self, trial: Trial) -> list[summary_pb2.Summary]:
         row: dict[str, Any] = {_column(p): _cell(p, trial.values.get(p.name)) for p in self.parameters}
-        row["status"] = trial.status
+        row[STATUS] = "completed" if trial.status == "running" else trial.status  # that runs on has completed before
+        row[SIZE] = math.log10(trial.params)
+        ended = api_pb2.STATUS_FAILURE if STATUSES[row[STATUS]] == "failure" else api_pb2.STATUS_SUCCESS
+        name = trial_run(trial.number)
+        return [
+            hparams_summary.session_start_pb(row, group_name=name, start_time_secs=trial.started_at),
+            hparams_summary.session_end_pb(ended, end_time_secs=trial.started_at + trial.seconds),
+        ]
+
+    def _metrics(self, trial: Trial) -> dict[str, float]:
         metrics = {"seconds": trial.seconds, "params": trial.params, "macs": trial.macs}
         if trial.latency_seconds is not None:
             metrics["latency_ms"] = 1000 * trial.latency_seconds
         if trial.score is not None and trial.best_epoch is not None:
             metrics |= {"objective": trial.score, "best_epoch": trial.best_epoch}
-        status = api_pb2.STATUS_FAILURE if STATUSES[trial.status] == "failure" else api_pb2.STATUS_SUCCESS
-        began = hparams_summary.session_start_pb(row, group_name=run, start_time_secs=trial.started_at)
-        ended = hparams_summary.session_end_pb(status, end_time_secs=trial.started_at + trial.seconds)
-        values = {f"trial/{name}": value for name, value in metrics.items()}
-        self._file(run).add([*_scalars(values), began, ended], 0)
-        self.close(run)
+        return metrics
 
     def close(self, run: str | None = None) -> None:
         """Closes one run's file, or all; a closed run can be written again."""
@@ -184,8 +235,21 @@ class RunLogs:
         return self._files[run]
 
 
+def _layout(metrics: Iterable[str]) -> layout_pb2.Layout:
+    charts = [
+        layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[rf"^{name}/(train|validation)$"]))
+        for name in metrics
+    ]
+    return layout_pb2.Layout(category=[layout_pb2.Category(title="training against validation", chart=charts)])
+
+
 def _scalars(values: dict[str, float]) -> list[summary_pb2.Summary]:
     return [scalar_pb(tag, value) for tag, value in values.items()]
+
+
+def has_curve(number: int, is_trained_on: bool) -> bool:
+    """Whether the epochs of a trial are written: some hundred curves are as many as anybody looks at."""
+    return number <= FULL_RUNS or is_trained_on
 
 
 def trial_run(number: int) -> str:

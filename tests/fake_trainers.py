@@ -32,6 +32,20 @@ def open_acting(settings):
     return train
 
 
+def open_with_a_failure(settings):
+    """Trains as always, but for trial 5, for which there is no memory."""
+    from cnn_tuner.training import open_trainer
+
+    real = open_trainer(settings)
+
+    def train(job, on_epoch, should_stop):
+        if job.trial == 5:
+            return Result(job.number, "failed", None, None, (), 0.1, "out of memory: <b>16 GB</b>", job.attempt)
+        return real(job, on_epoch, should_stop)
+
+    return train
+
+
 def open_broken(settings):
     raise RuntimeError("no data in this folder")
 

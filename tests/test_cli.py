@@ -66,7 +66,7 @@ def test_json_is_the_last_line_of_stdout_and_progress_goes_to_stderr(tuned):
     [line] = done.stdout.splitlines()
     found = json.loads(line)
     assert set(found) == {
-        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export", "interrupted",
+        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export", "report", "interrupted",
         "seconds",
     }  # fmt: skip
     assert (found["run"], found["trials"]) == ("toy-toy-1", 2)
@@ -321,6 +321,7 @@ def test_help_lists_every_command_without_loading_tensorflow():
         "predict",
         "spaces",
         "steps",
+        "explain",
         "tensorboard",
         "doctor",
     )
@@ -387,9 +388,10 @@ def planned(monkeypatch):
     """Plans without the training that measures; the configs that were asked for."""
     asked = []
 
-    def make_plan(config, dataset, workers, runs):
+    def make_plan(config, dataset, workers, runs, loading_seconds):
         asked.append(config)
-        return planning._calculated(config, Workers(count=2, precision="float32"), 6.5, POINTS)
+        start = planning.Start(loading_seconds, 6.5)
+        return planning._calculated(config, make_oracle(config), Workers(count=2, precision="float32"), start, POINTS)
 
     monkeypatch.setattr(planning, "make_plan", make_plan)
     return asked
@@ -413,6 +415,21 @@ def test_plan_says_what_a_budget_buys(cnn_tuner, planned, tmp_path):
         9,
     )
     assert not (tmp_path / "runs").exists(), "no run is made"
+
+
+def test_logs_says_where_they_lie_and_writes_them_again(cnn_tuner, tuned):
+    folder, _ = tuned
+    runs = ("--runs", str(folder / "runs"))
+    code, out, err = cnn_tuner("logs", *runs)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{folder / 'runs' / 'toy-toy-1' / 'tensorboard'}: 2 trials in ")
+    for file in (folder / "runs" / "toy-toy-1" / "tensorboard").glob("trial-*/*"):
+        file.unlink()
+    code, out, err = cnn_tuner("logs", "--rebuild", "--json", *runs)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["rebuilt"]
+    assert found["files"] >= 4, "the root, two trials and the best"
 
 
 def test_plan_says_it_to_machines_in_one_line(cnn_tuner, planned, tmp_path):

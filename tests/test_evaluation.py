@@ -26,6 +26,11 @@ def test_the_surest_mistakes_come_first_and_examples_are_of_each_class():
     np.testing.assert_array_equal(found.picture(3), PICTURES[3])
 
 
+def test_pictures_are_kept_up_to_a_number_of_bytes(monkeypatch):
+    monkeypatch.setattr(evaluation, "MOST_BYTES", 4 * 4)
+    assert multiclass().examples.tolist() == [0, 1], "beside two mistakes"
+
+
 def test_confusion_has_a_row_for_what_it_is_and_a_column_for_what_was_said():
     assert multiclass().confusion().tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
 

@@ -16,20 +16,19 @@ import pytest
 MAKEFILE = Path(__file__).parent.parent / "Makefile"
 MAKE = shutil.which("make")
 TARGETS = {
-    *(
-        "help",
-        "install",
-        "tune",
-        "plan",
-        "tensorboard",
-        "report",
-        "export",
-        "test",
-        "check",
-        "test-all",
-        "lock",
-        "assets",
-    ),
+    "help",
+    "install",
+    "tune",
+    "plan",
+    "tensorboard",
+    "report",
+    "export",
+    "explain",
+    "test",
+    "check",
+    "test-all",
+    "lock",
+    "assets",
     "clean",
 }
 PIP = "-m pip --quiet --quiet --disable-pip-version-check --no-input install"
@@ -325,6 +324,8 @@ def test_a_refused_python_leaves_the_venv_as_it_is(installed: Checkout) -> None:
         (["tune", "ARGS=--data 'my folder' --epochs 3"], ".venv/bin/cnn-tuner tune --data 'my folder' --epochs 3"),
         (["tensorboard", "ARGS=--port 7000"], ".venv/bin/cnn-tuner tensorboard --port 7000"),
         (["export"], ".venv/bin/cnn-tuner export"),
+        (["explain", "ARGS=--space quick"], ".venv/bin/cnn-tuner explain --space quick"),
+        (["explain", "RUN=my run", "IMAGE=a b.png"], '.venv/bin/cnn-tuner explain "my run" "a b.png"'),
         (["export", "RUN=my run", "ARGS=--json"], '.venv/bin/cnn-tuner export "my run" --json'),
         (
             ["test", "ARGS=-k words"],

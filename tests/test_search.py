@@ -21,6 +21,7 @@ from toys import (
     toy_run,
 )
 
+from cnn_tuner import tensorboard
 from cnn_tuner.budget import Budget
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
@@ -574,7 +575,9 @@ def test_each_trial_has_one_row_and_each_epoch_one_point_however_often_it_was_ki
     again = gone_on_with(run, FormulaExecutor(slots=2))
     for trial in again.trials():
         name = f"trial-{trial.number:04d}"
-        assert steps(again, name, "trial/params") == [0]
+        rows = steps(again, name, "trial/params")
+        assert rows == sorted(set(rows)), "each end of a job once"
+        assert rows[-1] == trial.epochs_done
         assert steps(again, name, "accuracy/validation") == list(range(1, trial.epochs_done + 1))
 
 
@@ -590,8 +593,41 @@ def test_a_search_that_was_killed_between_the_row_and_the_store_does_both_again(
     assert run.jobs()[0].ended is None
     again = gone_on_with(run)
     for name in ("trial-0001", "trial-0002"):
-        assert steps(again, name, "trial/params") == [0]
+        assert steps(again, name, "trial/params") == [3]
         assert steps(again, name, "accuracy/validation") == [1, 2, 3]
+
+
+def test_a_trial_has_its_row_while_it_may_still_be_promoted(tmp_path):
+    run = toy_run(tmp_path, oracle="asha", max_trials=9, epochs=9)
+    seen = []
+
+    class Looks(FormulaExecutor):
+        def submit(self, job: Job) -> None:
+            if job.initial_state is not None:
+                name = f"trial-{job.trial:04d}"
+                seen.append((steps(run, name, "trial/objective"), steps(run, name, "_hparams_/session_start_info")))
+            super().submit(job)
+
+    searched(run, Looks(slots=2))
+    assert ([1], [1]) in seen
+    assert ([1, 3], [1]) in seen, "its values once, what it has reached each time"
+
+
+def test_beyond_so_many_trials_only_those_that_are_trained_on_have_curves(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "FULL_RUNS", 2)
+    run = toy_run(tmp_path, oracle="asha", max_trials=9, epochs=9)
+    searched(run, FormulaExecutor(slots=2))
+    trials = run.trials()
+    assert any(trial.number > 2 and trial.epochs_done > 1 for trial in trials)
+    for trial in trials:
+        name = f"trial-{trial.number:04d}"
+        has_curve = trial.number <= 2 or trial.epochs_done > 1
+        assert steps(run, name, "trial/params")[-1] == trial.epochs_done, "each has its row"
+        if has_curve:
+            assert steps(run, name, "accuracy/validation") == list(range(1, trial.epochs_done + 1))
+        else:
+            with pytest.raises(KeyError):
+                steps(run, name, "accuracy/validation")
 
 
 def test_a_lost_attempt_leaves_no_points(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 from toys import toy_space
@@ -84,7 +85,7 @@ def test_a_row_says_when_its_trial_began_and_ended_and_how(logs):
     start = hparams(events, "trial-0001", metadata.SESSION_START_INFO_TAG)
     end = hparams(events, "trial-0001", metadata.SESSION_END_INFO_TAG)
     assert (start.start_time_secs, end.end_time_secs) == (2000.0, 2007.5)
-    assert start.hparams["status"].string_value == "completed"
+    assert start.hparams["1 status"].string_value == "completed"
     failed = hparams(events, "trial-0002", metadata.SESSION_END_INFO_TAG)
     assert (end.status, failed.status) == (1, 2)  # STATUS_SUCCESS, STATUS_FAILURE
 
@@ -100,10 +101,10 @@ def test_the_objective_is_the_first_metric(logs):
     infos = hparams(read(logs), ".", metadata.EXPERIMENT_TAG).metric_infos
     assert [info.display_name for info in infos] == [
         "best val_accuracy",
-        "best epoch",
         "seconds",
         "params",
         "macs",
+        "best epoch",
     ]
 
 
@@ -155,3 +156,40 @@ def test_a_latency_is_in_microseconds_on_the_front_and_in_milliseconds_in_its_ro
     assert float(make_ndarray(value.tensor_proto)) == pytest.approx(2.5)
     declared = [info.name.tag for info in hparams(events, ".", metadata.EXPERIMENT_TAG).metric_infos]
     assert declared[0] == "trial/objective" and declared[-1] == "trial/latency_ms"
+
+
+def test_what_is_seen_first_is_named_to_come_first(logs):
+    infos = hparams(read(logs), ".", metadata.EXPERIMENT_TAG).hparam_infos
+    first = sorted((info for info in infos if info.differs), key=lambda info: info.name)
+    assert [info.display_name for info in first] == [
+        "status",
+        "params (log10)",
+        "dense_layers",
+        "learning_rate (log10)",
+    ]  # fmt: skip; the number of blocks is fixed here
+
+
+def test_progress_is_by_job_and_by_second_of_active_time(logs):
+    logs.progress(1, 0.5, 10.4, 100.0)
+    logs.progress(2, 0.7, 20.0, 100.0)
+    events = read(logs)
+
+    def curve(tag):
+        return [(e.step, round(float(make_ndarray(e.tensor_proto)), 3)) for e in events.Tensors(".", tag)]
+
+    assert curve("search/best val_accuracy") == [(1, 0.5), (2, 0.7)]
+    assert curve("search/best val_accuracy by second") == [(10, 0.5), (20, 0.7)]
+    assert curve("budget/jobs ended by second") == [(10, 1.0), (20, 2.0)]
+    assert curve("budget/share used by second") == [(10, 0.104), (20, 0.2)]
+
+
+def test_training_and_validation_of_a_metric_share_a_chart(tmp_path):
+    logs = RunLogs(tmp_path / "tensorboard", toy_space(), OBJECTIVE, metrics=("loss", "accuracy"))
+    logs.begin(1000.0)
+    [event] = read(logs).Tensors(".", "custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(make_ndarray(event.tensor_proto).item())
+    [category] = layout.category
+    assert [(chart.title, list(chart.multiline.tag)) for chart in category.chart] == [
+        ("loss", ["^loss/(train|validation)$"]),
+        ("accuracy", ["^accuracy/(train|validation)$"]),
+    ]

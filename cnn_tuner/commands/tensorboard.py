@@ -1,13 +1,15 @@
-"""cnn-tuner tensorboard: a run in the browser."""
+"""cnn-tuner tensorboard, logs: a run in the browser, and what it reads there."""
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Annotated
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, RunArgument, RunsOption, open_run
+from cnn_tuner import folders
+from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
@@ -37,6 +39,28 @@ def tensorboard(
         raise UsageError(f"--port: TensorBoard cannot be served: {error}") from error
     say(f"{opened.folder.name} in TensorBoard at {url} (Ctrl-C ends it)")
     threading.Event().wait()
+
+
+def logs(
+    run: RunArgument = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Write them again from the run's store.")] = False,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where a run's TensorBoard logs lie and what they take, or write them again from its store."""
+    opened = open_run(folder, run)
+    if rebuild:
+        with folders.locked(opened.folder), quiet_tensorflow():
+            from cnn_tuner import rebuilding
+
+            rebuilding.rebuild(opened)
+    files = [file for file in opened.tensorboard.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    if as_json:
+        print(json.dumps({"logs": str(opened.tensorboard), "files": len(files), "bytes": size, "rebuilt": rebuild}))
+        return
+    done = ", written again" if rebuild else ""
+    say(f"{opened.tensorboard}: {opened.last_trial()} trials in {len(files)} files of {size / 2**20:.1f} MB{done}")
 
 
 def _has_fast_loader() -> bool:

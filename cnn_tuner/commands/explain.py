@@ -1,0 +1,100 @@
+"""cnn-tuner explain: one image through the seven steps, as a page and as pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_tuner.commands.options import RUNS, JsonOption, RunsOption, open_run
+from cnn_tuner.commands.output import say
+from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnn_tuner.lessons import Lesson
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+
+def explain(
+    run: Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")] = None,
+    image: Annotated[
+        Path | None, typer.Argument(help="An image file. Default: one of the run's test part; with --space a digit.")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="Explain an untrained network of this space instead, as a lesson.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File of the page. Default: RUN/explain/IMAGE/explain.html, with the pictures beside it."),
+    ] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Folder of the pictures, as PNG files.")] = None,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Lead one image through the seven steps of a run's best model, number by number, on a page that works offline.
+
+    A single argument that is a file is the IMAGE. With --space, no run is needed.
+    """
+    from cnn_tuner import space as space_module
+
+    name, file = _arguments(folder, run, image, space)
+    subject = open_run(folder, name) if space is None else space_module.load(space)
+    with quiet_tensorflow():
+        from cnn_tuner import lessons
+
+        lesson = (
+            lessons.of_space(subject, file)
+            if isinstance(subject, space_module.SearchSpace)
+            else lessons.of_run(subject, file)
+        )
+    home = lessons.home(folder, subject) / lesson.stem
+    page, pictures = output or home / "explain.html", png or (home if output is None else None)
+    if pictures == home:
+        lessons.clear_pictures(home)
+    _write(lesson, page, pictures, as_json)
+
+
+def _arguments(folder: Path, run: str | None, image: Path | None, space: str | None) -> tuple[str | None, Path | None]:
+    """The run and the image that are meant."""
+    if space is not None:
+        if image is not None:
+            raise UsageError("--space: explains an untrained network, so it takes an IMAGE and no RUN")
+        if run is not None and not _is_image(folder, run):
+            raise UsageError(f"--space: explains an untrained network, so it takes no RUN, got {run!r}")
+        return None, None if run is None else Path(run)
+    if run is not None and image is None and _is_image(folder, run):
+        return None, Path(run)
+    return run, image
+
+
+def _is_image(folder: Path, text: str) -> bool:
+    """Whether a single argument means an image: it is a file, or is called as one and no run is."""
+    path = Path(text)
+    is_run = any((place / "config.yaml").is_file() for place in (path, folder / text))
+    return not is_run and (path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _write(lesson: Lesson, page: Path, png: Path | None, as_json: bool) -> None:
+    from cnn_tuner import lessons
+
+    lessons.write_page(lesson, page)
+    pictures = [] if png is None else lessons.write_pictures(lesson, png)
+    answer = lesson.explanation.answer
+    if as_json:
+        found = {
+            "image": lesson.subject.image,
+            "network": lesson.subject.network,
+            "is_trained": lesson.subject.is_trained,
+            "answer": answer.text,
+            "values": dict(zip(answer.names, answer.values, strict=True)),
+            "page": str(page),
+            "pictures": [str(path) for path in pictures],
+        }
+        print(json.dumps(found))
+        return
+    say(f"{lesson.subject.image}: {answer.text}, by {lesson.subject.network}")
+    say(f"page      {page}" + (f", with {len(pictures)} pictures in {png}" if pictures else ""))

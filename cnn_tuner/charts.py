@@ -18,6 +18,7 @@ from cnn_tuner.texts import score, summary
 
 MOST_CURVES = 50
 NAMED_CURVES = 5
+FEW = 0.2  # of all values, so many of the worst may lie beyond the end of an axis
 COLOURS = ("@blue", "@orange", "@green", "@red", "@purple")
 DASHES = ("solid", "dashed", "dotted", "solid", "dashed")
 
@@ -93,6 +94,23 @@ def axis(name: str, kind: str = "value", **more: Any) -> Options:
     } | more
 
 
+def focus(values: Sequence[float], objective: Objective) -> tuple[Options, str]:
+    """An end for the axis of the objective where a few bad values would press all others together, and words for it."""
+    ordered = sorted(values, reverse=objective.direction == "min")  # from the worst
+    edge, best = ordered[int(FEW * len(ordered))], ordered[-1]
+    span = abs(best - edge)
+    if not 0 < 2 * span < abs(best - ordered[0]):
+        return {}, ""
+    step = 10.0 ** math.floor(math.log10(span)) / 2  # the end is a number that a person would choose
+    words = " The worst lie beyond the end of the axis."
+    if objective.direction == "min":
+        return {"max": number(step * math.ceil((edge + span / 5) / step))}, words
+    most = (
+        {"max": 1} if objective.name.endswith(("accuracy", "auc")) else {}
+    )  # or a share would have an axis up to 1.02
+    return {"min": number(step * math.floor((edge - span / 5) / step))} | most, words
+
+
 def legend(names: Sequence[str]) -> Options:
     return {"type": "scroll", "top": 4, "left": 8, "data": list(names), "textStyle": {"color": "@text"}}
 
@@ -143,16 +161,18 @@ def trials_curves(trials: Sequence[Trial], objective: Objective) -> Chart | None
     names = [f"trial {t.number}" for t in named] + ([f"other {len(others)}"] if others else [])
     cut = f"the best {len(told)} of {len(trials)} trials" if len(told) < len(trials) else "all trials"
     last = max(e.number for t in told for e in t.epochs)
+    reached = [e.metrics[objective.name] for t in told for e in t.epochs if objective.name in e.metrics]
+    bound, beyond = focus([value for value in reached if math.isfinite(value)] or [0.0], objective)
     rows = tuple((str(t.number), *_cells(t, objective, last)) for t in told)
     found = options(
         f"A line a trial: {objective.name} by epoch of {cut}. The best is trial {told[0].number} with "
         f"{score(told[0].score)}.",
         legend=legend(names),
         xAxis=axis("epoch", minInterval=1),
-        yAxis=axis(objective.name, nameGap=8),
+        yAxis=axis(objective.name, nameGap=8, **bound),
         series=series,
     )
-    aid = f"{objective.name} of {cut} in the search, by epoch; a line that ends early was stopped for better ones."
+    aid = f"{objective.name} of {cut} in the search, by epoch; one that ends early gave way to better ones.{beyond}"
     columns = ("trial", *(str(n) for n in range(1, last + 1)))
     sheet = Sheet(columns, rows, frozenset(range(last + 1)))
     return Chart("trials", "Learning curves of the search", aid, found, sheet, 380)
@@ -184,6 +204,7 @@ def best_over_time(ends: Sequence[Reached], objective: Objective) -> Chart | Non
         return None
     pick = max if objective.direction == "max" else min
     bests = list(accumulate((e.score for e in told), pick))
+    bound, beyond = focus([e.score for e in told], objective)
     unit, name = (60.0, "minutes at work") if told[-1].seconds > 180 else (1.0, "seconds at work")
     places = [number(e.seconds / unit) for e in told]
     steps = [i for i, best in enumerate(bests) if i == 0 or best != bests[i - 1]]
@@ -197,7 +218,7 @@ def best_over_time(ends: Sequence[Reached], objective: Objective) -> Chart | Non
         f"search. It ends at {score(bests[-1])}.",
         legend=legend(("best so far", "each training")),
         xAxis=axis(name, min=0, scale=False),
-        yAxis=axis(objective.name, nameGap=8),
+        yAxis=axis(objective.name, nameGap=8, **bound),
         series=[
             {
                 "type": "scatter",
@@ -218,6 +239,8 @@ def best_over_time(ends: Sequence[Reached], objective: Objective) -> Chart | Non
         ],
     )
     rows = tuple((f"{told[i].seconds:.0f}", str(told[i].trial), score(bests[i])) for i in steps)
-    aid = "A search that has found what it can find is flat for a long time; one that still climbs may be worth more."
+    aid = (
+        f"A search that has found what it can is flat for a long time; one that still climbs may be worth more.{beyond}"
+    )
     sheet = Sheet(("seconds at work", "trial", f"best {objective.name}"), rows, frozenset({0, 1, 2}))
     return Chart("time", "Best over time", aid, found, sheet)

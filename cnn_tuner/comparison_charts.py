@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from cnn_tuner.charts import Chart, Options, Sheet, axis, legend, number, options
+from cnn_tuner.charts import Chart, Options, Sheet, axis, focus, legend, number, options
 from cnn_tuner.importance import Importances
 from cnn_tuner.pareto import COSTS, cost_of
 from cnn_tuner.records import Trial, ranked
@@ -30,7 +30,7 @@ def parallel_coordinates(
     """A line a completed trial through its hyperparameters to its score; None for fewer than two trials."""
     scored = [t for t in ranked(trials, objective) if t.status == "completed" and number(t.score) is not None]
     told = scored[:MOST_LINES]
-    varying = [p for p in space.parameters if len({t.values.get(p.name) for t in told}) > 1]
+    varying = [p for p in space.parameters if len({t.values[p.name] for t in told if p.name in t.values}) > 1]
     if len(told) < 2 or not varying:
         return None
     weights = {each.name: each.share for each in found.hyperparameters}
@@ -183,6 +183,7 @@ def cost_and_score(
     best = {t.number for t in front}
     low = min(costs.values())
     is_wide = low > 0 and max(costs.values()) / low > WIDE_RANGE
+    bound, beyond = focus([float(t.score or 0.0) for t in told], objective)
     crowned = [item(t) for t in told if t.number == winner]
     series: list[Options] = [
         _marks("other trials", [item(t) for t in told if t.number not in best], "@faint", "circle", 7),
@@ -196,12 +197,14 @@ def cost_and_score(
         f"A point a trial: {objective.name} against {COSTS[cost]}. {len(front)} of {len(told)} are on the front.",
         legend=legend([each["name"] for each in series]),
         xAxis=axis(f"{COSTS[cost]}{' (ms)' if cost == 'latency' else ''}", "log" if is_wide else "value"),
-        yAxis=axis(objective.name, nameGap=8),
+        yAxis=axis(objective.name, nameGap=8, **bound),
         series=series,
     )
     rows = tuple((str(t.number), f"{costs[t.number]:,.6g}", score(t.score), summary(t.values)) for t in front)
     sheet = Sheet(("trial", UNITS[cost], objective.name, "blocks | dense | training"), rows, frozenset({0, 1, 2}))
-    aid = f"On the front no other trial is better in both {objective.name} and {COSTS[cost]}; the table lists it."
+    aid = (
+        f"On the front no other trial is better in both {objective.name} and {COSTS[cost]}; the table lists it.{beyond}"
+    )
     return Chart(f"front-{cost}", f"Score against {COSTS[cost]}", aid, chart, sheet, 360)
 
 

@@ -18,6 +18,7 @@ def confusion_matrix(found: Evaluation, names: tuple[str, ...]) -> Chart | None:
     """Images of each class by what they were taken for; None for more classes than can be read, or none at all."""
     if found.task not in ("binary", "multiclass") or len(names) > MOST_CLASSES:
         return None
+    names = tuple(" ".join(name.split()) for name in names)  # an axis has one line for each
     matrix = found.confusion()
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     cells = [

@@ -19,7 +19,7 @@ from cnn_tuner.pareto import front
 from cnn_tuner.records import Epoch, Trial, Winner, ranked
 from cnn_tuner.serving import Serving, serving
 from cnn_tuner.tasks import TASKS
-from cnn_tuner.texts import file_size, metric, score, shape, summary
+from cnn_tuner.texts import counted, file_size, metric, score, shape, summary
 
 if TYPE_CHECKING:
     from cnn_tuner.evaluation import Evaluation
@@ -43,6 +43,7 @@ class Fact:
 class Answers:
     """What the winner answered on the test part."""
 
+    task: str = ""
     charts: tuple[Chart, ...] = ()
     confusions: Sheet | None = None
     classes: Sheet | None = None
@@ -151,8 +152,8 @@ def _shown_trial(trials: Sequence[Trial], winner: Winner | None, run: RunStore) 
 
 def _facts(run: RunStore, trials: Sequence[Trial], winner: Winner | None, export: str | None) -> list[Fact]:
     data, objective = run.config.data, run.config.objective
-    kind = {"multilabel": "labels", "regression": "targets"}.get(data.task, "classes")
-    about = f"{sum(data.images):,} images of {shape(data.image_shape)}, {len(data.class_names)} {kind}, {data.task}"
+    told = counted(data.task, len(data.class_names))
+    about = f"{sum(data.images):,} images of {shape(data.image_shape)}, {told}, {data.task}"
     facts = [Fact("data", data.name, about)]
     if winner is None:
         best = next((t for t in ranked(trials, objective) if t.score is not None), None)
@@ -163,7 +164,9 @@ def _facts(run: RunStore, trials: Sequence[Trial], winner: Winner | None, export
         facts.append(Fact(f"test {name}", score(value), told or f"{winner.test_images:,} images"))
     facts.append(Fact("size", f"{winner.params:,} parameters", f"{winner.macs:,} multiply-adds an image"))
     if export is not None:
-        facts.append(Fact("export", export, file_size(sheets.export_bytes(run.folder / export))))
+        facts.append(
+            Fact("export", export, f"{file_size(sheets.export_bytes(run.folder / export))}, in this run's folder")
+        )
     facts.append(Fact("chosen from", f"{len(trials):,} trials", f"trial {winner.trial} won"))
     return facts
 
@@ -252,6 +255,7 @@ def _answers(found: Evaluation, names: tuple[str, ...]) -> Answers:
     targets = findings.target_rows(found, names)
     kind = "label" if found.task == "multilabel" else "class"
     return Answers(
+        found.task,
         tuple(charts),
         sheets.confusions_sheet(pairs) if pairs and matrix is None else None,
         sheets.classes_sheet(classes, kind) if classes else sheets.targets_sheet(targets) if targets else None,

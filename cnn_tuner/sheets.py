@@ -13,7 +13,7 @@ from cnn_tuner.config import RunConfig
 from cnn_tuner.findings import ClassRow, Confusion, TargetRow
 from cnn_tuner.records import Trial, Winner
 from cnn_tuner.tasks import Objective
-from cnn_tuner.texts import duration, ends, score, shape, step_rows, summary, without_places
+from cnn_tuner.texts import counted, duration, ends, score, shape, step_rows, summary, without_places
 
 MOST_FAILURES = 50
 MOST_CONFUSIONS = 20
@@ -53,7 +53,8 @@ def finalists_sheet(winner: Winner, objective: Objective) -> Sheet:
         numbers = (score(each.search_score), score(each.mean), score(each.spread), score(best))
         own = (score(winner.float32_score), test) if is_winner else ("-", "not looked at")
         seeds = " ".join(map(score, each.scores))
-        rows.append((f"{each.trial}{' (winner)' if is_winner else ''}", f"{each.params:,}", *numbers, seeds, *own))
+        name = f"{each.trial}\u00a0(winner)" if is_winner else str(each.trial)
+        rows.append((name, f"{each.params:,}", *numbers, seeds, *own))
     return Sheet(names, tuple(rows), frozenset({1, 2, 3, 4, 5, 7}))
 
 
@@ -131,14 +132,14 @@ def failures_sheet(trials: Sequence[Trial]) -> Sheet | None:
 def data_sheet(config: RunConfig) -> Sheet:
     """What the run learned from."""
     data = config.data
-    kind = {"multilabel": "labels", "regression": "targets"}.get(data.task, "classes")
+    count, kind = counted(data.task, len(data.class_names)).split()
     train, val, test = data.images
     options = ", ".join(f"{name} {_plain(value)}" for name, value in data.options.items() if value not in (None, False))
     rows = [
         ("name", data.name),
         ("source", without_places(data.source)),
         ("task", data.task),
-        (kind, f"{len(data.class_names):,}: {_shortened(data.class_names)}"),
+        (kind, f"{count}: {_shortened(data.class_names)}"),
         ("images", f"{train:,} training, {val:,} validation, {test:,} test"),
         ("image", f"{shape(data.image_shape)} (height x width x channels), 8 bit"),
         ("options", without_places(options) or "-"),

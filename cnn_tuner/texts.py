@@ -23,6 +23,12 @@ def size(count: int) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
+def counted(task: str, count: int) -> str:
+    """`10 classes`, `1 target`: what a task tells apart."""
+    one, many = {"multilabel": ("label", "labels"), "regression": ("target", "targets")}.get(task, ("class", "classes"))
+    return f"{count:,} {one if count == 1 else many}"
+
+
 def file_size(count: int) -> str:
     """`850 bytes`, `12 kB`, `1.4 MB`, as file managers count."""
     if count < 1000:

@@ -41,8 +41,8 @@ def begun_run(folder: Path, task: str = "multiclass", names: tuple[str, ...] = (
     objective = choose_objective(task, None)
     dataset = replace(toy_dataset(task), class_names=names or NAMES[task])
     config = toy_config(SPACE, dataset, objective=objective.name, direction=objective.direction, cost=cost)
-    source = config.data.model_copy(update={"source": "npz:/home/somebody/photos/arrays.npz"})
-    command = "cnn-tuner tune --data npz:/home/somebody/photos/arrays.npz --runs /srv/secret/runs"
+    source = config.data.model_copy(update={"source": "npz:/Users/somebody/photos/arrays.npz"})
+    command = "cnn-tuner tune --data npz:/Users/somebody/photos/arrays.npz --runs /srv/secret/runs"
     run = RunStore.create(folder, "toy", config.model_copy(update={"data": source, "command": command}))
     with run.at_work(command, {"python": "3.11.7", "keras": "3.12.0"}):
         run.note_workers("1 worker process, 1 thread each, float32; as asked")
@@ -64,7 +64,7 @@ def add_trials(run: RunStore, count: int, fails: tuple[int, ...] = ()) -> list[T
         epochs = tuple(Epoch(n, {k: v - sign * 0.1 / n for k, v in told.items()}, 0.5) for n in (1, 2, 3))
         score = epochs[-1].metrics[objective.name]
         if number in fails:
-            message = "out of memory at /home/somebody/runs/toy/job-1.npz <b>"
+            message = "out of memory at /Users/somebody/runs/toy/job-1.npz <b>"
             run.end_job(
                 Result(number, "failed", None, None, (), 0.5, message), replace(trial, status="failed", message=message)
             )

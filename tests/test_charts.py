@@ -58,6 +58,17 @@ def test_the_best_so_far_only_gets_better(objective, bests):
     assert charts.best_over_time([], objective) is None
 
 
+@pytest.mark.parametrize(("objective", "end"), [(BEST, {"min": 0.85, "max": 1}), (LEAST, {})])
+def test_a_few_bad_scores_do_not_press_the_others_together(objective, end):
+    scores = [0.1, 0.9, 0.92, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
+    found, words = charts.focus(scores, objective)
+    assert found == end
+    assert bool(words) == bool(end)
+    assert charts.focus([0.5], objective) == ({}, "")
+    mirrored = charts.focus([-score for score in scores], Objective("val_loss", "min"))
+    assert mirrored[0] == {"max": -0.85}
+
+
 def test_time_is_told_in_minutes_where_it_is_long():
     chart = charts.best_over_time([Reached(60, 1, 0.5), Reached(600, 2, 0.6)], BEST)
     assert chart.options["xAxis"]["name"] == "minutes at work"
@@ -167,13 +178,13 @@ def test_points_of_a_regression_are_sampled_the_same_each_time():
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("npz:/home/me/photos/arrays.npz", "npz:…/arrays.npz"),
+        ("npz:/Users/me/photos/arrays.npz", "npz:…/arrays.npz"),
         ("--data ~/photos/cats --runs runs", "--data …/cats --runs runs"),
         ("photos/train", "photos/train"),
         ("--runs=/tmp/x", "--runs=…/x"),
         ("https://example.org/a/b", "https://example.org/a/b"),
-        ("'/home/me/a'", "'…/a'"),
-        ("/home/me/photos/", "…/photos"),
+        ("'/Users/me/a'", "'…/a'"),
+        ("/Users/me/photos/", "…/photos"),
         ("idx:/usr/share/datasets/fashion-mnist", "idx:…/fashion-mnist"),
         ("1/2 of 3", "1/2 of 3"),
     ],

@@ -21,12 +21,14 @@ TARGETS = {
     "tune",
     "plan",
     "tensorboard",
+    "report",
     "export",
     "explain",
     "test",
     "check",
     "test-all",
     "lock",
+    "assets",
     "clean",
 }
 PIP = "-m pip --quiet --quiet --disable-pip-version-check --no-input install"

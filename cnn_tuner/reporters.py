@@ -73,7 +73,7 @@ class Reporter:
         what = trial.message if trial.status == "failed" else summary(trial.values)
         self.line(
             f"trial {trial.number:>{width}}{total}  {score(trial.score)}  "
-            f"{len(trial.epochs):>3} epochs  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
+            f"{len(trial.epochs):>3} epoch{'s' if len(trial.epochs) != 1 else ' '}  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
         )
 
     def phase(self, text: str, epochs: int = 0) -> None:

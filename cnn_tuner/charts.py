@@ -185,8 +185,8 @@ def _curve(trial: Trial, objective: Objective, name: str, colour: str, dash: str
         "name": name,
         "tip": f"trial {trial.number}: {score(trial.score)}\n{summary(trial.values)}",
         "data": [[e.number, number(e.metrics[objective.name])] for e in told],
-        "showSymbol": len(told) < 2,
-        "triggerLineEvent": True,
+        "symbol": "circle",  # what can be pointed at, and all that there is of one epoch
+        "symbolSize": 2 * width + 1,
         "lineStyle": {"color": colour, "type": dash, "width": width},
         "itemStyle": {"color": colour},
     }

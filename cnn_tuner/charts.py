@@ -105,10 +105,10 @@ def focus(values: Sequence[float], objective: Objective) -> tuple[Options, str]:
     words = " The worst lie beyond the end of the axis."
     if objective.direction == "min":
         return {"max": number(step * math.ceil((edge + span / 5) / step))}, words
-    most = (
-        {"max": 1} if objective.name.endswith(("accuracy", "auc")) else {}
-    )  # or a share would have an axis up to 1.02
-    return {"min": number(step * math.floor((edge - span / 5) / step))} | most, words
+    low = step * math.floor((edge - span / 5) / step)
+    if not objective.name.endswith(("accuracy", "auc")):
+        return {"min": number(low)}, words
+    return {"min": number(low), "max": 1, "interval": number(step * math.ceil((1 - low) / step / 8))}, words
 
 
 def legend(names: Sequence[str]) -> Options:

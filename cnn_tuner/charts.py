@@ -105,10 +105,10 @@ def focus(values: Sequence[float], objective: Objective) -> tuple[Options, str]:
     words = " The worst lie beyond the end of the axis."
     if objective.direction == "min":
         return {"max": number(step * math.ceil((edge + span / 5) / step))}, words
-    most = (
-        {"max": 1} if objective.name.endswith(("accuracy", "auc")) else {}
-    )  # or a share would have an axis up to 1.02
-    return {"min": number(step * math.floor((edge - span / 5) / step))} | most, words
+    low = step * math.floor((edge - span / 5) / step)
+    if not objective.name.endswith(("accuracy", "auc")):
+        return {"min": number(low)}, words
+    return {"min": number(low), "max": 1, "interval": number(step * math.ceil((1 - low) / step / 8))}, words
 
 
 def legend(names: Sequence[str]) -> Options:
@@ -185,8 +185,8 @@ def _curve(trial: Trial, objective: Objective, name: str, colour: str, dash: str
         "name": name,
         "tip": f"trial {trial.number}: {score(trial.score)}\n{summary(trial.values)}",
         "data": [[e.number, number(e.metrics[objective.name])] for e in told],
-        "showSymbol": len(told) < 2,
-        "triggerLineEvent": True,
+        "symbol": "circle",  # what can be pointed at, and all that there is of one epoch
+        "symbolSize": 2 * width + 1,
         "lineStyle": {"color": colour, "type": dash, "width": width},
         "itemStyle": {"color": colour},
     }

@@ -16,7 +16,7 @@ from cnn_tuner.charts import Sheet
 from cnn_tuner.findings import ClassRow
 from cnn_tuner.records import Winner
 from cnn_tuner.serving import serving
-from cnn_tuner.texts import ends, file_size, metric, score, shape, summary, without_places
+from cnn_tuner.texts import CUT, ends, file_size, metric, score, shape, summary, without_places
 
 if TYPE_CHECKING:
     from cnn_tuner.config import RunConfig
@@ -133,11 +133,14 @@ def _data(config: RunConfig) -> str:
 def _how(run: RunStore, winner: Winner) -> str:
     rows = sheets.search_sheet(run.config, run.trials()).rows
     command = code(without_places(run.config.command), "sh")
+    cut = " A path is cut to its last name." if CUT in command else ""
     own = winner.finalist
     trained = f"trained for up to {winner.epochs} epochs; the best was epoch {winner.best_epoch}"
     if own is not None and own.spread is not None:
         trained += f"; {len(own.scores)} seeds reached {score(own.mean)} +- {score(own.spread)}"
-    return f"## How it was found\n\n{command}\n\n{table(Sheet(('what', 'value'), rows))}\n\nThe winner was {trained}."
+    return (
+        f"## How it was found\n\n{command}\n\n{table(Sheet(('what', 'value'), rows))}\n\nThe winner was {trained}.{cut}"
+    )
 
 
 def _metrics(config: RunConfig, winner: Winner, found: Evaluation | None) -> str:

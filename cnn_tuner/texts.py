@@ -104,13 +104,14 @@ def _block(values: Point, name: str) -> str:
     return f"{times}{of['filters']}k{of['kernel_size']}{strides}{pool}"
 
 
+CUT = "…/"
 # A path from the root or a home, two names deep or more, that does not belong to an address such as https://a/b/c.
 ABSOLUTE = re.compile(r"""(?<![\w./…~])~?(?:/[^\s/'":;,=]+)*/[^\s/'":;,=]+/([^\s/'":;,=]+)/?""")
 
 
 def without_places(text: str) -> str:
     """`text` with each absolute path cut to its last name: `npz:…/arrays.npz`. Where it lay on a machine is private."""
-    return ABSOLUTE.sub(lambda found: f"…/{found[1]}", text)
+    return ABSOLUTE.sub(lambda found: CUT + found[1], text)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_the_best_so_far_only_gets_better(objective, bests):
     assert charts.best_over_time([], objective) is None
 
 
-@pytest.mark.parametrize(("objective", "end"), [(BEST, {"min": 0.85, "max": 1}), (LEAST, {})])
+@pytest.mark.parametrize(("objective", "end"), [(BEST, {"min": 0.85, "max": 1, "interval": 0.05}), (LEAST, {})])
 def test_a_few_bad_scores_do_not_press_the_others_together(objective, end):
     scores = [0.1, 0.9, 0.92, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0]
     found, words = charts.focus(scores, objective)

@@ -66,8 +66,8 @@ def test_json_is_the_last_line_of_stdout_and_progress_goes_to_stderr(tuned):
     [line] = done.stdout.splitlines()
     found = json.loads(line)
     assert set(found) == {
-        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export", "report", "interrupted",
-        "seconds",
+        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export", "report",
+        "interrupted", "seconds",
     }  # fmt: skip
     assert (found["run"], found["trials"]) == ("toy-toy-1", 2)
     assert set(found["best"]) == {"trial", "values", "objective", "params", "macs"}

@@ -27,6 +27,8 @@ TARGETS = {
     "test",
     "check",
     "test-all",
+    "test-browser",
+    "chromium",
     "lock",
     "assets",
     "clean",
@@ -153,7 +155,7 @@ def test_help_lists_every_target(checkout: Checkout) -> None:
 
 def test_every_target_is_listed_by_help_and_never_taken_for_a_file() -> None:
     text = MAKEFILE.read_text()
-    [phony] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    [phony] = re.findall(r"^\.PHONY: (.*)$", text.replace("\\\n", ""), re.MULTILINE)
     assert set(phony.split()) - {"FORCE"} == TARGETS
     assert set(re.findall(r"^([a-z-]+):", text, re.MULTILINE)) == TARGETS
 
@@ -324,6 +326,7 @@ def test_a_refused_python_leaves_the_venv_as_it_is(installed: Checkout) -> None:
         (["tune", "ARGS=--data 'my folder' --epochs 3"], ".venv/bin/cnn-tuner tune --data 'my folder' --epochs 3"),
         (["tensorboard", "ARGS=--port 7000"], ".venv/bin/cnn-tuner tensorboard --port 7000"),
         (["export"], ".venv/bin/cnn-tuner export"),
+        (["report", "RUN=my run"], '.venv/bin/cnn-tuner report "my run"'),
         (["explain", "ARGS=--space quick"], ".venv/bin/cnn-tuner explain --space quick"),
         (["explain", "RUN=my run", "IMAGE=a b.png"], '.venv/bin/cnn-tuner explain "my run" "a b.png"'),
         (["export", "RUN=my run", "ARGS=--json"], '.venv/bin/cnn-tuner export "my run" --json'),
@@ -331,7 +334,10 @@ def test_a_refused_python_leaves_the_venv_as_it_is(installed: Checkout) -> None:
             ["test", "ARGS=-k words"],
             ".venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -k words",
         ),
-        (["test-all"], '.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m ""'),
+        (
+            ["test-all"],
+            '.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m "not browser"',
+        ),
     ],
 )
 def test_arguments_are_passed_on(installed: Checkout, arguments: list[str], command: str) -> None:

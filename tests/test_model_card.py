@@ -39,6 +39,8 @@ def test_a_card_tells_everything(tmp_path, task):
     assert 'tf.saved_model.load("export/toy/1")' in told
     assert f"It is the best of 12 trials by {run.config.search.objective}" in told
     assert "/Users/" not in told and "/srv/" not in told and str(tmp_path) not in told
+    assert "npz:…/arrays.npz --runs …/runs" in told
+    assert "A path is cut to its last name." in told
     assert told == card(run)
 
 

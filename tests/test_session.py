@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +11,8 @@ import pytest
 from test_resuming import SMALL
 from test_tuning import INLINE, write_request
 
-from cnn_tuner import winner
-from cnn_tuner.errors import UsageError
+from cnn_tuner import report, winner
+from cnn_tuner.errors import StorageError, UsageError
 from cnn_tuner.final_training import FinalTraining
 from cnn_tuner.observer import Silent
 from cnn_tuner.session import Session
@@ -101,6 +103,23 @@ def test_workers_are_told_with_what_the_checkpoints_take(request_):
     [(workers, most)] = told
     assert (workers.count, workers.executor, workers.precision) == (1, "inline", "float32")
     assert 0 < sum(path.stat().st_size for path in run.checkpoints.iterdir()) <= most
+
+
+def test_a_run_ends_with_its_report_and_a_card_beside_its_model(request_):
+    outcome = Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1), Silent()).run()
+    assert outcome.report.read_text().startswith("<!doctype html>")
+    assert (outcome.export / "model_card.md").read_text().startswith("# Model card: ")
+    assert json.loads((outcome.folder / "result.json").read_text())["report"] == str(outcome.report)
+
+
+def test_a_report_that_cannot_be_written_does_not_lose_the_run(request_, monkeypatch):
+    full = OSError(errno.ENOSPC, "full")
+    monkeypatch.setattr(report, "write", lambda run: (_ for _ in ()).throw(full))
+    with pytest.raises(StorageError, match="no space left on the disk"):
+        Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1), Silent()).run()
+    run = RunStore.open(request_.runs / "toy-toy-1")
+    assert run.is_complete
+    assert run.latest_export().name == "1"
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cnn_tuner.oracles.feasible import FeasibleOracle
 
 STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
-EXPORT_STARTUPS = 2.25  # what evaluation, export and its verification in two new processes take, in such start-ups
+EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new processes and the report take, in those
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
 BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 

@@ -71,9 +71,10 @@ class Reporter:
         total, width = ("", 4) if most is None else (f"/{most}", len(str(most)))
         mark = " *" if best is not None and best.number == trial.number else ""
         what = trial.message if trial.status == "failed" else summary(trial.values)
+        epochs = "epoch" if len(trial.epochs) == 1 else "epochs"
         self.line(
             f"trial {trial.number:>{width}}{total}  {score(trial.score)}  "
-            f"{len(trial.epochs):>3} epoch{'s' if len(trial.epochs) != 1 else ' '}  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
+            f"{len(trial.epochs):>3} {epochs:<6}  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
         )
 
     def phase(self, text: str, epochs: int = 0) -> None:

@@ -247,7 +247,7 @@ def test_row_10_each_trial_is_one_hparams_row_with_its_best_objective_status_tim
         name = trial_run(trial.number)
         row = dict(hparams(events, name, metadata.SESSION_START_INFO_TAG).hparams)
         kinds.add(tuple(sorted((key, value.WhichOneof("kind")) for key, value in row.items())))
-        assert row["status"].string_value == trial.status
+        assert row["1 status"].string_value == trial.status
         tags = [tag for tag in events.Runs()[name]["tensors"] if tag.startswith("trial/")]
         found = {tag: float(make_ndarray(events.Tensors(name, tag)[0].tensor_proto)) for tag in tags}
         assert found.get("trial/objective") == (None if trial.score is None else pytest.approx(trial.score))

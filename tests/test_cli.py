@@ -21,7 +21,7 @@ from test_planning import POINTS
 from toys import SPACE, FormulaExecutor, NoLogs, toy_part, toy_run
 
 from cnn_tuner import cli, planning, winner
-from cnn_tuner.commands import tune
+from cnn_tuner.commands import tensorboard, tune
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.machine import Workers
 from cnn_tuner.observer import Silent
@@ -256,6 +256,17 @@ def test_a_port_that_is_taken_is_one_line(tuned, cnn_tuner, monkeypatch):
     monkeypatch.setattr(program.TensorBoard, "launch", taken)
     code, _, err = cnn_tuner("tensorboard", "--runs", tuned[0] / "runs")
     assert (code, err) == (2, "error: --port: TensorBoard cannot be served: port 6006 is in use\n")
+
+
+@pytest.mark.filterwarnings("ignore:html5lib's sanitizer:DeprecationWarning")
+def test_how_to_select_some_of_very_many_runs_is_told(tuned, cnn_tuner, monkeypatch):
+    monkeypatch.setattr(program.TensorBoard, "launch", lambda self: "http://127.0.0.1:6006/")
+    monkeypatch.setattr("threading.Event.wait", lambda self, *_: None)
+    for most, told in ((3, False), (2, True)):
+        monkeypatch.setattr(tensorboard, "MOST_SELECTED", most)
+        code, out, _ = cnn_tuner("tensorboard", "--runs", tuned[0] / "runs")
+        assert code == 0
+        assert ("of more than 2 runs TensorBoard selects none: tick those wanted" in out) == told
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 
+MOST_SELECTED = 500
+FEW_RUNS = "#timeseries&runFilter=best%7C%5C."  # the best model, and the root with the search's progress
 LOOPBACK = "127.0.0.1"  # TensorBoard has no authentication, and the logs hold pictures of the data
 
 
@@ -38,6 +40,8 @@ def tensorboard(
     except program.TensorBoardServerException as error:
         raise UsageError(f"--port: TensorBoard cannot be served: {error}") from error
     say(f"{opened.folder.name} in TensorBoard at {url} (Ctrl-C ends it)")
+    if opened.last_trial() >= MOST_SELECTED:
+        say(f"of more than {MOST_SELECTED} runs TensorBoard selects none: tick those wanted, as those of {url}{FEW_RUNS}")
     threading.Event().wait()
 
 

@@ -55,7 +55,19 @@ def write_toys(folder: Path) -> list[str]:
 def tuned(tmp_path_factory):
     """A folder with one complete run, made by the command itself in a process of its own, and what that printed."""
     folder = tmp_path_factory.mktemp("cli")
-    arguments = ["tune", *write_toys(folder), "--max-trials", "2", "--epochs", "8", "--final-seeds", "1", "--json"]
+    arguments = [
+        "tune",
+        *write_toys(folder),
+        "--max-trials",
+        "2",
+        "--epochs",
+        "8",
+        "--final-seeds",
+        "1",
+        "--workers",
+        "1",
+        "--json",
+    ]
     done = subprocess.run([sys.executable, "-m", "cnn_tuner.cli", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder, done

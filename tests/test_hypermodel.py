@@ -96,6 +96,7 @@ def test_an_infeasible_point_is_not_built(extra, message):
         hypermodel(SPACE + extra).build(keras_tuner.HyperParameters())
 
 
+@pytest.mark.slow
 def test_kerastuner_counts_an_infeasible_point_as_a_failed_trial(tmp_path):
     text = "{description: x, blocks: 1, block: {filters: 1, kernel_size: [3, 9], padding: valid}, dense: {layers: 0}}"
     tuner = keras_tuner.GridSearch(

@@ -22,7 +22,7 @@ from cnn_tuner.observer import Silent
 from cnn_tuner.records import Epoch, JobRecord, Result, Trial
 from cnn_tuner.resuming import Resuming, Wishes
 from cnn_tuner.search import Search
-from cnn_tuner.session import Outcome
+from cnn_tuner.session import Outcome, Session
 from cnn_tuner.space import load
 from cnn_tuner.store import RunStore
 from cnn_tuner.tuning import Request, Tuning
@@ -441,6 +441,7 @@ def whole(tmp_path_factory) -> Outcome:
     Path(request.space).write_text(SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
+        patch.setattr(Session, "_show", lambda self, run: None)
         return Tuning(request, Silent()).run()
 
 

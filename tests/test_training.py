@@ -170,7 +170,14 @@ RECIPES = {
 }
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+ALL = {name: value for recipe in reversed(RECIPES.values()) for name, value in recipe.items()}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [ALL, *(pytest.param(recipe, marks=pytest.mark.slow) for recipe in RECIPES.values())],
+    ids=["all at once", *RECIPES],
+)
 def test_training_on_is_exact_whatever_the_recipe(recipe, job, data):
     whole = replace(job, values=VALUES | recipe, schedule_epochs=4)
     part = replace(elsewhere(whole, "part"), epochs=2)

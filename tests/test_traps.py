@@ -37,6 +37,7 @@ from cnn_tuner.oracles import bayesian, registry
 from cnn_tuner.records import Job, JobDone, JobLost
 from cnn_tuner.resuming import Resuming, Wishes
 from cnn_tuner.search import Search, make_oracle
+from cnn_tuner.session import Session
 from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import Objective, Output
 from cnn_tuner.tensorboard import RunLogs, trial_run
@@ -73,7 +74,9 @@ def finished(tmp_path_factory) -> RunStore:
     """A run that searched, crowned and exported, with real training."""
     folder = tmp_path_factory.mktemp("finished")
     request = request_in(folder)
-    return RunStore.open(Tuning(request, Silent()).run().folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "_show", lambda self, run: None)
+        return RunStore.open(Tuning(request, Silent()).run().folder)
 
 
 def request_in(folder: Path, **settings) -> Request:

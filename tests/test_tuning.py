@@ -61,8 +61,9 @@ def write_request(folder: Path, task: str) -> Request:
 
 @pytest.fixture
 def unread(monkeypatch):
-    """Exports without the processes that read them again, which take seconds, for tests of something else."""
+    """Exports without the processes that read them again and without pages to look at, for tests of something else."""
     monkeypatch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
+    monkeypatch.setattr(Session, "_show", lambda self, run: None)
 
 
 def tuned(request: Request) -> Outcome:
@@ -278,6 +279,7 @@ def test_what_workers_share_is_gone_at_the_end_and_the_session_is_noted(request_
     assert command == "as typed"
     assert workers.startswith("1 worker process, 0 threads each, float32")
     assert seconds > 0
+    assert (run.config.search.precision, run.precision) == ("auto", "float32"), "what was left open is remembered"
 
 
 @pytest.mark.slow
@@ -290,11 +292,6 @@ def test_the_score_as_exported_is_measured_in_float32(request_, unread):
     assert outcome.winner.float32_score == pytest.approx(outcome.winner.score, abs=0.2)
     best = keras.saving.load_model(run.best_model, compile=False)
     assert {layer.compute_dtype for layer in best.layers if layer.name != "image"} == {"float32"}
-
-
-def test_a_precision_that_was_left_open_is_remembered(request_, unread):
-    run = RunStore.open(tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1)).folder)
-    assert (run.config.search.precision, run.precision) == ("auto", "float32")
 
 
 def test_a_space_without_a_feasible_point_is_refused_with_the_reason(request_):

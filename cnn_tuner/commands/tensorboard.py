@@ -26,6 +26,7 @@ def tensorboard(
 ) -> None:
     """Show a run in TensorBoard, to this machine only. Ctrl-C ends it."""
     opened = open_run(folder, run)
+    trials = opened.last_trial()
     opened.close()
     with quiet_tensorflow():
         from tensorboard import program
@@ -40,8 +41,8 @@ def tensorboard(
     except program.TensorBoardServerException as error:
         raise UsageError(f"--port: TensorBoard cannot be served: {error}") from error
     say(f"{opened.folder.name} in TensorBoard at {url} (Ctrl-C ends it)")
-    if opened.last_trial() >= MOST_SELECTED:
-        say(f"of more than {MOST_SELECTED} runs TensorBoard selects none: tick those wanted, as those of {url}{FEW_RUNS}")
+    if trials >= MOST_SELECTED:
+        say(f"of more than {MOST_SELECTED} runs TensorBoard selects none: tick those wanted, as at {url}{FEW_RUNS}")
     threading.Event().wait()
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import keras_tuner
 import numpy as np
 import pytest
 from tensorboard.plugins.hparams import metadata
@@ -428,3 +429,8 @@ def test_row_19_history_is_kept_and_exported_as_csv_and_json(tmp_path):
     assert [row["reason"] for row in rows if row["status"] == "failed"] == ["it broke"]
     assert [trial["jobs"][0]["attempts"] for trial in found["trials"]] == [1, 2, 1, 1]
     assert all({"trial_seconds", "jobs", "values"} <= set(trial) for trial in found["trials"])
+
+
+def test_row_20_the_failure_of_a_trial_is_raised_where_kerastuner_has_it():
+    assert not hasattr(keras_tuner, "FailedTrialError"), "as its documentation says"
+    assert issubclass(keras_tuner.errors.FailedTrialError, Exception)

@@ -14,7 +14,7 @@ from cnn_tuner.records import Trial, Winner
 from cnn_tuner.session import Outcome
 from cnn_tuner.space import SearchSpace
 from cnn_tuner.tasks import Objective, Output
-from cnn_tuner.texts import SUMMARY_LEGEND, counted, duration, metric, score, shape, sparkline, step_rows, summary
+from cnn_tuner.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
 
 
 def describe_data(dataset: Dataset) -> list[str]:
@@ -51,7 +51,7 @@ def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
     for trial in trials:
         what = f"failed: {trial.message}" if trial.status == "failed" else summary(trial.values)
         if trial.status in ("running", "stopped"):
-            what = f"{trial.status} after {counted(len(trial.epochs), 'epoch')}: {what}"
+            what = f"{trial.status} after {epochs(len(trial.epochs))}: {what}"
         epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
         cells = (str(trial.number), score(trial.score), epoch, f"{trial.params:,}", f"{trial.macs:,}")
         curve = [sparkline([epoch.metrics[objective.name] for epoch in trial.epochs], CURVE)] if has_curves else []

@@ -23,6 +23,11 @@ def size(count: int) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
+def epochs(count: int) -> str:
+    """`1 epoch`, `27 epochs`."""
+    return f"{count} epoch" if count == 1 else f"{count} epochs"
+
+
 def counted(task: str, count: int) -> str:
     """`10 classes`, `1 target`: what a task tells apart."""
     one, many = {"multilabel": ("label", "labels"), "regression": ("target", "targets")}.get(task, ("class", "classes"))

@@ -14,6 +14,7 @@ from cnn_tuner.live_view import LiveReporter
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial, Winner
 from cnn_tuner.reporters import Reporter
+from cnn_tuner.tasks import Objective
 
 VALUES = {
     "blocks": 1,
@@ -266,6 +267,17 @@ def test_after_the_search_its_lines_are_gone(live):
 )
 def test_numbers_as_a_row_of_bars(values, width, text):
     assert texts.sparkline(list(values), width) == text
+
+
+def test_a_table_says_what_became_of_each_trial():
+    table = Console(file=StringIO(), width=200)
+    stopped = trial(2, "stopped", 0.5, epochs=EPOCHS[:1])
+    failed = trial(3, "failed", None, best_epoch=None, message="out of [b]memory", epochs=())
+    table.print(terminal.trials_table([trial(1), stopped, failed], Objective("val_accuracy", "max")))
+    rows = table.file.getvalue().splitlines()
+    assert rows[1].split()[:7] == ["1", "0.7500", "3", "1,234", "5,678", "1:05", "▁▁▁"]
+    assert "stopped after 1 epoch: 4k3p2 | no dense" in rows[2]
+    assert "failed: out of [b]memory" in rows[3]
 
 
 def test_there_is_a_live_view_in_a_terminal_only():

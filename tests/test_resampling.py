@@ -20,7 +20,9 @@ SHAPES = [(28, 28), (8, 13), (150, 64)]
 def picture(height: int, width: int, mode: str) -> Image.Image:
     rng = np.random.default_rng(height * 1000 + width)
     noise = rng.integers(0, 256, (height, width, 4), dtype=np.uint8)
-    waves = 128 + 127 * np.sin(np.arange(height)[:, None, None] / 5 + np.arange(width)[None, :, None] / 7 + np.arange(4))
+    waves = 128 + 127 * np.sin(
+        np.arange(height)[:, None, None] / 5 + np.arange(width)[None, :, None] / 7 + np.arange(4)
+    )
     pixels = np.where(noise[..., :1] < 128, noise, waves.astype(np.uint8))
     pixels[..., 3] = np.where(noise[..., 3] < 90, 0, np.where(noise[..., 3] > 180, 255, noise[..., 3]))
     return Image.fromarray(pixels).convert(mode)

@@ -14,6 +14,8 @@ from typing import Any
 from tensorflow.core.protobuf import saved_model_pb2
 
 NUMBERED = re.compile(r"(.*)_(\d+)")
+REDUNDANT = re.compile(r"_\d+(___redundant_placeholder)")  # inputs that the condition of a loop does not use
+USER_NAME = "_user_specified_name"
 Names = dict[str, str]
 
 
@@ -24,11 +26,22 @@ def canonicalise(folder: Path) -> None:
     for graph in found.meta_graphs:
         library = graph.graph_def.library
         _rename(graph, _numbered_anew(each.signature.name for each in library.function))
+        _forget_captures(library.function)
         functions = sorted(library.function, key=lambda each: each.signature.name)
         del library.function[:]
         library.function.extend(functions)
     file.write_bytes(found.SerializeToString(deterministic=True))
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _forget_captures(functions: Iterable[Any]) -> None:
+    """Removes the numbers that captured variables had in the process, where functions note the names of arguments."""
+    for function in functions:
+        for argument in function.arg_attr.values():
+            if argument.attr[USER_NAME].s.isdigit():
+                argument.attr[USER_NAME].s = b"captured"
+            elif not argument.attr[USER_NAME].s:
+                del argument.attr[USER_NAME]  # reading it has made it
 
 
 def _numbered_anew(functions: Iterable[str]) -> Names:
@@ -47,9 +60,13 @@ def _rename(message: Any, names: Names) -> None:
             for each in [value] if hasattr(value, "ListFields") else value:
                 _rename(each, names)
         elif field.type == field.TYPE_STRING and isinstance(value, str):
-            setattr(message, field.name, names.get(value, value))
+            setattr(message, field.name, _renamed(value, names))
         elif field.type == field.TYPE_STRING:
-            value[:] = [names.get(each, each) for each in value]
+            value[:] = [_renamed(each, names) for each in value]
+
+
+def _renamed(text: str, names: Names) -> str:
+    return REDUNDANT.sub(r"\1", names.get(text, text))
 
 
 def _rename_entries(entries: Any, holds_messages: bool, names: Names) -> None:

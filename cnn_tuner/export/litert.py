@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from cnn_tuner.export.formats import Source
@@ -13,19 +16,23 @@ from cnn_tuner.export.formats import Source
 
 def write(source: Source, path: Path) -> None:
     """Writes a .tflite file with the signature `serving_default`: `image` (N, H, W, C) uint8 to `scores` (N, units)."""
-    model = source.model
-    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")
+    path.write_bytes(convert(source.model, tf.uint8, lambda converter: None))
+
+
+def convert(model: keras.Model, dtype: tf.DType, configure: Callable[[tf.lite.TFLiteConverter], None]) -> bytes:
+    """The file that the converter makes of a model whose images are of `dtype`, without what it prints."""
+    module = tf.Module(name="cnn")
+    module.weights = [weight.value for weight in model.weights]
+    image = tf.TensorSpec((None, *model.input_shape[1:]), dtype, name="image")
 
     @tf.function(input_signature=[image])
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": model(image, training=False)}
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], model)
-    path.write_bytes(convert(converter))
-
-
-def convert(converter: tf.lite.TFLiteConverter) -> bytes:
-    """The file that a converter makes, without what it prints."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        found: bytes = converter.convert()
+    with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
+        tf.saved_model.save(module, scratch, signatures={"serving_default": serve})
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=["serving_default"])
+            configure(converter)
+            found: bytes = converter.convert()
     return found

@@ -16,20 +16,15 @@ CALIBRATION = 300  # images; the ranges of activations hardly move beyond some h
 
 def write(source: Source, path: Path) -> None:
     """Writes a .tflite file: `image` (N, H, W, C) uint8 to `scores` (N, units) uint8, times a scale that it holds."""
-    model = source.model
+
+    def configure(converter: tf.lite.TFLiteConverter) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: _calibration(source.calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+
     # The converter makes pixels of float inputs only; as their range is 0 to 255, a step is one grey level.
-    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="image")
-
-    @tf.function(input_signature=[image])
-    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"scores": model(image, training=False)}
-
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _calibration(source.calibration)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.uint8
-    path.write_bytes(convert(converter))
+    path.write_bytes(convert(source.model, tf.float32, configure))
 
 
 def _calibration(images: np.ndarray) -> Iterator[list[np.ndarray]]:

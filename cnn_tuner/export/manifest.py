@@ -15,7 +15,6 @@ from cnn_tuner.folders import write_aside
 
 FILE = "manifest.json"
 LATENCY_FILE = "latency.json"
-FORMAT = 1
 MAX_BYTES = 4 * 2**20  # of the file: some ten thousand classes
 
 

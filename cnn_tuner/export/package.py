@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -68,9 +69,9 @@ def _manifest(
     folder: Path, formats: dict[str, FormatEntry], samples: int, run: RunConfig, winner: Winner, trial: Trial
 ) -> Manifest:
     return Manifest(
-        format=manifest.FORMAT,
+        format=1,
         name=run.data.name,
-        task=run.data.task,
+        task=cast(Any, run.data.task),  # pydantic checks it
         class_names=run.data.class_names,
         image_shape=run.data.image_shape,
         signatures=signatures.read(folder),

@@ -71,7 +71,7 @@ def verify_folder(folder: Path) -> Iterator[Step]:
     yield from check_files(folder)
     found = manifest.read(folder)
     samples = golden.read(folder, found.task, found.class_names, found.image_shape)
-    readings = {}
+    readings: dict[str, Reading] = {}
     for name in found.formats:
         if FORMATS[name].missing:
             yield Step(name, "skipped", FORMATS[name].missing)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -31,8 +32,26 @@ def convert(model: keras.Model, dtype: tf.DType, configure: Callable[[tf.lite.TF
 
     with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
         tf.saved_model.save(module, scratch, signatures={"serving_default": serve})
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with _silence():
             converter = tf.lite.TFLiteConverter.from_saved_model(scratch, signature_keys=["serving_default"])
             configure(converter)
             found: bytes = converter.convert()
     return found
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drops what the converter writes, whose C++ part writes to the file descriptors themselves."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        for descriptor, before in zip((1, 2), kept, strict=True):
+            os.dup2(before, descriptor)
+            os.close(before)
+        os.close(nowhere)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from cnn_tuner.export.formats import Source
 
+NUMBERED = re.compile(r"__\d+")
 OPSET = 18  # the newest that tf2onnx 1.17 writes
 
 
@@ -27,4 +30,27 @@ def write(source: Source, path: Path) -> None:
         return {"scores": model(image, training=False)}
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    tf2onnx.convert.from_function(serve, input_signature=[image], opset=OPSET, output_path=str(path))
+    found, _ = tf2onnx.convert.from_function(serve, input_signature=[image], opset=OPSET)
+    _number_anew(found.graph)
+    path.write_bytes(found.SerializeToString(deterministic=True))
+
+
+def _number_anew(graph: Any) -> None:
+    """Numbers what the converter made in the order of the graph: its own names differ from process to process."""
+    constants = {each.name for each in graph.initializer}
+    anew: dict[str, str] = {}
+
+    def renamed(text: str) -> str:
+        if not NUMBERED.search(text):
+            return text
+        # Equal constants are merged, and any of them may lend its name.
+        stem = "constant" if text in constants else NUMBERED.sub("", text)
+        return anew.setdefault(text, f"{stem}__{len(anew)}")
+
+    for node in graph.node:
+        node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
+        node.name = renamed(node.name)
+    for each in (*graph.initializer, *graph.value_info):
+        each.name = renamed(each.name)
+    graph.initializer.sort(key=lambda each: each.name)
+    graph.value_info.sort(key=lambda each: each.name)

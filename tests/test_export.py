@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +17,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toys
+import typer
 from PIL import Image
 from tensorflow.core.framework import tensor_pb2
 from test_cli import run as run_command
 from test_tuning import tuned, write_request
 from test_verify import IMAGES, NAMES, POINT, built, source
 
-from cnn_tuner import architecture, model, tuning, winner
+from cnn_tuner import architecture, cli, model, tuning, winner
 from cnn_tuner.data.pictures import read_image_bytes
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import checksums, formats, golden, manifest, saved_model, verification, warm_up
@@ -393,6 +396,14 @@ def test_the_command_prints_each_step_and_ends_with_4_when_one_fails(folder, cap
 # Formats
 
 
+def test_every_format_is_named_where_people_look():
+    [option] = [each for each in typer.main.get_command(cli.app).commands["export"].params if each.name == "formats"]
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for name in FORMATS:
+        assert f"| `{name}`" in readme
+        assert name in option.help or name == "tf_saved_model"
+
+
 def test_formats_are_chosen_by_name_and_the_saved_model_is_always_one(monkeypatch):
     assert formats.choose(None) == ("tf_saved_model",)
     assert formats.choose("keras") == formats.choose("tf_saved_model, keras") == ("tf_saved_model", "keras")
@@ -408,6 +419,7 @@ def test_formats_are_chosen_by_name_and_the_saved_model_is_always_one(monkeypatc
         formats.choose("litert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "tf_saved_model"])
 def test_every_format_is_exported_and_verified(run, name):
     for package in FORMATS[name].packages:
@@ -428,6 +440,61 @@ def test_every_format_is_exported_and_verified(run, name):
             verified(exported.path)
     finally:
         shutil.rmtree(exported.path)
+
+
+OPENVINO = """
+import sys
+sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["cnn_tuner"] = None
+import numpy as np, openvino
+model = openvino.Core().read_model(sys.argv[1])
+compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+found = compiled({0: np.load(sys.argv[2])})
+np.save(sys.argv[3], found["probabilities"])
+"""
+
+
+@pytest.mark.slow
+def test_openvino_reads_the_saved_model_without_tensorflow(run, tmp_path):
+    pytest.importorskip("openvino")
+    samples = golden.read(run.latest_export(), "multiclass", NAMES["multiclass"], (8, 8, 1))
+    np.save(tmp_path / "images.npy", samples.images)
+    files = [str(run.latest_export()), str(tmp_path / "images.npy"), str(tmp_path / "found.npy")]
+    subprocess.run([sys.executable, "-I", "-c", OPENVINO, *files], check=True, capture_output=True)
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), samples.scores, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
+def test_every_task_is_exported_in_every_format_that_can_be_had(task, tmp_path):
+    request = replace(write_request(tmp_path, task), max_trials=1, epochs=4, final_epochs=16)
+    made = RunStore.open(tuned(request).folder)
+    chosen = tuple(name for name, each in FORMATS.items() if not each.missing_for_export)
+    exported = winner.export(made, tuning.load_data(made), Silent(), chosen)
+    steps = verified(exported.path)
+    assert {step.name for step in steps} >= set(chosen)
+    assert {step.status for step in steps} == {"passed"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["litert", "litert_int8", "onnx"])
+def test_formats_are_the_same_bytes_in_every_process(run, tmp_path, name):
+    for package in FORMATS[name].packages:
+        pytest.importorskip(package)
+    code = (
+        "import sys, keras, numpy as np\n"
+        "from pathlib import Path\n"
+        "from cnn_tuner.export.formats import FORMATS, Source\n"
+        "best = Path(sys.argv[1])\n"
+        "images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)\n"
+        "model = keras.saving.load_model(best, compile=False)\n"
+        "source = Source(model, 'multiclass', ('a', 'b', 'c', 'd'), images, best)\n"
+        "FORMATS[sys.argv[2]].write(source, Path(sys.argv[3]))"
+    )
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        command = [sys.executable, "-c", code, run.best_model, name, tmp_path / seed]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONHASHSEED": seed})
+    assert digest(tmp_path / "1") == digest(tmp_path / "2")
 
 
 def test_an_export_of_an_earlier_version_is_still_served(run, folder):

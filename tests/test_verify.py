@@ -157,6 +157,11 @@ def test_versions_count_up_and_strangers_are_ignored(tmp_path):
     assert saved_model.next_version(tmp_path) == 11
 
 
+def test_no_images_are_refused(multiclass):
+    with pytest.raises(UsageError, match=r"^no images: a prediction takes one at least$"):
+        Served(multiclass[1]).scores(IMAGES[:0])
+
+
 def test_a_folder_without_a_saved_model_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"no SavedModel here; name the folder that holds saved_model.pb$"):
         Served(tmp_path)

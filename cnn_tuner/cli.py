@@ -33,6 +33,7 @@ for command in (
     refine.refine,
     report.report,
     models.export,
+    models.verify,
     models.evaluate,
     models.predict,
     spaces.spaces,

@@ -87,6 +87,7 @@ class Session:
         self.began = time.monotonic()
         self.has_begun = False  # whether there is a run whose best could be exported
         self.trainer = TRAINER
+        self.formats: tuple[str, ...] = ("tf_saved_model",)  # in which the winner is exported
         self._search: Search | None = None
         self._executor: Executor | None = None
 
@@ -241,7 +242,7 @@ class Session:
     def _export(self, run: RunStore, dataset: Dataset) -> Export:
         from cnn_tuner import winner
 
-        return winner.export(run, dataset, self.observer)
+        return winner.export(run, dataset, self.observer, self.formats)
 
     def _show(self, run: RunStore) -> None:
         """Writes what people look at: the best model in TensorBoard, and the report."""

@@ -18,6 +18,7 @@ from cnn_tuner.texts import counted, duration, ends, score, shape, step_rows, su
 MOST_FAILURES = 50
 MOST_CONFUSIONS = 20
 CARD = "model_card.md"
+MODEL_FOLDERS = ("variables", "assets")  # beside saved_model.pb
 
 
 def columns(*names: str, text: Sequence[str] = ()) -> tuple[tuple[str, ...], frozenset[int]]:
@@ -190,5 +191,6 @@ def sessions_sheet(sessions: Sequence[dict[str, Any]]) -> Sheet:
 
 
 def export_bytes(folder: Path) -> int:
-    """What a model weighs on the disk, its card left out."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != CARD)
+    """What a SavedModel weighs on the disk, without what else is in its folder."""
+    files = [folder / "saved_model.pb", *(path for part in MODEL_FOLDERS for path in (folder / part).rglob("*"))]
+    return sum(path.stat().st_size for path in files if path.is_file())

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cnn_tuner.architecture import Architecture, check_feasible
 from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.export.formats import FORMATS, SAVED_MODEL
 from cnn_tuner.records import Trial, Winner
 from cnn_tuner.session import Outcome
 from cnn_tuner.space import SearchSpace
@@ -109,8 +110,10 @@ def _chosen_lines(winner: Winner) -> list[str]:
 
 def verified_line(differences: dict[str, float]) -> str:
     """What the verification of an export found."""
-    worst = max(differences.values())
-    return f"verified  new processes predict the same from it and from best.keras (largest difference {worst:.1g})"
+    worst = max(difference for name, difference in differences.items() if FORMATS[name].is_exact)
+    also = [name for name in differences if name not in (SAVED_MODEL, "keras")]
+    told = f"verified  new processes predict the same from it and from best.keras (largest difference {worst:.1g})"
+    return f"{told}, and read {', '.join(also)}" if also else told
 
 
 def outcome_lines(outcome: Outcome, program: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 from cnn_tuner import evaluation, model_card, scores, training
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.errors import SearchError
-from cnn_tuner.export import saved_model
+from cnn_tuner.export import package, saved_model, verification
+from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.verify import Measured, verify
 from cnn_tuner.final_training import Candidate
 from cnn_tuner.intervals import measure_intervals
@@ -24,7 +26,7 @@ from cnn_tuner.store import RunStore
 
 @dataclass(frozen=True)
 class Export:
-    """A SavedModel that was verified: its folder, and the largest difference of a score by kind of file."""
+    """A SavedModel that was verified: its folder, and the largest difference of a score by format."""
 
     path: Path
     differences: dict[str, float]
@@ -102,26 +104,35 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return found
 
 
-def export(store: RunStore, dataset: Dataset, observer: Observer) -> Export:
-    """Writes the winner as the next version of `export/<data>/<n>/`, once a new process has proved what it predicts.
+def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Sequence[str] = (SAVED_MODEL,)) -> Export:
+    """Writes the winner as the next version of `export/<data>/<n>/`, once new processes have proved what it predicts.
 
     Raises:
         SearchError: the run has no winner yet.
         VerificationError: it does not predict what was measured; nothing is left behind.
     """
-    if not store.best_model.is_file():
+    winner = store.winner()
+    if winner is None or not store.best_model.is_file():
         raise SearchError(f"{store.folder}: has no best.keras to export")
     observer.phase("exporting, and verifying in a new process")
-    model = keras.saving.load_model(store.best_model, compile=False, safe_mode=True)
+    kept = keras.saving.load_model(store.best_model, compile=False, safe_mode=True)
+    model = saved_model.in_float32(kept)
+    source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)
     folder = store.folder / "export" / dataset.name
     aside = folder / f".{os.getpid()}"
     live = np.load(store.test_scores, allow_pickle=False)
-    measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live)
+    measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live, dataset.test.y)
     try:
-        saved_model.write(model, dataset.task, dataset.class_names, aside)
-        differences = verify(measured, {"saved_model": aside, "keras": store.best_model})
-        version = f"{dataset.name}/{saved_model.next_version(folder)}"
-        model_card.write(store, aside, version, differences)
+        exports = package.write_formats(source, aside, formats)
+        readings = verify(measured, {"keras": store.best_model} | exports)
+        trial = next(each for each in store.trials() if each.number == winner.trial)
+        package.write_papers(aside, measured, {n: readings[n] for n in exports}, store.config, winner, trial)
+        differences = {name: reading.difference for name, reading in readings.items()}
+        exact = {name: difference for name, difference in differences.items() if FORMATS[name].is_exact}
+        model_card.write(store, aside, f"{dataset.name}/{saved_model.next_version(folder)}", exact)
+        package.seal(aside)
+        for _ in verification.check_files(aside):
+            pass
         return Export(saved_model.publish(aside, folder), differences)
     finally:
         saved_model.discard(aside)

@@ -11,7 +11,7 @@ from finished_runs import add_trials, add_winner, begun_run, finished_run, hosti
 from cnn_tuner import evaluation, model_card, sheets
 from cnn_tuner.tasks import TASKS
 
-DIFFERENCES = {"saved_model": 1e-07, "keras": 0.0}
+DIFFERENCES = {"tf_saved_model": 1e-07, "keras": 0.0}
 
 
 def card(run) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toys
 import yaml
 from test_folders import holding
 from test_tuning import INLINE, Stops, write_request
@@ -55,7 +56,7 @@ def request_(tmp_path) -> Request:
 @pytest.fixture(autouse=True)
 def unread(monkeypatch):
     """Exports without the processes that read them again, which take seconds."""
-    monkeypatch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
+    monkeypatch.setattr(winner, "verify", toys.unread)
 
 
 def made(request: Request) -> RunStore:
@@ -440,7 +441,7 @@ def whole(tmp_path_factory) -> Outcome:
     request = replace(write_request(tmp_path_factory.mktemp("whole"), "multiclass"), epochs=2, final_epochs=4)
     Path(request.space).write_text(SMALL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winner, "verify", lambda measured, exports: dict.fromkeys(exports, 0.0))
+        patch.setattr(winner, "verify", toys.unread)
         patch.setattr(Session, "_show", lambda self, run: None)
         return Tuning(request, Silent()).run()
 

@@ -66,6 +66,9 @@ HEAVY = {
     },
     "keras_tuner": {"hypermodel", "hyperparameters", "oracles.*"},
     "optuna": {"importance", "oracles.*"},
+    "tf2onnx": {"export.onnx_file"},
+    "onnxruntime": {"export.reader"},
+    "ai_edge_litert": {"export.reader"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
@@ -138,8 +141,9 @@ def test_heavy_packages_stay_where_they_belong(module, heavy):
 
 
 # Where processes begin: the commands, and the worker that a driver starts, which says nothing to anybody but has a GPU
-# to choose before TensorFlow looks for it, and has to end at once when its driver is gone.
-ENTRIES = ("cli", "commands.*", "executors.worker")
+# to choose before TensorFlow looks for it, and has to end at once when its driver is gone. The reader of an export is a
+# program of its own, which nothing imports.
+ENTRIES = ("cli", "commands.*", "executors.worker", "export.reader")
 
 
 def calls(tree: ast.AST) -> set[str]:

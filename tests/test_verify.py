@@ -14,6 +14,7 @@ from toys import NAMES, toy_part, toy_space
 from cnn_tuner import architecture, model
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import saved_model
+from cnn_tuner.export.formats import Source
 from cnn_tuner.export.served import Served
 from cnn_tuner.export.verify import Measured, compare, verify
 from cnn_tuner.tasks import Output
@@ -28,6 +29,10 @@ def built(task: str) -> keras.Model:
     return model.build(architecture.build(POINT, (8, 8, 1), Output(task, units, **scale)), seed=3)
 
 
+def source(task: str, live: keras.Model) -> Source:
+    return Source(live, task, NAMES[task], IMAGES, Path("best.keras"))
+
+
 def measured(task: str, live: keras.Model) -> Measured:
     return Measured(task, NAMES[task], IMAGES, live.predict(IMAGES, verbose=0))
 
@@ -36,16 +41,17 @@ def measured(task: str, live: keras.Model) -> Measured:
 def multiclass(tmp_path_factory) -> tuple[Measured, Path]:
     live = built("multiclass")
     folder = tmp_path_factory.mktemp("export") / "1"
-    saved_model.write(live, "multiclass", NAMES["multiclass"], folder)
+    saved_model.write(source("multiclass", live), folder)
     return measured("multiclass", live), folder
 
 
 def test_a_faithful_export_and_a_keras_file_are_verified(multiclass, tmp_path):
     live, folder = multiclass
     built("multiclass").save(tmp_path / "best.keras")
-    found = verify(live, {"saved_model": folder, "keras": tmp_path / "best.keras"})
-    assert set(found) == {"saved_model", "keras"}
-    assert max(found.values()) <= 1e-5
+    found = verify(live, {"tf_saved_model": folder, "keras": tmp_path / "best.keras"})
+    assert set(found) == {"tf_saved_model", "keras"}
+    assert max(reading.difference for reading in found.values()) <= 1e-5
+    assert all(set(reading.latency) == {1, 64} for reading in found.values())
 
 
 def answers(live: Measured, **changed: object) -> dict[str, np.ndarray]:
@@ -56,7 +62,7 @@ def answers(live: Measured, **changed: object) -> dict[str, np.ndarray]:
 
 def test_answers_that_agree_are_accepted(multiclass):
     live, folder = multiclass
-    assert compare("saved_model", folder, live, answers(live)) == 0
+    assert compare("tf_saved_model", folder, live, answers(live)) == 0
 
 
 def test_a_score_that_differs_is_found_with_its_image(multiclass):
@@ -70,7 +76,7 @@ def test_a_score_that_differs_is_found_with_its_image(multiclass):
 def test_a_score_that_is_no_number_is_found(multiclass):
     live, folder = multiclass
     with pytest.raises(VerificationError, match="a score differs by nan"):
-        compare("saved_model", folder, live, answers(live, scores=live.scores * np.nan))
+        compare("tf_saved_model", folder, live, answers(live, scores=live.scores * np.nan))
 
 
 def test_scores_of_another_shape_are_found(multiclass):
@@ -82,22 +88,22 @@ def test_scores_of_another_shape_are_found(multiclass):
 def test_other_class_names_are_found(multiclass):
     live, folder = multiclass
     with pytest.raises(VerificationError, match=r"holds the class names \['a', .*\], not \['zero', 'one', .*\]$"):
-        compare("saved_model", folder, live, answers(live, class_names=np.array(["a", "b", "c", "d"])))
+        compare("tf_saved_model", folder, live, answers(live, class_names=np.array(["a", "b", "c", "d"])))
 
 
 def test_another_class_is_found_unless_both_are_equally_likely(multiclass):
     live, folder = multiclass
     swapped = answers(live)["classes"][::-1]
     with pytest.raises(VerificationError, match=r"image \d of the test part: says '\w+', measured was '\w+'$"):
-        compare("saved_model", folder, live, answers(live, classes=swapped))
+        compare("tf_saved_model", folder, live, answers(live, classes=swapped))
     level = replace(live, scores=np.full_like(live.scores, 0.25))
-    compare("saved_model", folder, level, answers(level, classes=swapped))
+    compare("tf_saved_model", folder, level, answers(level, classes=swapped))
 
 
 def test_an_export_that_cannot_be_read_is_told(multiclass, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no")
     with pytest.raises(VerificationError, match="a new process cannot read it: ") as error:
-        verify(multiclass[0], {"saved_model": tmp_path})
+        verify(multiclass[0], {"tf_saved_model": tmp_path})
     assert "\n" not in str(error.value)
 
 
@@ -116,7 +122,7 @@ def test_served_says_class_and_probabilities(multiclass):
 @pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
 def test_every_task_is_served(task, tmp_path):
     live = built(task)
-    saved_model.write(live, task, NAMES[task], tmp_path / "1")
+    saved_model.write(source(task, live), tmp_path / "1")
     served = Served(tmp_path / "1")
     scores = live.predict(IMAGES, verbose=0)
     np.testing.assert_allclose(served.scores(IMAGES), scores, rtol=1e-5)
@@ -134,7 +140,7 @@ def test_every_task_is_served(task, tmp_path):
 def test_each_weight_is_stored_once(tmp_path):
     large = architecture.build(POINT | {"dense_1.units": 512}, (8, 8, 1), Output("multiclass", 4))
     live = model.build(large, seed=0)
-    saved_model.write(live, "multiclass", NAMES["multiclass"], tmp_path / "1")
+    saved_model.write(source("multiclass", live), tmp_path / "1")
     stored = sum(path.stat().st_size for path in (tmp_path / "1" / "variables").glob("*.data*"))
     assert stored == pytest.approx(4 * live.count_params(), rel=0.1)
 
@@ -149,6 +155,11 @@ def test_versions_count_up_and_strangers_are_ignored(tmp_path):
     for name in ("1", "9", "10", "notes"):
         (tmp_path / name).mkdir()
     assert saved_model.next_version(tmp_path) == 11
+
+
+def test_no_images_are_refused(multiclass):
+    with pytest.raises(UsageError, match=r"^no images: a prediction takes one at least$"):
+        Served(multiclass[1]).scores(IMAGES[:0])
 
 
 def test_a_folder_without_a_saved_model_is_refused(tmp_path):
@@ -168,4 +179,4 @@ def test_a_disk_that_is_full_is_said_as_such(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(OSError, match="No space left on device"):
-        saved_model.write(built("multiclass"), "multiclass", NAMES["multiclass"], tmp_path / "1")
+        saved_model.write(source("multiclass", built("multiclass")), tmp_path / "1")

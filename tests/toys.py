@@ -11,6 +11,7 @@ import numpy as np
 from cnn_tuner import space as space_module
 from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.data.dataset import Dataset, Part
+from cnn_tuner.export.verify import Measured, Reading
 from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.space import Point, SearchSpace
 from cnn_tuner.store import RunStore
@@ -247,3 +248,8 @@ class NoLogs:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
+
+
+def unread(measured: Measured, exports: dict[str, Path]) -> dict[str, Reading]:
+    """Stands in for `winner.verify`: exports without the processes that read them again, which take seconds."""
+    return {name: Reading(0.0, measured.scores, {}) for name in exports}

@@ -1,4 +1,4 @@
-"""cnn-tuner export, evaluate, predict: use what was found."""
+"""cnn-tuner export, verify, evaluate, predict: use what was found."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def export(
     trial: Annotated[
         int | None, typer.Option(help="A trial of the run, to be trained to the end. Default: the winner.")
     ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Formats beside the SavedModel, with commas: keras, litert, litert_int8, onnx. Default: none.",
+        ),
+    ] = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,23 +43,48 @@ def export(
     A run that was cut short has its finalists trained to the end first.
     """
     from cnn_tuner import live_view, terminal
+    from cnn_tuner.export import formats as registry
     from cnn_tuner.session import Session
     from cnn_tuner.tuning import export_run
 
+    chosen = registry.choose(formats)
     opened = open_run(folder, run)
     reporter = live_view.reporter(console(as_json))
     reporter.run = opened
     try:
         with quiet_tensorflow():
-            exported = export_run(
-                opened, Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line()), trial
-            )
+            session = Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line())
+            session.formats = chosen
+            exported = export_run(opened, session, trial)
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")
     reporter.line(terminal.verified_line(exported.differences))
     if as_json:
         print(json.dumps({"run": opened.folder.name, "export": str(exported.path), "verified": exported.differences}))
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an export.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Verify an export by its own files, from checksums to accuracy; each of its formats is read by a new process.
+
+    Ends with exit code 4 when a step fails. Needs neither the run nor its data.
+    """
+    with quiet_tensorflow():
+        from cnn_tuner.export.verification import verify_folder
+
+        steps = []
+        for step in verify_folder(folder):
+            steps.append(step)
+            if not as_json:
+                say(f"{step.name:<14}  {step.status}   {step.text}")
+    skipped = [step.name for step in steps if step.status == "skipped"]
+    if as_json:
+        print(json.dumps({"export": str(folder), "steps": [vars(step) for step in steps], "skipped": skipped}))
+        return
+    say(f"verified        {folder}" + (f", but nothing was read of {', '.join(skipped)}" if skipped else ""))
 
 
 def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:

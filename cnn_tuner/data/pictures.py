@@ -23,6 +23,7 @@ from cnn_tuner.errors import DataError
 MAX_PIXELS = 100_000_000  # of one image; decoding that many takes 400 MB
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # no others: some start programs, as EPS does
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_MULTIPLIED = {"LA": "La", "RGBA": "RGBa"}  # with colours weighed by alpha
 
 
 class BrokenImageError(DataError):
@@ -113,6 +114,19 @@ def _pixels(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     image = image.convert(_MODES[channels])
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).reshape(image_shape)
+    return np.asarray(_resized(image, width, height)).reshape(image_shape)
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Rows first, then columns: Pillow 13 does tall images the other way round, which rounds otherwise.
+
+    So the pixels are the same with every Pillow, and in the graph of an export (`export.resampling`).
+    """
+    if image.size == (width, height):
+        return image
+    mode = image.mode
+    if mode in _MULTIPLIED:  # as Pillow does itself, but once for both passes
+        image = image.convert(_MULTIPLIED[mode])
+    for size in ((width, image.height), (width, height)):
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return image.convert(mode)

@@ -1,55 +1,170 @@
 """Reads an export in a new process and writes what it predicts. Run as a file, so that nothing of cnn_tuner is there.
 
-python -I reader.py saved_model FOLDER IMAGES.npy ANSWERS.npz
-python -I reader.py keras       FILE   IMAGES.npy ANSWERS.npz
+python -I reader.py FORMAT FILE IMAGES.npy ANSWERS.npz
+
+FORMAT is a name of `formats.FORMATS`. When the answers are written, it prints a line and waits for one: `time` has it
+measure how long 1 and 64 images take, alone on the machine, and print that as JSON.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 BATCH = 256
+CALLS = {1: 50, 64: 10}  # how often each number of images is timed
+Answers = dict[str, Any]
+Call = Callable[[Any], Any]  # images to scores
 
 
-def read_saved_model(folder: str, images: Any) -> dict[str, Any]:
-    """The `scores` and the class names of a SavedModel, by TensorFlow alone, in batches of 1, of 3 and of the rest."""
+def batches(images: Any) -> list[Any]:
+    """The images in batches of 1, of 3 and of the rest."""
+    places = [0, *[at for at in (1, 4) if at < len(images)], *range(4 + BATCH, len(images), BATCH), len(images)]
+    return [images[a:b] for a, b in itertools.pairwise(places)]
+
+
+def require(is_met: Any, text: str) -> None:
+    """Ends with a line that says what is wrong with the export."""
+    if not is_met:
+        sys.exit(text)
+
+
+def scored(call: Call, images: Any) -> Any:
+    """The scores of all images, and the certainty that the same question gets the same answer."""
+    import numpy as np
+
+    answers = [call(batch) for batch in batches(images)]
+    require(np.array_equal(answers[-1], call(batches(images)[-1])), "asked twice, it gives two answers")
+    return np.concatenate(answers)
+
+
+def read_saved_model(folder: str, images: Any) -> tuple[Answers, Call]:
+    """The `scores` and the class names of a SavedModel, by TensorFlow alone."""
     sys.modules["keras"] = sys.modules["cnn_tuner"] = None  # type: ignore[assignment]  # importing either would fail
     import numpy as np
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(folder)
-    score, serve = loaded.signatures["scores"], loaded.signatures["serving_default"]
-    places = [0, *[at for at in (1, 4) if at < len(images)], *range(4 + BATCH, len(images), BATCH), len(images)]
-    batches = [tf.constant(images[a:b]) for a, b in itertools.pairwise(places)]
-    answers = [serve(image=batch) for batch in batches]
-    names = loaded.signatures["labels"]()["class_names"].numpy()
-    found = {
-        "scores": np.concatenate([score(image=batch)["scores"].numpy() for batch in batches]),
-        "class_names": np.array([name.decode() for name in names]),
-    }
+    signatures = tf.saved_model.load(folder).signatures
+
+    def call(batch: Any) -> Any:
+        return signatures["scores"](image=tf.constant(batch))["scores"].numpy()
+
+    answers = [signatures["serving_default"](image=tf.constant(batch)) for batch in batches(images)]
+    names = signatures["labels"]()["class_names"].numpy()
+    found = {"scores": scored(call, images), "class_names": np.array([name.decode() for name in names])}
     if "class" in answers[0]:
         found["classes"] = np.concatenate([[name.decode() for name in a["class"].numpy()] for a in answers])
-    return found
+    if "serving_bytes" in signatures:
+        check_files(signatures, images[:3])
+    return found, call
 
 
-def read_keras(file: str, images: Any) -> dict[str, Any]:
+def check_files(signatures: Any, images: Any) -> None:
+    """A PNG of an image gets the answer of its pixels, and what is no image gets none."""
+    import tensorflow as tf
+
+    serve, serve_files = signatures["serving_default"], signatures["serving_bytes"]
+    if images.shape[-1] != 2:  # TensorFlow writes no PNG of grey and alpha
+        files = tf.stack([tf.io.encode_png(image) for image in images])
+        by_file, by_pixels = serve_files(image_bytes=files), serve(image=tf.constant(images))
+        is_same = all(bool(tf.reduce_all(by_file[name] == by_pixels[name])) for name in by_pixels)
+        require(is_same, "serving_bytes: a PNG gets another answer than its pixels")
+    try:
+        serve_files(image_bytes=tf.constant([b"no image"]))
+    except tf.errors.InvalidArgumentError:
+        return
+    require(False, "serving_bytes: answers to bytes that are no image")
+
+
+def read_keras(file: str, images: Any) -> tuple[Answers, Call]:
     """The scores of a .keras file, by Keras, with code from the file refused."""
     sys.modules["cnn_tuner"] = None  # type: ignore[assignment]
     import keras
 
     model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    return {"scores": model.predict(images, batch_size=BATCH, verbose=0)}
+    return {"scores": model.predict(images, batch_size=BATCH, verbose=0)}, model.predict_on_batch
+
+
+def read_litert(file: str, images: Any) -> tuple[Answers, Call]:
+    """The scores of a .tflite file, by LiteRT without TensorFlow; whole numbers are multiplied by their scale."""
+    sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["cnn_tuner"] = None  # type: ignore[assignment]
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(file)
+    [given], [answer] = interpreter.get_input_details(), interpreter.get_output_details()
+    require(given["dtype"] == np.uint8, f"takes {given['dtype'].__name__}, not uint8")
+    (scale, zero), (in_scale, in_zero) = answer["quantization"], given["quantization"]
+    if in_scale:
+        require(in_zero == 0 and abs(in_scale - 1) < 1e-3, f"a step of its input is {in_scale:.4g} grey levels, not 1")
+
+    def call(batch: Any) -> Any:
+        if tuple(interpreter.get_input_details()[0]["shape"]) != batch.shape:
+            interpreter.resize_tensor_input(given["index"], batch.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(given["index"], batch)
+        interpreter.invoke()
+        found = interpreter.get_tensor(answer["index"])
+        return (found.astype(np.float32) - zero) * np.float32(scale) if scale else found
+
+    interpreter.allocate_tensors()
+    return {"scores": scored(call, images)}, call
+
+
+def read_onnx(file: str, images: Any) -> tuple[Answers, Call]:
+    """The scores of an ONNX file, by ONNX Runtime without TensorFlow."""
+    sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["cnn_tuner"] = None  # type: ignore[assignment]
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    [given] = session.get_inputs()
+
+    def call(batch: Any) -> Any:
+        return session.run(["scores"], {given.name: batch})[0]
+
+    return {"scores": scored(call, images)}, call
+
+
+READERS = {
+    "tf_saved_model": read_saved_model,
+    "keras": read_keras,
+    "litert": read_litert,
+    "litert_int8": read_litert,
+    "onnx": read_onnx,
+}
+
+
+def latencies(call: Call, images: Any) -> dict[int, float]:
+    """The median seconds of a call, by its number of images."""
+    import numpy as np
+
+    found = {}
+    for count, calls in CALLS.items():
+        batch = np.ascontiguousarray(images[np.arange(count) % len(images)])
+        seconds = []
+        for _ in range(3 + calls):
+            began = time.perf_counter()
+            call(batch)
+            seconds.append(time.perf_counter() - began)
+        found[count] = statistics.median(seconds[3:])
+    return found
 
 
 def main(kind: str, path: str, images_file: str, answers_file: str) -> None:
-    """Reads, predicts, writes."""
+    """Reads, predicts, writes; then times, when told to."""
     import numpy as np
 
     images = np.load(images_file, allow_pickle=False)
-    read = {"saved_model": read_saved_model, "keras": read_keras}[kind]
-    np.savez(answers_file, **read(path, images))
+    answers, call = READERS[kind](path, images)
+    np.savez(answers_file, **answers)
+    print("answered", flush=True)
+    if sys.stdin.readline() == "time\n":
+        print(json.dumps(latencies(call, images)), flush=True)
 
 
 if __name__ == "__main__":

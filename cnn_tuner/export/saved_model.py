@@ -9,13 +9,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from cnn_tuner.export import canonical, resampling, warm_up
+from cnn_tuner.export.formats import Source
 from cnn_tuner.scores import THRESHOLD
+
+CLASS_NAMES = "class_names.txt"  # in assets/, a name a line
 
 Tensors = dict[str, tf.Tensor]
 
@@ -51,16 +56,26 @@ def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], T
     return answers[task]
 
 
-def _module(model: keras.Model, task: str, class_names: tuple[str, ...]) -> tuple[tf.Module, dict[str, object]]:
+def _module(
+    model: keras.Model, task: str, class_names: tuple[str, ...], names_file: Path
+) -> tuple[tf.Module, dict[str, object]]:
     """The module to save, and its signatures. The Keras model stays out of it: only its variables are tracked."""
     module = tf.Module(name="cnn")
     module.weights = [weight.value for weight in model.weights]
+    module.class_names_file = tf.saved_model.Asset(str(names_file))
     answer = _answers(task, class_names)
-    image = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")
+    shape = tuple(model.input_shape[1:])
+    image = tf.TensorSpec((None, *shape), tf.uint8, name="image")
 
     @tf.function(input_signature=[image])
     def serving_default(image: tf.Tensor) -> Tensors:
         return answer(model(image, training=False))
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def serving_bytes(image_bytes: tf.Tensor) -> Tensors:
+        pixels = tf.TensorSpec(shape, tf.uint8)
+        images = tf.map_fn(lambda each: resampling.decode(each, shape), image_bytes, fn_output_signature=pixels)
+        return answer(model(images, training=False))
 
     @tf.function(input_signature=[image])
     def scores(image: tf.Tensor) -> Tensors:
@@ -70,26 +85,57 @@ def _module(model: keras.Model, task: str, class_names: tuple[str, ...]) -> tupl
     def labels() -> Tensors:
         return {"class_names": tf.constant(class_names)}
 
-    return module, {"serving_default": serving_default, "scores": scores, "labels": labels}
+    signatures = {
+        "serving_default": serving_default,
+        "serving_bytes": serving_bytes,
+        "scores": scores,
+        "labels": labels,
+    }
+    return module, signatures
 
 
-def write(model: keras.Model, task: str, class_names: tuple[str, ...], folder: Path) -> None:
-    """Writes the SavedModel into `folder`, which is made.
+def write(source: Source, folder: Path) -> None:
+    """Writes the SavedModel into `folder`, which is made. The same model gives the same bytes.
 
-    Signatures, for (N, H, W, C) uint8 images of any N > 0:
-        serving_default: `class`, `probability`, `probabilities` (binary, multiclass: of both or all classes);
-            `is_present`, `probabilities` (multilabel); `values` (regression).
-        scores: `scores`, the last layer's (N, units), numbers only.
+    Signatures, of N > 0 images:
+        serving_default: `image` (N, H, W, C) uint8 to `class`, `probability`, `probabilities` (binary, multiclass: of
+            both or all classes); `is_present`, `probabilities` (multilabel); `values` (regression).
+        serving_bytes: the same of `image_bytes` (N,), PNG or JPEG files, decoded and resized as for training.
+        scores: `image` to `scores`, the last layer's (N, units), numbers only.
         labels: `class_names`, (classes,), without an input.
 
     Raises:
         OSError: the disk is full.
     """
-    module, signatures = _module(model, task, class_names)
-    try:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
-    except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+    with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
+        names_file = Path(scratch) / CLASS_NAMES
+        names_file.write_bytes(names_text(source.class_names).encode())
+        module, signatures = _module(source.model, source.task, source.class_names, names_file)
+        try:
+            tf.saved_model.save(module, str(folder), signatures=signatures)
+        except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+    canonical.canonicalise(folder)
+    warm_up.write(folder, "cnn", tuple(source.model.input_shape[1:]))
+
+
+def names_text(class_names: tuple[str, ...]) -> str:
+    """What `assets/class_names.txt` holds: a name a line."""
+    return "".join(f"{' '.join(name.splitlines())}\n" for name in class_names)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model computing in float32, whatever it was trained in: other readers have no bfloat16."""
+    if all(layer.dtype_policy.compute_dtype == "float32" for layer in model.layers[1:]):
+        return model
+
+    def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
+        is_input = isinstance(layer, keras.layers.InputLayer)
+        return layer.__class__.from_config(layer.get_config() | ({} if is_input else {"dtype": "float32"}))
+
+    copy = keras.models.clone_model(model, clone_function=plain)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def next_version(model_folder: Path) -> int:

@@ -48,6 +48,8 @@ class Served:
         return [self._record({name: values[i] for name, values in answers.items()}) for i in range(len(images))]
 
     def _call(self, signature: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        if not len(images):
+            raise UsageError("no images: a prediction takes one at least")  # oneDNN would fail without saying why
         call = self._loaded.signatures[signature]
         answers = [call(image=tf.constant(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
         return {name: np.concatenate([answer[name].numpy() for answer in answers]) for name in answers[0]}

@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from cnn_tuner import scores as scores_module
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.scores import predicted
+from cnn_tuner.export import readers
+from cnn_tuner.export.formats import FORMATS, SAVED_MODEL
 
 MAX_DIFFERENCE = 1e-5  # of a score between the live model and a reader, relative where scores are larger than 1
-READER = Path(__file__).with_name("reader.py")
+MAX_STEPS = 0.02  # of a score of whole numbers between two processors: some of 256 steps, relative as above
+MAX_LOSS = 0.005  # of the accuracy by rounding to whole numbers, or one image
+MAX_GROWTH = 0.05  # of a regression's mean absolute error, likewise
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the live model said: scores (N, units) of images (N, H, W, C) uint8."""
+    """What the live model said: scores (N, units) of images (N, H, W, C) uint8 with labels y.
+
+    own: what a format that rounds said itself when it was exported, by its name: (N, units).
+    """
 
     task: str
     class_names: tuple[str, ...]
     images: np.ndarray
     scores: np.ndarray
+    y: np.ndarray | None = None
+    part: str = "the test part"
+    own: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def verify(measured: Measured, exports: dict[str, Path]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Reading:
+    """What a reader found: the largest difference of a score, its scores (N, units), median seconds by images."""
+
+    difference: float
+    scores: np.ndarray
+    latency: dict[int, float]
+
+
+def verify(measured: Measured, exports: dict[str, Path], is_timed: bool = True) -> dict[str, Reading]:
     """Reads each export in a process of its own and compares it with what was measured.
 
     Args:
         measured: the live model's answers.
-        exports: the kind of each export, `saved_model` or `keras`, and its path.
-
-    Returns:
-        The largest difference of a score, by kind.
+        exports: the format of each export and its path.
+        is_timed: whether to measure how long each takes, too.
 
     Raises:
         VerificationError: a reader failed, or an answer differs; the message says which image and by how much.
@@ -43,66 +58,68 @@ def verify(measured: Measured, exports: dict[str, Path]) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
         images = Path(scratch) / "images.npy"
         np.save(images, measured.images)
-        readers = {kind: _start(kind, path, images, Path(scratch)) for kind, path in exports.items()}
+        started = {kind: readers.start(kind, path, images, Path(scratch)) for kind, path in exports.items()}
         try:
+            answers = {kind: reader.answers() for kind, reader in started.items()}
+            differences = {kind: compare(kind, exports[kind], measured, answers[kind]) for kind in answers}
             return {
-                kind: compare(kind, exports[kind], measured, _answers(exports[kind], reader))
-                for kind, reader in readers.items()
+                kind: Reading(differences[kind], answers[kind]["scores"], reader.latencies() if is_timed else {})
+                for kind, reader in started.items()
             }
         finally:
-            for reader in readers.values():
-                if reader.process.poll() is None:
-                    reader.process.kill()
-                    reader.process.communicate()
-
-
-@dataclass(frozen=True)
-class _Reader:
-    process: subprocess.Popen[str]
-    answers: Path
-
-
-def _start(kind: str, path: Path, images: Path, scratch: Path) -> _Reader:
-    answers = scratch / f"{kind}.npz"
-    command = [sys.executable, "-I", str(READER), kind, str(path), str(images), str(answers)]
-    # A session of its own: the Ctrl-C that asks for the best so far must not end the reader that verifies it.
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    return _Reader(process, answers)
-
-
-def _answers(path: Path, reader: _Reader) -> dict[str, np.ndarray]:
-    """Waits for a reader and loads what it wrote."""
-    _, errors = reader.process.communicate()
-    if reader.process.returncode != 0:
-        last = (errors.strip().splitlines() or ["no message"])[-1]
-        raise VerificationError(f"{path}: a new process cannot read it: {last}")
-    with np.load(reader.answers, allow_pickle=False) as found:
-        return dict(found)
+            for reader in started.values():
+                reader.end()
 
 
 def compare(kind: str, path: Path, measured: Measured, answers: dict[str, np.ndarray]) -> float:
     """The largest difference of a score between a reader's answers and what was measured.
 
     Raises:
-        VerificationError: a score, a class name or a class differs.
+        VerificationError: a score, a class name or a class differs; of a format that rounds, its accuracy.
     """
-    difference = _check_scores(path, measured, answers["scores"])
-    if kind == "saved_model":
+    found = answers["scores"]
+    if found.shape != measured.scores.shape:
+        raise VerificationError(f"{path}: gives scores of shape {found.shape}, measured were {measured.scores.shape}")
+    if kind in measured.own:
+        _check_scores(path, measured.part, found, measured.own[kind], MAX_STEPS)
+    elif FORMATS[kind].is_exact:
+        _check_scores(path, measured.part, found, measured.scores, MAX_DIFFERENCE)
+    else:
+        _check_metric(path, measured, found)
+    if kind == SAVED_MODEL:
         _check_names(path, measured, answers["class_names"], answers.get("classes"))
-    return difference
+    return float(_differences(found, measured.scores).max())
 
 
-def _check_scores(path: Path, measured: Measured, scores: np.ndarray) -> float:
-    if scores.shape != measured.scores.shape:
-        raise VerificationError(f"{path}: gives scores of shape {scores.shape}, measured were {measured.scores.shape}")
-    differences = np.abs(scores - measured.scores) / np.maximum(1.0, np.abs(measured.scores))
-    worst = int(differences.max(axis=1).argmax())
-    if not differences[worst].max() <= MAX_DIFFERENCE:  # a difference of NaN fails too
-        off = f"{differences[worst].max():.2g}, allowed are {MAX_DIFFERENCE:g}"
-        raise VerificationError(f"{path}: image {worst} of the test part: a score differs by {off}")
-    return float(differences.max())
+def _differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    differences: np.ndarray = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
+    return differences
+
+
+def _check_scores(path: Path, part: str, found: np.ndarray, expected: np.ndarray, allowed: float) -> None:
+    worst_of = _differences(found, expected).max(axis=1)
+    worst = int(worst_of.argmax())
+    if not worst_of[worst] <= allowed:  # a difference of NaN fails too
+        off = f"{worst_of[worst]:.2g}, allowed are {allowed:g}"
+        raise VerificationError(f"{path}: image {worst} of {part}: a score differs by {off}")
+
+
+def _check_metric(path: Path, measured: Measured, found: np.ndarray) -> None:
+    """Whether rounding costs no more accuracy than is allowed."""
+    assert measured.y is not None
+    if not np.isfinite(found).all():
+        raise VerificationError(f"{path}: a score of {measured.part} is no number")
+    before = scores_module.measure(measured.task, measured.y, measured.scores)
+    after = scores_module.measure(measured.task, measured.y, found)
+    if measured.task == "regression":
+        name, most = "mae", before["mae"] * (1 + MAX_GROWTH)
+        is_met = after[name] <= most
+    else:
+        name, most = "accuracy", before["accuracy"] - max(MAX_LOSS, 1 / len(found)) - 1e-9
+        is_met = after[name] >= most
+    if not is_met:
+        told = f"{name} {after[name]:.4g} on {measured.part}, the model has {before[name]:.4g}"
+        raise VerificationError(f"{path}: rounding to whole numbers costs too much: {told}")
 
 
 def _check_names(path: Path, measured: Measured, names: np.ndarray, classes: np.ndarray | None) -> None:
@@ -110,11 +127,11 @@ def _check_names(path: Path, measured: Measured, names: np.ndarray, classes: np.
         raise VerificationError(f"{path}: holds the class names {names.tolist()}, not {list(measured.class_names)}")
     if classes is None:
         return
-    expected = np.array(measured.class_names)[predicted(measured.task, measured.scores)]
+    expected = np.array(measured.class_names)[scores_module.predicted(measured.task, measured.scores)]
     for image in np.flatnonzero(classes != expected):
         # Two classes that are equally likely but for rounding may swap; anything else is an error.
         scores = np.sort(measured.scores[image])
         gap = scores[-1] - scores[-2] if len(scores) > 1 else abs(scores[0] - 0.5)
         if gap > MAX_DIFFERENCE:
             said = f"{str(classes[image])!r}, measured was {str(expected[image])!r}"
-            raise VerificationError(f"{path}: image {image} of the test part: says {said}")
+            raise VerificationError(f"{path}: image {image} of {measured.part}: says {said}")

@@ -1,0 +1,27 @@
+"""The operations that a graph from outside may hold: numbers in, numbers out, no files, no Python, no loops.
+
+They are what our own exports hold, of every task and option (a test collects them), and a few of their kin. One belongs
+here only if it cannot reach anything but its inputs, and cannot make much more of them than it was given.
+"""
+
+from __future__ import annotations
+
+# fmt: off
+ALLOWED = frozenset((
+    "Add", "AddV2", "ArgMax", "BatchMatMulV2", "BiasAdd", "Cast", "ClipByValue", "ConcatV2", "Const", "Conv2D",
+    "DecodeJpeg", "DecodePng", "Equal", "ExpandDims", "Floor", "GatherV2", "Greater", "GreaterEqual", "Identity",
+    "IdentityN", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "Maximum",
+    "Mean", "Min", "Minimum", "Mul", "Neg", "NoOp", "NotEqual", "Pack", "PartitionedCall", "Placeholder", "Prod",
+    "ReadVariableOp", "RealDiv", "Relu", "Reshape", "ResizeBilinear", "Round", "ScaleAndTranslate", "Select",
+    "SelectV2", "Shape", "Sigmoid", "Slice", "Softmax", "Squeeze", "StatefulPartitionedCall", "StopGradient",
+    "StridedSlice", "Sub", "Sum", "Transpose", "Unpack", "VarHandleOp", "ZerosLike",
+))
+# Only in the two functions with which TensorFlow itself saves and restores variables.
+SAVING = frozenset((
+    "AssignVariableOp", "DisableCopyOnRead", "MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename",
+    "StaticRegexFullMatch", "StringJoin",
+))
+# fmt: on
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+RESIZES = frozenset({"ResizeBilinear", "ScaleAndTranslate"})  # their second input is the new (height, width)
+FILES = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})  # their first input is a file

@@ -30,6 +30,8 @@ ALLOWED = tuple(
         (r"SHA256SUMS", MIB),
         (r"golden\.npz", 256 * MIB),
         (r"model_card\.md", 16 * MIB),
+        (r"model(_\w+)?\.(keras|tflite|onnx)", 2048 * MIB),
+        (r"assets\.extra/tf_serving_warmup_requests", 64 * MIB),
         (rf"assets(\.extra)?/{_DATA}", 64 * MIB),
         (rf"formats/([\w.() -]+/)?{_DATA}", 2048 * MIB),
     )
@@ -88,7 +90,7 @@ def _check_file(folder: Path, name: str, status: os.stat_result) -> None:
         raise refused(path, "is a hard link: the same file lies in another place too; copy it")
     limit = next((limit for pattern, limit in ALLOWED if pattern.fullmatch(name)), None)
     if limit is None or ".." in name:
-        raise refused(path, "does not belong into an export, which holds saved_model.pb, variables/, assets/, formats/")
+        raise refused(path, "does not belong into an export, which holds saved_model.pb, variables/, assets/, model.*")
     if status.st_size > limit:
         raise refused(path, f"must have at most {limit // MIB} MiB, has {status.st_size / MIB:,.0f}")
 

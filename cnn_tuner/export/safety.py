@@ -6,8 +6,21 @@ there at that moment: they are no protection from somebody who can still write t
 
 from __future__ import annotations
 
-from cnn_tuner.export.container import check_container
-from cnn_tuner.export.graph import check_graph
-from cnn_tuner.export.keras_file import check_keras
+from pathlib import Path
+
+from cnn_tuner.export import container
+from cnn_tuner.export.graph_check import check_graph
+from cnn_tuner.export.keras_check import check_keras
 
 __all__ = ["check_container", "check_graph", "check_keras"]
+
+
+def check_container(folder: Path) -> None:
+    """Looks at the files of an export: names, kinds, sizes, and what its `.keras` files hold.
+
+    Raises:
+        VerificationError: a link, a file that does not belong there or is too large, or a `.keras` file to refuse.
+    """
+    container.check_container(folder)
+    for file in sorted(folder.rglob("*.keras")):
+        check_keras(file)

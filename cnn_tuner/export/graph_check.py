@@ -18,8 +18,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from cnn_tuner.data.files import shown
 from cnn_tuner.export.checkpoint import check_variables, size_of
 from cnn_tuner.export.container import refused
-from cnn_tuner.export.operations import ALLOWED, CALLS, RESIZES, SAVING
-from cnn_tuner.export.saving import called, check_saver
+from cnn_tuner.export.operations import ALLOWED, CALLS, DECODING, RESIZES, SAVING
+from cnn_tuner.export.reach import called, check_decoding, check_saver
+from cnn_tuner.export.starting import check_assets
 
 MAX_ELEMENTS = 2**30  # of any shape that a graph states
 MAX_SIDE = 4096  # pixels of an image that goes in or comes out of a resize, as for training
@@ -55,9 +56,10 @@ def check_graph(folder: Path) -> None:
         raise refused(path, f"must hold one graph, holds {len(model.meta_graphs)}")
     graph = model.meta_graphs[0]
     _check_everywhere(path, graph, len(content))
-    _check_assets(path, folder, graph)
+    check_assets(path, folder, graph)
     _check_functions(path, graph)
     _check_objects(path, graph)
+    check_decoding(path, graph)
     check_saver(path, graph)
     check_variables(path, folder, graph)
 
@@ -97,7 +99,7 @@ def _check_everywhere(path: Path, graph: Message, file_bytes: int) -> None:
 
 
 def _check_node(path: Path, node: Any) -> None:
-    if node.op not in ALLOWED and node.op not in SAVING:
+    if node.op not in ALLOWED | SAVING | DECODING:
         raise refused(path, f"operation {shown(node.op)} (node {shown(node.name)}) is not allowed in an export")
     if _DEVICE.fullmatch(node.device) is None:
         raise refused(path, f"node {shown(node.name)} is to run on {shown(node.device)}, not on this machine")
@@ -111,33 +113,13 @@ def _check_shape(path: Path, shape: Any) -> None:
         raise refused(path, f"states a tensor of shape {sizes}; allowed are {MAX_ELEMENTS:,} elements")
 
 
-def _check_assets(path: Path, folder: Path, graph: Any) -> None:
-    for asset in graph.asset_file_def:
-        name = asset.filename
-        if "/" in name or "\\" in name or name in ("", ".", "..") or not (folder / "assets" / name).is_file():
-            raise refused(path, f"names the asset {shown(name)}, which is no file in its assets/")
-    for key, collection in graph.collection_def.items():
-        nodes = list(collection.node_list.value)
-        if key != "saved_model_main_op" or any(_operation(graph, node) != "NoOp" for node in nodes):
-            raise refused(path, f"holds the collection {shown(key)}, by which loading would run or read something")
-    initial = graph.signature_def.get("__saved_model_init_op")
-    for output in initial.outputs.values() if initial is not None else ():
-        if _operation(graph, output.name) != "NoOp":
-            raise refused(path, f"loading it would run {shown(output.name)}")
-
-
-def _operation(graph: Any, name: str) -> str | None:
-    wanted = name.partition(":")[0]
-    return next((node.op for node in graph.graph_def.node if node.name == wanted and not node.input), None)
-
-
 def _check_functions(path: Path, graph: Any) -> None:
     """Functions end: none calls itself, and calls within calls stay few. A resize has a fixed, bearable size."""
     library = graph.graph_def.library
     if library.gradient or library.registered_gradients:
         raise refused(path, "holds gradients of its own, which an export needs none of")
     bodies = {function.signature.name: function.node_def for function in library.function}
-    if len(bodies) != len(library.function) or set(bodies) & (ALLOWED | SAVING):
+    if len(bodies) != len(library.function) or set(bodies) & (ALLOWED | SAVING | DECODING):
         raise refused(path, "defines a function twice, or one named as an operation")
     sizes: dict[str, int] = {}
 
@@ -182,7 +164,10 @@ def _whole_numbers(tensor: Any) -> list[int]:
 def _check_objects(path: Path, graph: Any) -> None:
     """What Python makes of the file: plain objects, functions, variables and constants; no class of anybody."""
     names = {function.signature.name for function in graph.graph_def.library.function}
-    for node in graph.object_graph_def.nodes:
+    objects = graph.object_graph_def.nodes
+    for node in objects:
+        if any(not 0 <= child.node_id < len(objects) for child in node.children):
+            raise refused(path, "names an object that it does not hold")
         kind = node.WhichOneof("kind")
         if kind not in _OBJECTS and not (kind is None and not node.children):
             raise refused(path, f"holds an object of kind {kind}, which could run or read something while it is loaded")

@@ -1,4 +1,4 @@
-"""The two functions of a SavedModel that touch files: TensorFlow's own saver, which only TensorFlow may call."""
+"""Who can reach what in a SavedModel: files by TensorFlow's own saver alone, decoding by one signature alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from cnn_tuner.data.files import shown
 from cnn_tuner.export.container import refused
-from cnn_tuner.export.operations import FILES, SAVING
+from cnn_tuner.export.operations import DECODING, FILES, SAVING
+from cnn_tuner.export.starting import names_asset
 
 _PASSING = {"Identity", "Pack", "ShardedFilename", "StringJoin"}  # hand on the beginning of a file's name
 
@@ -30,11 +31,11 @@ def check_saver(path: Path, graph: Any) -> None:
         VerificationError: a signature, an object or another node reaches one, or a file's name is not the caller's.
     """
     library, nodes = graph.graph_def.library.function, {node.name: node for node in graph.graph_def.node}
-    touching = _touching(library)
+    touching = _reaching(library, SAVING)
     saver = {_node(graph.saver_def.save_tensor_name), _node(graph.saver_def.restore_op_name)} - {""}
     given = _node(graph.saver_def.filename_tensor_name)
     for node in nodes.values():
-        if node.op in SAVING:
+        if node.op in SAVING and not names_asset(graph, nodes, node):
             raise refused(path, f"operation {node.op} (node {shown(node.name)}) is allowed in TensorFlow's saver only")
         if touching.intersection(called(node)) and node.name not in saver:
             raise refused(path, f"node {shown(node.name)} reads or writes files; TensorFlow's saver alone may")
@@ -52,9 +53,9 @@ def check_saver(path: Path, graph: Any) -> None:
         _check_files(path, function)
 
 
-def _touching(library: Any) -> set[str]:
-    """Functions that hold an operation of the saver, or call one that does."""
-    found = {f.signature.name for f in library if any(node.op in SAVING for node in f.node_def)}
+def _reaching(library: Any, operations: frozenset[str]) -> set[str]:
+    """Functions that hold one of the operations, or call one that does."""
+    found = {f.signature.name for f in library if any(node.op in operations for node in f.node_def)}
     while more := {
         f.signature.name
         for f in library
@@ -90,3 +91,41 @@ def _check_files(path: Path, function: Any) -> None:
     for node in function.node_def:
         if node.op == "Const" and any(b".." in text for text in node.attr["value"].tensor.string_val):
             raise refused(path, f"node {shown(node.name)} names a file outside of the export")
+
+
+BYTES = "serving_bytes"
+
+
+def check_decoding(path: Path, graph: Any) -> None:
+    """Looks at who can reach an operation of decoding: the signature of image files, nobody else.
+
+    Raises:
+        VerificationError: another signature, an object or a node of the main graph reaches one.
+    """
+    nodes = {node.name: node for node in graph.graph_def.node}
+    decoding = _reaching(graph.graph_def.library.function, DECODING)
+    for node in nodes.values():
+        if node.op in DECODING:
+            raise refused(path, f"operation {node.op} (node {shown(node.name)}) is allowed in {BYTES} only")
+    named = _functions_of_signatures(graph, nodes)
+    others = _functions_of_objects(graph) - named.get(BYTES, set())
+    for name, functions in {**named, "of an object": others}.items():
+        if name != BYTES and functions & decoding:
+            raise refused(path, f"signature {shown(name)} decodes or loops, which is allowed in {BYTES} only")
+
+
+def _functions_of_signatures(graph: Any, nodes: dict[str, Any]) -> dict[str, set[str]]:
+    """The functions that each signature calls first, by both ways in which signatures are written."""
+    found: dict[str, set[str]] = {}
+    for name, signature in graph.signature_def.items():
+        for output in signature.outputs.values():
+            node = nodes.get(_node(output.name))
+            found.setdefault(name, set()).update(called(node) if node is not None else ())
+    objects = graph.object_graph_def.nodes
+    for holder in objects:
+        if holder.user_object.identifier == "signature_map":
+            for child in holder.children:
+                node = objects[child.node_id]
+                names = {*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name}
+                found.setdefault(child.local_name, set()).update(names - {""})
+    return found

@@ -16,8 +16,8 @@ ALLOWED = frozenset((
     "SelectV2", "Shape", "Sigmoid", "Slice", "Softmax", "Squeeze", "StatefulPartitionedCall", "StopGradient",
     "StridedSlice", "Sub", "Sum", "Transpose", "Unpack", "VarHandleOp", "VarIsInitializedOp", "ZerosLike",
 ))
-# Only in what the signature `serving_bytes` calls: it decodes and resizes files of images one by one. A loop could go on
-# for ever and a range could be long, so that nothing of this package calls that signature of somebody else's export.
+# Only in what the signature `serving_bytes` calls: it decodes and resizes files of images one by one. A loop could go
+# on for ever and a range could be long, so that nothing of this package calls that signature of somebody else's export.
 DECODING = frozenset((
     "Abs", "DecodeJpeg", "DecodePng", "Einsum", "EnsureShape", "Fill", "FloorDiv", "Range", "RightShift",
     "StatelessIf", "StatelessWhile", "Substr", "TensorListFromTensor", "TensorListGetItem", "TensorListReserve",

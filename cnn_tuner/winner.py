@@ -14,6 +14,7 @@ from cnn_tuner import evaluation, model_card, scores, training
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import saved_model
+from cnn_tuner.export.safety import check_keras
 from cnn_tuner.export.verify import Measured, verify
 from cnn_tuner.final_training import Candidate
 from cnn_tuner.intervals import measure_intervals
@@ -112,6 +113,7 @@ def export(store: RunStore, dataset: Dataset, observer: Observer) -> Export:
     if not store.best_model.is_file():
         raise SearchError(f"{store.folder}: has no best.keras to export")
     observer.phase("exporting, and verifying in a new process")
+    check_keras(store.best_model)
     model = keras.saving.load_model(store.best_model, compile=False, safe_mode=True)
     folder = store.folder / "export" / dataset.name
     aside = folder / f".{os.getpid()}"

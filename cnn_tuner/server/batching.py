@@ -90,7 +90,9 @@ class Batcher:
 
     def _take(self) -> list[_Waiting]:
         """The first of those who wait, and others that fit into the same call."""
-        batch, left, images = [], [], 0
+        batch: list[_Waiting] = []
+        left: list[_Waiting] = []
+        images = 0
         signature = self._waiting[0].asked.signature
         for each in self._waiting:
             count = len(each.asked.images)

@@ -24,7 +24,7 @@ from cnn_tuner.export import container, graph_check, operations, safety
 from cnn_tuner.export.served import Served
 
 SPACES = (
-    "description: x\nblocks: 1\nblock: {filters: 2, dropout: 0.5, padding: valid, pool_size: 2}\ndense: {layers: 2, units: 4}",
+    "description: x\nblocks: 1\nblock: {filters: 2, dropout: 0.5, padding: valid}\ndense: {layers: 2, units: 4}",
     "description: x\nblock: {filters: 3, kernel_size: 5, strides: 2, padding: same, pool_size: 1}\ndense: {layers: 0}",
 )
 

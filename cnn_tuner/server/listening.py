@@ -27,7 +27,8 @@ def listen(port: int | None, usual: int) -> socket.socket:
         UsageError: the port is taken or not allowed.
     """
     for number in range(usual, usual + TRIED) if port is None else (port,):
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # The protocol said outright: asyncio sends small answers at once only then, else they wait 40 ms.
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((LOOPBACK, number))

@@ -16,7 +16,7 @@ from PIL import Image
 from test_cli import run
 from toys import NAMES, toy_part
 
-from cnn_tuner import answers, evaluating, predicting, tuning
+from cnn_tuner import answers, evaluating, predicting, server, tuning
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
 from cnn_tuner.export.served import Served
@@ -213,6 +213,7 @@ def test_empty_and_endless_standard_input(cnn_tuner, export, stdin, monkeypatch)
 def test_serving_without_its_packages_says_what_to_install(cnn_tuner, export, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "cnn_tuner.server.listening", raising=False)
+    monkeypatch.delattr(server, "listening", raising=False)  # what an earlier import has left
     code, _, err = cnn_tuner("serve", "--model", export)
     assert (code, err) == (2, "error: serve: needs uvicorn; install it with: pip install 'cnn-tuner[serve]'\n")
 

@@ -16,7 +16,7 @@ from PIL import Image
 from test_cli import run
 from toys import NAMES, toy_part
 
-from cnn_tuner import answers, evaluating, predicting, server, tuning
+from cnn_tuner import answers, evaluating, predicting, server
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
 from cnn_tuner.export.served import Served
@@ -201,10 +201,8 @@ def test_what_is_for_an_export_is_refused_for_a_run(cnn_tuner, flags):
 
 def test_empty_and_endless_standard_input(cnn_tuner, export, stdin, monkeypatch):
     stdin(b"")
-    assert (
-        "-: standard input is empty; it must hold the bytes of one image"
-        in cnn_tuner("predict", "-", "--model", export)[2]
-    )
+    _, _, err = cnn_tuner("predict", "-", "--model", export)
+    assert err == "error: -: standard input is empty; it must hold the bytes of one image\n"
     monkeypatch.setattr(predicting, "MAX_BYTES", 3)
     stdin(b"1234")
     assert "-: standard input must hold one image of at most" in cnn_tuner("predict", "-", "--model", export)[2]
@@ -272,7 +270,3 @@ def test_images_of_another_shape_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", x_train=np.repeat(part.x, 2, axis=1), y_train=part.y)
     with pytest.raises(DataError, match=r"x.npz: has images of 16x8x1, but .*1 takes 8x8x1$"):
         evaluating.evaluate_export(export, f"npz:{tmp_path / 'x.npz'}", DataOptions())
-
-
-def test_a_run_is_evaluated_as_before():
-    assert "predict_files" not in vars(tuning)

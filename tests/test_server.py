@@ -141,9 +141,8 @@ def test_status_and_metadata(running):
     assert found["model_spec"] == {"name": "toy", "signature_name": "", "version": "1"}
     signatures = found["metadata"]["signature_def"]["signature_def"]
     assert {"scores", "serving_default"} <= set(signatures)
-    assert [side["size"] for side in signatures["scores"]["inputs"]["image"]["tensor_shape"]["dim"]] == list(
-        ["-1", "8", "8", "1"]
-    )
+    sides = signatures["scores"]["inputs"]["image"]["tensor_shape"]["dim"]
+    assert [side["size"] for side in sides] == ["-1", "8", "8", "1"]
     assert signatures["serving_default"]["outputs"]["class"]["dtype"] == "DT_STRING"
 
 

@@ -11,7 +11,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from cnn_tuner import __version__
-from cnn_tuner.commands import doctor, explain, models, plan, refine, report, runs, spaces, tensorboard, tune
+from cnn_tuner.commands import (
+    doctor,
+    explain,
+    models,
+    plan,
+    predict,
+    refine,
+    report,
+    runs,
+    serve,
+    spaces,
+    tensorboard,
+    tune,
+)
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -35,7 +48,8 @@ for command in (
     models.export,
     models.verify,
     models.evaluate,
-    models.predict,
+    predict.predict,
+    serve.serve,
     spaces.spaces,
     runs.steps,
     explain.explain,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from cnn_tuner.evaluation import Evaluation
 from cnn_tuner.explain import explain
 from cnn_tuner.explain_pictures import pictures
 from cnn_tuner.explanation import Explanation, Subject
+from cnn_tuner.export.safety import check_keras
 from cnn_tuner.folders import write_aside
 from cnn_tuner.space import SearchSpace
 from cnn_tuner.store import RunStore
@@ -72,6 +74,8 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
 
 
 def _load(path: Path) -> keras.Model:
+    if zipfile.is_zipfile(path):  # of anything else Keras itself says what it is not
+        check_keras(path)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises almost anything on a damaged file, or on one of a newer Keras

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn_tuner import folders, scores, space
+from cnn_tuner import folders, space
 from cnn_tuner.architecture import check_feasible
 from cnn_tuner.budget import parse_seconds
 from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.pictures import read_image
 from cnn_tuner.errors import DataError, UsageError
-from cnn_tuner.intervals import measure_intervals
 from cnn_tuner.machine import Workers, versions
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry as oracle_registry
@@ -285,31 +282,8 @@ def evaluate_run(run: RunStore) -> dict[str, Any]:
         UsageError: the run has no export.
         DataError: the data cannot be read again, or has changed.
     """
-    from cnn_tuner.export.served import Served
+    from cnn_tuner import evaluating
 
     folder = run.latest_export()
     dataset = load_data(run)
-    found = Served(folder).scores(dataset.test.x)
-    intervals = measure_intervals(dataset.task, dataset.test.y, found)
-    return {
-        "run": run.folder.name,
-        "export": str(folder),
-        "images": len(dataset.test),
-        "test": scores.measure(dataset.task, dataset.test.y, found),
-        "intervals": {metric: [interval.low, interval.high] for metric, interval in intervals.items()},
-        "classes": scores.by_class(dataset.task, dataset.test.y, found, dataset.class_names),
-    }
-
-
-def predict_files(export: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
-    """What an export says of image files, a record each, in their order.
-
-    Raises:
-        UsageError: the folder holds no export.
-        DataError: a file is missing or not an image.
-    """
-    from cnn_tuner.export.served import Served
-
-    served = Served(export)
-    images = np.stack([read_image(file, served.image_shape) for file in files])
-    return [{"image": str(file), **answer} for file, answer in zip(files, served.predict(images), strict=True)]
+    return {"run": run.folder.name} | evaluating.evaluated(folder, dataset)

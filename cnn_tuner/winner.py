@@ -16,6 +16,7 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import package, saved_model, verification
 from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
+from cnn_tuner.export.safety import check_keras
 from cnn_tuner.export.verify import Measured, verify
 from cnn_tuner.final_training import Candidate
 from cnn_tuner.intervals import measure_intervals
@@ -115,6 +116,7 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
     if winner is None or not store.best_model.is_file():
         raise SearchError(f"{store.folder}: has no best.keras to export")
     observer.phase("exporting, and verifying in a new process")
+    check_keras(store.best_model)
     kept = keras.saving.load_model(store.best_model, compile=False, safe_mode=True)
     model = saved_model.in_float32(kept)
     source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)

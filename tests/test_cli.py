@@ -343,6 +343,7 @@ def test_help_lists_every_command_without_loading_tensorflow():
         "export",
         "evaluate",
         "predict",
+        "serve",
         "spaces",
         "steps",
         "explain",

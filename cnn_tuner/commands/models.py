@@ -87,23 +87,47 @@ def verify(
     say(f"verified        {folder}" + (f", but nothing was read of {', '.join(skipped)}" if skipped else ""))
 
 
-def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
-    """Evaluate a run's newest export on the run's test part: metrics with 95 % intervals, and each class by itself."""
+def evaluate(
+    run: RunArgument = None,
+    model: Annotated[Path | None, typer.Option("--model", help="A SavedModel folder instead of a run.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="With --model: digits, ..., idx:DIR, npz:FILE, or a folder of class folders.")
+    ] = None,
+    all_parts: Annotated[
+        bool, typer.Option("--all-parts", help="With --model: every image of the data, not its test part alone.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="With --model: decides the test part that is split off.")] = None,
+    test_fraction: Annotated[
+        float | None, typer.Option(help="With --model: share for the test, where the data has no such part.")
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="With --model: skip images that cannot be read.")
+    ] = False,
+    folder: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a run's newest export on the run's test part, or with --model any export on any data.
+
+    Metrics come with 95 % intervals, and each class by itself.
+    """
     from rich.markup import escape
     from rich.table import Table
 
     from cnn_tuner import texts
-    from cnn_tuner.tuning import evaluate_run
 
-    opened = open_run(folder, run)
-    with quiet_tensorflow():
-        found = evaluate_run(opened)
+    options = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
+    given = {name: value for name, value in options.items() if value is not None}
+    if model is None:
+        found = _of_run(run, folder, {"data": data, "all_parts": all_parts or None} | given)
+    else:
+        found = _of_export(run, model, data, given, all_parts)
     if as_json:
         print(json.dumps(found))
         return
     intervals = found["intervals"]
     measured = ", ".join(texts.metric(name, value, intervals.get(name)) for name, value in found["test"].items())
-    say(f"{found['export']}: {measured} on {found['images']:,} test images")
+    kind = "test images" if found["parts"] == ["test"] else "images"
+    say(f"{found['export']}: {measured} on {found['images']:,} {kind}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("class", "precision", "recall", "f1", "images"):
         table.add_column(title, justify="left" if title == "class" else "right")
@@ -114,35 +138,29 @@ def evaluate(run: RunArgument = None, folder: RunsOption = RUNS, as_json: JsonOp
         console().print(table)
 
 
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files: PNG, JPEG, BMP, GIF, WebP.")],
-    run: Annotated[str | None, typer.Option("--run", help="A run's name. Default: the newest run.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="A SavedModel folder instead of a run.")] = None,
-    folder: RunsOption = RUNS,
-    as_json: JsonOption = False,
-) -> None:
-    """Say what images show, by the newest export of a run."""
-    from cnn_tuner.tuning import predict_files
+def _of_run(run: str | None, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    from cnn_tuner.tuning import evaluate_run
 
-    if model is not None and run is not None:
-        raise UsageError("--model and --run: name one of them, not both")
-    exported = open_run(folder, run).latest_export() if model is None else model
+    for name, value in given.items():
+        if value is not None:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag}: goes with --model; a run is evaluated on the test part of its own data")
+    opened = open_run(folder, run)
     with quiet_tensorflow():
-        answers = predict_files(exported, images)
-    if as_json:
-        print(json.dumps(answers))
-        return
-    width = max(len(str(image)) for image in images)
-    for answer in answers:
-        say(f"{answer['image']:<{width}}  {_answer_text(answer)}")
+        return evaluate_run(opened)
 
 
-def _answer_text(answer: dict[str, Any]) -> str:
-    if "values" in answer:
-        return ", ".join(f"{name} {value:.6g}" for name, value in answer["values"].items())
-    likely = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-    if "labels" in answer:
-        return ", ".join(f"{n} {p:.1%}" for n, p in likely if n in answer["labels"]) or "none of the labels"
-    (_, _), *others = likely
-    rest = ", ".join(f"{name} {probability:.1%}" for name, probability in others[:2])
-    return f"{answer['class']} {answer['probability']:.1%}  (then {rest})"
+def _of_export(
+    run: str | None, model: Path, data: str | None, given: dict[str, Any], has_all_parts: bool
+) -> dict[str, Any]:
+    from cnn_tuner.data.options import DataOptions
+
+    if run is not None:
+        raise UsageError("--model and RUN: name one of them, not both")
+    if data is None:
+        raise UsageError("--model: on which data? name it with --data, such as --data photos/")
+    options = DataOptions(**given)
+    with quiet_tensorflow():
+        from cnn_tuner import evaluating
+
+        return evaluating.evaluate_export(model, data, options, has_all_parts)

@@ -72,33 +72,35 @@ def read_image(path: Path | str, image_shape: tuple[int, int, int]) -> np.ndarra
         return _pixels(image, image_shape)
 
 
-def read_image_bytes(data: bytes, image_shape: tuple[int, int, int], name: str = "image") -> np.ndarray:
-    """As read_image, of a file's content; `name` is what errors call it."""
-    with _opened(io.BytesIO(data), name) as image:
+def read_image_bytes(
+    data: bytes, image_shape: tuple[int, int, int], name: str = "image", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """As read_image, of a file's content; `name` is what errors call it, `max_pixels` the most it may have."""
+    with _opened(io.BytesIO(data), name, max_pixels) as image:
         return _pixels(image, image_shape)
 
 
 @contextmanager
-def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+def _opened(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on odd metadata, and on sizes, which are checked here
             with Image.open(stream, formats=_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise BrokenImageError(_too_large(name, f"{image.width}x{image.height} pixels"))
+                if image.width * image.height > max_pixels:
+                    raise BrokenImageError(_too_large(name, f"{image.width}x{image.height} pixels", max_pixels))
                 yield image
     except (DataError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
         raise BrokenImageError(f"{name}: broken image: is none of {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
-        raise BrokenImageError(_too_large(name, one_line(error))) from error
+        raise BrokenImageError(_too_large(name, one_line(error), max_pixels)) from error
     except Exception as error:  # damaged bytes make the decoders raise almost anything
         raise BrokenImageError(f"{name}: broken image: {one_line(error)}") from error
 
 
-def _too_large(name: str, got: str) -> str:
-    return f"{name}: image too large: must have at most {MAX_PIXELS // 10**6} megapixels, got {got}"
+def _too_large(name: str, got: str, max_pixels: int) -> str:
+    return f"{name}: image too large: must have at most {max_pixels / 10**6:g} megapixels, got {got}"
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -65,6 +65,15 @@ def load(source: str, options: DataOptions) -> Dataset:
     return assemble(chosen.load(argument, options), source, options)
 
 
+def reads_pictures(source: str) -> bool:
+    """Whether `source` names image files, which are made of any size.
+
+    Raises:
+        UsageError, DataError: no source is called so.
+    """
+    return _find(source)[0].reads_pictures
+
+
 def _find(source: str) -> tuple[Source, str]:
     """The source that is meant, and what its loader gets."""
     name, colon, argument = source.partition(":")

@@ -8,46 +8,77 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cnn_tuner.errors import UsageError
+from cnn_tuner.errors import UsageError, VerificationError
+from cnn_tuner.export.safety import check_container, check_graph
 
 BATCH = 256
+MAX_SIDE = 4096  # pixels, as for training: images are made of the size that an export asks for
 
 
 class Served:
     """A SavedModel written by `cnn_tuner.export.saved_model`."""
 
     def __init__(self, folder: Path) -> None:
-        """Loads it.
+        """Loads it, once it is known to hold nothing that could run code or read other files.
 
         Raises:
             UsageError: the folder holds no SavedModel, or not one of ours.
+            VerificationError: it holds what an export must not hold.
         """
         if not (folder / "saved_model.pb").is_file():
             raise UsageError(f"{folder}: no SavedModel here; name the folder that holds saved_model.pb")
+        check_container(folder)
+        check_graph(folder)
         self._loaded = tf.saved_model.load(str(folder))
         missing = {"serving_default", "scores", "labels"} - set(self._loaded.signatures)
         if missing:
             raise UsageError(f"{folder}: not an export of cnn_tuner, it has no signature {', '.join(sorted(missing))}")
         names = self._loaded.signatures["labels"]()["class_names"].numpy()
         self.class_names = tuple(name.decode() for name in names)
+        self.image_shape = self._image_shape(folder)
+
+    def _image_shape(self, folder: Path) -> tuple[int, int, int]:
+        """(H, W, C) of the images it takes."""
+        spec = self._loaded.signatures["serving_default"].structured_input_signature[1].get("image")
+        shape = [] if spec is None else spec.shape.as_list()
+        if len(shape) != 4 or None in shape[1:] or spec.dtype != tf.uint8:
+            raise UsageError(f"{folder}: not an export of cnn_tuner, it takes no images of 8 bit and a fixed size")
+        height, width, channels = shape[1:]
+        if max(height, width) > MAX_SIDE or not 1 <= channels <= 4:
+            raise VerificationError(f"{folder}: refused: it asks for images of {height}x{width}x{channels}")
+        return height, width, channels
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C) of the images it takes."""
-        spec = self._loaded.signatures["serving_default"].structured_input_signature[1]["image"]
-        height, width, channels = spec.shape.as_list()[1:]
-        return height, width, channels
+    def task(self) -> str:
+        """binary, multiclass, multilabel or regression, as its answers have it."""
+        answers = self._loaded.signatures["serving_default"].structured_outputs
+        if "values" in answers:
+            return "regression"
+        if "is_present" in answers:
+            return "multilabel"
+        units = self._loaded.signatures["scores"].structured_outputs["scores"].shape[-1]
+        return "binary" if units == 1 else "multiclass"
+
+    @property
+    def signatures(self) -> dict[str, dict[str, Any]]:
+        """The outputs, name -> specification, of each signature that takes pixels."""
+        return {
+            name: dict(call.structured_outputs)
+            for name, call in self._loaded.signatures.items()
+            if set(call.structured_input_signature[1]) == {"image"}
+        }
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """The last layer's (N, units) for images (N, H, W, C) uint8."""
-        return self._call("scores", images)["scores"]
+        return self.answer("scores", images)["scores"]
 
     def predict(self, images: np.ndarray) -> list[dict[str, Any]]:
         """A record an image: class and probability, or the labels that are present, or the values."""
-        answers = self._call("serving_default", images)
+        answers = self.answer("serving_default", images)
         return [self._record({name: values[i] for name, values in answers.items()}) for i in range(len(images))]
 
-    def _call(self, signature: str, images: np.ndarray) -> dict[str, np.ndarray]:
+    def answer(self, signature: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        """What a signature says of images (N, H, W, C) uint8, N > 0, an array of N rows an output."""
         if not len(images):
             raise UsageError("no images: a prediction takes one at least")  # oneDNN would fail without saying why
         call = self._loaded.signatures[signature]

@@ -1,0 +1,130 @@
+"""Images from files, folders or standard input, and what an export says of them, a batch at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from cnn_tuner.data.files import expanded, reading, shown
+from cnn_tuner.data.layout import SUFFIXES
+from cnn_tuner.data.pictures import BrokenImageError, read_image, read_image_bytes
+from cnn_tuner.errors import DataError
+from cnn_tuner.export.served import Served
+
+BATCH = 256  # images in memory at once
+MAX_BYTES = 256 * 2**20  # of an image on standard input
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image: what answers call it, and its content where it is no file."""
+
+    name: str
+    content: bytes | None = None
+
+    def read(self, image_shape: tuple[int, int, int]) -> np.ndarray:
+        """(H, W, C) uint8, as training saw images."""
+        if self.content is None:
+            return read_image(self.name, image_shape)
+        return read_image_bytes(self.content, image_shape, self.name)
+
+
+def sources(words: Iterable[str], stdin: BinaryIO | None) -> Iterator[Source]:
+    """The images that `words` name: files, folders with all that is below them, `-` for one on standard input.
+
+    Without `stdin`, which something else reads, `-` is a file like any other.
+
+    Raises:
+        DataError: a folder has no images or cannot be read, or there is too much on standard input.
+    """
+    for word in words:
+        path = expanded(word)
+        if word == STDIN and stdin is not None:
+            yield Source(STDIN, _content(stdin))
+        elif path.is_dir():
+            yield from _of_folder(path)
+        else:
+            yield Source(word)
+
+
+def lines(stream: BinaryIO) -> Iterator[str]:
+    """The paths that a list holds, one a line."""
+    for line in stream:
+        if text := os.fsdecode(line).rstrip("\r\n"):
+            yield text
+
+
+def _content(stdin: BinaryIO) -> bytes:
+    content = stdin.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{STDIN}: standard input must hold one image of at most {MAX_BYTES // 2**20} MiB")
+    if not content:
+        raise DataError(f"{STDIN}: standard input is empty; it must hold the bytes of one image")
+    return content
+
+
+def _of_folder(folder: Path) -> Iterator[Source]:
+    found = False
+    for path in _files(folder, folder.resolve()):
+        found = True
+        yield Source(str(path))
+    if not found:
+        raise DataError(f"{shown(folder)}: holds no images ({', '.join(SUFFIXES)})")
+
+
+def _files(folder: Path, root: Path) -> Iterator[Path]:
+    """Image files below `folder`, in the order of their names; links that lead elsewhere and hidden files are none."""
+    with reading(folder), os.scandir(folder) as entries:
+        ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in ordered:
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(path, root)
+        elif path.suffix.lower() in SUFFIXES and entry.is_file() and path.resolve().is_relative_to(root):
+            yield path
+
+
+def predict(
+    served: Served, images: Iterable[Source], skip: Callable[[BrokenImageError], None] | None = None
+) -> Iterator[dict[str, Any]]:
+    """What an export says of each image, a record each, in their order; `BATCH` images are in memory at once.
+
+    Args:
+        served: the export.
+        images: what to look at.
+        skip: is told of each image that cannot be read, which is then left out; without it, the first one ends it.
+
+    Raises:
+        DataError: a file is missing or not an image, or every image was left out.
+    """
+    names: list[str] = []
+    pixels: list[np.ndarray] = []
+    count = 0
+    for image in images:
+        try:
+            pixels.append(image.read(served.image_shape))
+        except BrokenImageError as error:
+            if skip is None:
+                raise DataError(f"{error}; skip such images with --skip-broken") from error
+            skip(error)
+            continue
+        names.append(shown(image.name))
+        count += 1
+        if len(names) == BATCH:
+            yield from _answers(served, names, pixels)
+            names, pixels = [], []
+    if names:
+        yield from _answers(served, names, pixels)
+    if not count:
+        raise DataError("no image can be read: nothing to predict")
+
+
+def _answers(served: Served, names: list[str], pixels: list[np.ndarray]) -> Iterator[dict[str, Any]]:
+    for name, answer in zip(names, served.predict(np.stack(pixels)), strict=True):
+        yield {"image": name, **answer}

@@ -1,0 +1,1 @@
+"""An export behind TensorFlow Serving's REST path, on this machine only."""

@@ -1,0 +1,64 @@
+"""Small exports of every task, untrained, and hostile ones made of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from toys import NAMES, toy_space
+
+from cnn_tuner import architecture, model
+from cnn_tuner.export import saved_model
+from cnn_tuner.tasks import Output
+
+POINT = next(p for p in toy_space("description: x\nblock: {filters: 2, dropout: 0.5}\ndense: {units: 4}").points())
+
+
+def network(task: str = "multiclass", point: dict[str, Any] = POINT, shape=(8, 8, 1)) -> keras.Model:
+    units = 1 if task == "binary" else len(NAMES[task])
+    scale = {"scale": (50.0,), "offset": (175.0,)} if task == "regression" else {}
+    return model.build(architecture.build(point, shape, Output(task, units, **scale)), seed=3)
+
+
+def write(folder: Path, task: str = "multiclass", live: keras.Model | None = None) -> Path:
+    """An export of a task in `folder`."""
+    saved_model.write(network(task) if live is None else live, task, NAMES[task], folder)
+    return folder
+
+
+def changed(export: Path, folder: Path, change: Callable[[Any], None]) -> Path:
+    """A copy of an export whose one graph (a MetaGraphDef) was changed."""
+    shutil.copytree(export, folder)
+    file = folder / "saved_model.pb"
+    found = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    change(found.meta_graphs[0])
+    file.write_bytes(found.SerializeToString())
+    return folder
+
+
+def with_answer(folder: Path, answer: Callable[[tf.Tensor], tf.Tensor]) -> Path:
+    """An export that answers by TensorFlow's `answer`, an operation of which is hostile."""
+    module = tf.Module()
+    image = tf.TensorSpec((None, 8, 8, 1), tf.uint8, name="image")
+
+    @tf.function(input_signature=[image], autograph=False)
+    def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"values": answer(tf.cast(image, tf.float32))}
+
+    @tf.function(input_signature=[])
+    def labels() -> dict[str, tf.Tensor]:
+        return {"class_names": tf.constant(["brightness"])}
+
+    signatures = {"serving_default": serving_default, "scores": serving_default, "labels": labels}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def images(count: int = 5, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)

@@ -15,6 +15,7 @@ from toys import NAMES, toy_space
 
 from cnn_tuner import architecture, model
 from cnn_tuner.export import saved_model
+from cnn_tuner.export.formats import Source
 from cnn_tuner.tasks import Output
 
 POINT = next(p for p in toy_space("description: x\nblock: {filters: 2, dropout: 0.5}\ndense: {units: 4}").points())
@@ -28,7 +29,9 @@ def network(task: str = "multiclass", point: dict[str, Any] = POINT, shape=(8, 8
 
 def write(folder: Path, task: str = "multiclass", live: keras.Model | None = None) -> Path:
     """An export of a task in `folder`."""
-    saved_model.write(network(task) if live is None else live, task, NAMES[task], folder)
+    made = network(task) if live is None else live
+    nothing = np.zeros((0, *made.input_shape[1:]), np.uint8)
+    saved_model.write(Source(made, task, NAMES[task], nothing, folder / "unused.keras"), folder)
     return folder
 
 

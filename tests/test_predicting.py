@@ -228,10 +228,12 @@ def digits_export(folder: Path) -> Path:
     """An untrained export with the ten classes of the digits, in their order."""
     from cnn_tuner import architecture, model
     from cnn_tuner.export import saved_model
+    from cnn_tuner.export.formats import Source
     from cnn_tuner.tasks import Output
 
     live = model.build(architecture.build(exports.POINT, (8, 8, 1), Output("multiclass", 10)), seed=0)
-    saved_model.write(live, "multiclass", tuple("0123456789"), folder)
+    nothing = np.zeros((0, 8, 8, 1), np.uint8)
+    saved_model.write(Source(live, "multiclass", tuple("0123456789"), nothing, folder / "unused.keras"), folder)
     return folder
 
 

@@ -171,7 +171,7 @@ def test_many_files_are_refused(copy, monkeypatch):
 
 def test_files_that_are_large_together_are_refused(copy, monkeypatch):
     monkeypatch.setattr(container, "MAX_BYTES", 2**20)
-    (copy / "assets.extra").mkdir()
+    (copy / "assets.extra").mkdir(exist_ok=True)
     (copy / "assets.extra" / "a.bin").write_bytes(bytes(2**20))
     refused(safety.check_container, copy, "at most 1 MiB together")
 

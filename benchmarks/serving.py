@@ -123,6 +123,9 @@ def measure(export: Path, url: str, clients: int, seconds: float, kind: str, wit
         client.join()
     taken = np.array([second for client in load for second in client.seconds]) * 1000
     wrong = [text for client in load + junk for text in client.wrong]
+    if not len(taken):
+        print("no answer" + "".join(f"\n  {text}" for text in wrong[:5]))
+        return False
     p50, p95, p99 = np.percentile(taken, (50, 95, 99))
     print(f"{len(taken):,} answers to {clients} clients in {seconds:g} s, {kind}: {len(taken) / seconds:,.0f} a second")
     print(f"latency, ms: p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f}, longest {taken.max():.1f}")
@@ -143,6 +146,8 @@ def main() -> None:
     parser.add_argument("--start", action="store_true", help="start a server, and end it")
     parser.add_argument("--junk", action="store_true", help="and another client that sends junk")
     asked = parser.parse_args()
+    if not asked.start and not asked.url:
+        parser.error("--url: say where the server is, or have one started by --start")
     process, url = start(asked.export) if asked.start else (None, asked.url)
     try:
         is_well = measure(asked.export, url, asked.clients, asked.seconds, asked.kind, asked.junk)

@@ -200,6 +200,7 @@ def test_a_model_that_computes_in_bfloat16_is_exported_in_float32(tmp_path):
 # Verification
 
 
+@pytest.mark.slow
 def test_verify_names_its_steps_in_order(run):
     steps = verified(run.latest_export())
     names = ["container", "checksums", "graph", "signatures", "tf_saved_model", "accuracy"]
@@ -370,6 +371,7 @@ def test_a_manifest_that_is_none_is_one_line(tmp_path, what):
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_missing_reader_is_skipped_and_never_passed(folder, monkeypatch):
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     (folder / "model.onnx").write_bytes(b"x")

@@ -51,6 +51,7 @@ def test_a_model_over_the_limit_is_not_trained(data, tmp_path, monkeypatch):
     assert result.message == "one image takes 3.1 ms, over the limit of 2 ms"
 
 
+@pytest.mark.slow
 def test_it_is_measured_of_the_model_as_it_is_exported(data, tmp_path, monkeypatch):
     kinds = []
     monkeypatch.setattr(training, "measure_latency", lambda built: kinds.append(built.layers[2].compute_dtype) or 0.1)

@@ -626,6 +626,7 @@ def with_scores(run: RunStore, score: float) -> None:
         database.execute("UPDATE jobs SET score = ?", (score,))
 
 
+@pytest.mark.slow
 def test_a_winner_stays_when_no_other_trial_is_better(complete, monkeypatch):
     with_scores(complete, 1.0)
     before = complete.winner()

@@ -146,6 +146,7 @@ def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_
     assert metrics(again) == metrics(train(lost, data))
 
 
+@pytest.mark.slow
 def test_a_network_that_was_stopped_within_an_epoch_is_set_up_anew(whole, part, job, data, set_up):
     kept = training.KeptNetwork()
     stopped = train(replace(part, epochs=4), data, kept, stops=True)
@@ -187,6 +188,7 @@ def test_training_on_is_exact_whatever_the_recipe(recipe, job, data):
     assert_same_state(whole, continued(whole, part, 2))
 
 
+@pytest.mark.slow
 def test_the_length_of_the_schedule_and_not_of_the_job_decides(job, data):
     cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=2, schedule_epochs=2)
     longer = replace(elsewhere(cosine), schedule_epochs=8)
@@ -276,6 +278,7 @@ def test_a_later_job_that_was_killed_again_and_again_goes_on_with_its_own_state(
     assert_same_state(whole[0], later)
 
 
+@pytest.mark.slow
 def test_epochs_of_an_earlier_attempt_are_told_again_as_they_were(job, data, saves_each_epoch):
     first = kill(job, data, 3)
     told: list[Epoch] = []
@@ -286,6 +289,7 @@ def test_epochs_of_an_earlier_attempt_are_told_again_as_they_were(job, data, sav
     assert told[2].metrics == first[2].metrics
 
 
+@pytest.mark.slow
 def test_the_seconds_of_an_earlier_attempt_count(job, data, saves_each_epoch):
     kill(job, data, 3)
     before = training_state.load_state(Path(job.state_file), job).seconds
@@ -314,6 +318,7 @@ def test_a_job_that_ended_but_was_not_recorded_has_its_result_at_once(whole, dat
         np.testing.assert_array_equal(array, state[name])
 
 
+@pytest.mark.slow
 def test_a_job_that_lost_its_patience_has_its_result_at_once_too(job, data, monkeypatch):
     wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
     before = train(wild, data)
@@ -554,6 +559,7 @@ def in_bfloat16(job) -> Job:
     return replace(job, precision="bfloat16")
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_and_trains_unlike_float32(whole, in_bfloat16, data):
     result = train(replace(in_bfloat16, epochs=25), data)
     assert result.status == "completed"
@@ -561,6 +567,7 @@ def test_bfloat16_learns_and_trains_unlike_float32(whole, in_bfloat16, data):
     assert metrics(result)[:4] != metrics(whole[1])
 
 
+@pytest.mark.slow
 def test_the_state_of_a_bfloat16_job_is_float32(in_bfloat16, data):
     train(replace(in_bfloat16, epochs=1), data)
     state = arrays(in_bfloat16.state_file)
@@ -571,6 +578,7 @@ def test_the_state_of_a_bfloat16_job_is_float32(in_bfloat16, data):
     assert [found - integers for found in kinds.values()] == [{"float32"}] * 3
 
 
+@pytest.mark.slow
 def test_the_best_model_of_a_bfloat16_job_computes_in_float32(in_bfloat16, data):
     result = train(in_bfloat16, data)
     built = training.load_best(in_bfloat16)

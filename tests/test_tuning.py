@@ -331,6 +331,7 @@ def test_a_run_whose_best_model_is_gone_is_told(request_, unread):
         tuning.export_run(run, session())
 
 
+@pytest.mark.slow
 def test_task_overrules_what_the_labels_say(request_, unread):
     options = DataOptions(task="regression")
     part = toy_part("multiclass", 100, 0)

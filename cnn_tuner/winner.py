@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from cnn_tuner import evaluation, model_card, scores, training
-from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import package, saved_model, verification
 from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
@@ -44,10 +44,10 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     started = time.monotonic()
     model = training.load_best(candidate.job)
     float32_score = training.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
-    found = predict(model, dataset.test.x)
-    y = dataset.test.y
+    x, y = dataset.test.x, dataset.test.y
+    found = predict(model, x)
     test = scores.measure(dataset.task, y, found)
-    evaluation.save(evaluation.evaluate(dataset.task, dataset.test, found), store.evaluation)
+    evaluation.save(evaluation.evaluate(dataset.task, Part(x, y), found), store.evaluation)
     _save_scores(found, store.test_scores)
     _save_keras(model, store.best_model)
     if result.score is None or result.best_epoch is None or trial.score is None:

@@ -98,7 +98,9 @@ def _look(found: Options) -> Options:
 def _place(trial: Trial, parameter: Parameter, found: Options) -> Any:
     value = trial.values.get(parameter.name)
     if found["type"] == "category":
-        return found["data"].index(INACTIVE if value is None else _text(value))
+        text = INACTIVE if value is None else _text(value)
+        # A trial of before the space was edited may have what the axis has not: its line has a gap there.
+        return found["data"].index(text) if text in found["data"] else None
     if value is None:
         return INACTIVE
     return number(math.log10(float(value)) if found["is_log"] else float(value))

@@ -20,7 +20,7 @@ from tensorboard.plugins.projector import projector_config_pb2
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from cnn_tuner import architecture, evaluation, explain, explain_pictures, feature_maps, page, scores
+from cnn_tuner import architecture, explain, explain_pictures, feature_maps, findings, page
 from cnn_tuner.evaluation import Evaluation
 from cnn_tuner.export.safety import check_keras
 from cnn_tuner.records import JobRecord
@@ -41,7 +41,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def write(run: RunStore, logs: RunLogs, job: JobRecord) -> None:
     """Writes the run of the best model anew; `job` is the one that trained it.
 
-    Without `evaluation.npz`, as of an older version, there are the curve and the graph only.
+    Without an `evaluation.npz` that can be read, as of an older version, there are the curve and the graph only.
     """
     logs.rewrite(BEST, run.curve(job))
     if not run.best_model.is_file():
@@ -49,8 +49,8 @@ def write(run: RunStore, logs: RunLogs, job: JobRecord) -> None:
     check_keras(run.best_model)
     model = keras.saving.load_model(run.best_model, compile=False, safe_mode=True)
     summaries = [_image("filters/first convolution", _filters(model))]
-    if run.evaluation.is_file():
-        found = evaluation.load(run.evaluation)
+    found = findings.read_evaluation(run)
+    if found is not None:
         summaries += _steps(run, model, found)
         summaries += _pictures(found, run.config.data.class_names)
         summaries += _curves(found, run.config.data.class_names)
@@ -135,32 +135,13 @@ def _mistakes(found: Evaluation, names: tuple[str, ...]) -> np.ndarray:
     rows = -(-len(found.mistakes) // columns)
     picture = Image.new("RGB", (columns * (TILE + 8) + 8, rows * (TILE + CAPTION + 8) + 8), PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(FONT)
-    for index, place in enumerate(found.mistakes):
+    for index, mistake in enumerate(findings.mistakes(found, names, len(found.mistakes))):
         left, top = 8 + index % columns * (TILE + 8), 8 + index // columns * (TILE + CAPTION + 8)
-        tile = Image.fromarray(feature_maps.image_colours(found.picture(place)))
+        tile = Image.fromarray(feature_maps.image_colours(mistake.pixels))
         picture.paste(tile.resize((TILE, TILE), Image.Resampling.NEAREST), (left, top))
-        for line, text in enumerate(caption(found, names, int(place))):
+        for line, text in enumerate((f"is {mistake.truth}", f"{mistake.confidence} {mistake.predicted}")):
             draw.text((left, top + TILE + 2 + 15 * line), _fitting(text, draw, font, TILE), INK, font)
     return np.asarray(picture)
-
-
-def caption(found: Evaluation, names: tuple[str, ...], place: int) -> tuple[str, str]:
-    """What an image is, and what was said of it."""
-    truth, said = found.y[place], found.scores[place]
-    if found.task == "regression":
-        return (
-            f"is {', '.join(f'{value:.4g}' for value in np.ravel(truth))}",
-            f"said {', '.join(f'{v:.4g}' for v in said)}",
-        )
-    predicted = scores.predicted(found.task, said[None])[0]
-    if found.task == "multilabel":
-        return f"is {_labels(truth, names)}", f"said {_labels(predicted, names)}"
-    sure = float(said.max()) if found.task == "multiclass" else float(max(said[0], 1 - said[0]))
-    return f"is {names[int(np.ravel(truth)[0])]}", f"{sure:.0%} {names[int(predicted)]}"
-
-
-def _labels(row: np.ndarray, names: tuple[str, ...]) -> str:
-    return ", ".join(name for name, is_there in zip(names, row, strict=True) if is_there) or "none"
 
 
 def _curves(found: Evaluation, names: tuple[str, ...]) -> list[summary_pb2.Summary]:
@@ -190,10 +171,10 @@ def _write_projector(folder: Path, model: keras.Model, found: Evaluation, names:
     last = keras.Model(model.input, _last_hidden(model).output)
     points = _reduced(np.asarray(last(found.pictures)).reshape(len(found.pictures), -1))
     np.savetxt(folder / "points.tsv", points, "%.5g", "\t")
-    places = [int(place) for place in (*found.mistakes, *found.examples)]
-    rows = (caption(found, names, place) for place in places)
-    cells = ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
-    (folder / "points-metadata.tsv").write_text("\n".join(["is\tsaid", *cells]) + "\n", encoding="utf-8")
+    told = (*findings.mistakes(found, names, len(points)), *findings.examples(found, names, len(points)))
+    rows = [("is", "said"), *((each.truth, each.predicted) for each in told)]
+    lines = ("\t".join(" ".join(cell.split()) for cell in row) for row in rows)
+    (folder / "points-metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _sprite(found.pictures).save(folder / "points.png")
     config = projector_config_pb2.ProjectorConfig()
     shown = config.embeddings.add(

@@ -63,6 +63,11 @@ class SearchConfig(_Config):
     precision: Precision | Literal["auto"] = "auto"
     keep: int = 3
 
+    @property
+    def method(self) -> str:
+        """The oracle, with its sampler where it has one: `asha (tpe)`."""
+        return self.oracle if self.sampler is None else f"{self.oracle} ({self.sampler})"
+
 
 class Change(_Config):
     """A setting that was changed when the run was gone on with."""

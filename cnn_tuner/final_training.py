@@ -20,7 +20,6 @@ from cnn_tuner.observer import Observer
 from cnn_tuner.records import Epoch, EpochEnded, Finalist, Job, JobDone, JobLost, JobRecord, Result, Trial
 from cnn_tuner.search import MAX_ATTEMPTS, job_of
 from cnn_tuner.store import RunStore
-from cnn_tuner.tensorboard import BEST, RunLogs
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,12 @@ class FinalTraining:
         self,
         store: RunStore,
         executor: Executor,
-        logs: RunLogs,
         observer: Observer,
         forecast: Forecast,
         is_stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.store, self.executor, self.logs, self.observer = store, executor, logs, observer
+        self.store, self.executor, self.observer = store, executor, observer
         self.forecast, self.is_stopping, self.clock = forecast, is_stopping, clock
         self.is_out_of_time = False
         self._jobs: dict[int, Job] = {}  # under way
@@ -86,9 +84,7 @@ class FinalTraining:
         finalists = {trial.number: self._finalist(trial) for trial in chosen}
         won = choose_winner(list(finalists.values()), objective, val_images)
         [trial] = [trial for trial in chosen if trial.number == won.trial]
-        candidate = self._candidate(trial, tuple(finalists.values()))
-        self._log(candidate)
-        return candidate
+        return self._candidate(trial, tuple(finalists.values()))
 
     def _train_all(self, chosen: list[Trial], search_epochs: int) -> None:
         seeds = range(self._settings.final_seeds)
@@ -289,8 +285,3 @@ class FinalTraining:
         if not self._has_state(record.number):
             self._train_again(job)
         return Candidate(trial, job, result, trial.epochs_done, finalists)
-
-    def _log(self, candidate: Candidate) -> None:
-        """The curve of the winner's weights, from its first epoch."""
-        [record] = [job for job in self.store.jobs() if job.number == candidate.job.number]
-        self.logs.rewrite(BEST, self.store.curve(record))

@@ -22,7 +22,6 @@ def plan_lines(config: RunConfig, plan: Plan) -> tuple[list[str], list[str]]:
         "",
     ]
     search = config.search
-    oracle = search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"
     parts = (
         ("start", plan.startup_seconds),
         ("search", plan.search_seconds),
@@ -35,7 +34,7 @@ def plan_lines(config: RunConfig, plan: Plan) -> tuple[list[str], list[str]]:
     return before, [
         "",
         f"time      {duration(plan.seconds)}{budget}: " + ", ".join(f"{name} {duration(s)}" for name, s in parts),
-        f"expected  about {plan.trials:.0f} trials and {plan.epochs:.0f} epochs by {oracle}, "
+        f"expected  about {plan.trials:.0f} trials and {plan.epochs:.0f} epochs by {search.method}, "
         f"{plan.epochs_a_point:.1f} of at most {search.epochs} epochs a trial",
     ]
 

@@ -16,7 +16,7 @@ from cnn_tuner.errors import InfeasibleError, UsageError
 from cnn_tuner.findings import Picture
 from cnn_tuner.importance import importances
 from cnn_tuner.pareto import front
-from cnn_tuner.records import Epoch, Trial, Winner, ranked
+from cnn_tuner.records import Trial, Winner, ranked
 from cnn_tuner.serving import Serving, serving
 from cnn_tuner.tasks import TASKS
 from cnn_tuner.texts import counted, file_size, metric, score, shape, summary
@@ -201,22 +201,10 @@ def _steps(run: RunStore, trial: Trial) -> Sheet | None:
     return sheets.steps_sheet(plan)
 
 
-def winners_epochs(run: RunStore, winner: Winner) -> tuple[Epoch, ...]:
-    """The epochs of the training that won, those of the search that it went on from too."""
-    job = next((job for job in run.jobs() if job.number == winner.job), None)
-    if job is None:
-        return ()
-    trial = next(t for t in run.trials() if t.number == winner.trial)
-    earlier = [epoch for epoch in trial.epochs if epoch.number <= job.initial_epoch]
-    own = run.epochs(job.number) if job.suggestion is None else ()
-    epochs = {epoch.number: epoch for epoch in [*earlier, *own]}
-    return tuple(epochs[number] for number in sorted(epochs))
-
-
 def _winners_curves(run: RunStore, winner: Winner | None) -> list[Chart]:
     if winner is None:
         return []
-    epochs = winners_epochs(run, winner)
+    epochs = [epoch for job in run.jobs() if job.number == winner.job for epoch in run.curve(job)]
     own = run.config.objective.name.removeprefix("val_")
     names = [own if own != "loss" else next(iter(TASKS[run.config.data.task].metrics)), "loss"]
     return [chart for name in names if (chart := winners_curve(epochs, name)) is not None]
@@ -224,16 +212,11 @@ def _winners_curves(run: RunStore, winner: Winner | None) -> list[Chart]:
 
 def _ends(run: RunStore) -> list[Reached]:
     """When each training of the search ended, in seconds at work: the time between two sessions does not count."""
-    sessions = run.sessions()
-    found = []
-    for job in run.jobs():
-        if job.suggestion is None or job.score is None:
-            continue
-        before = [each for each in sessions if each["started_at"] <= job.started_at]
-        began = before[-1]["started_at"] if before else job.started_at
-        worked = sum(each["seconds"] for each in before[:-1])
-        found.append(Reached(worked + job.started_at - began + job.seconds, job.trial, job.score))
-    return found
+    return [
+        Reached(run.active_seconds_at(job.started_at + job.seconds), job.trial, job.score)
+        for job in run.jobs()
+        if job.suggestion is not None and job.score is not None
+    ]
 
 
 def _costs(run: RunStore, trials: Sequence[Trial], winner: Winner | None) -> list[Chart]:

@@ -33,12 +33,11 @@ class Reporter:
         for text in describe_data(dataset):
             self.line(text)
         search = run.config.search
-        oracle = search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"
         trials = "trials" if search.max_trials is None else f"{search.max_trials} trials"
         budget = "" if search.budget_seconds is None else f", within {duration(search.budget_seconds)}"
         self.line(
-            f"{run.folder}: {oracle} search of {run.config.space_name}, {trials} of up to {search.epochs} epochs "
-            f"for the best {search.objective}{budget}"
+            f"{run.folder}: {search.method} search of {run.config.space_name}, {trials} of up to "
+            f"{search.epochs} epochs for the best {search.objective}{budget}"
         )
         self.started = time.monotonic()
 

@@ -149,10 +149,10 @@ class Session:
         """Searches and crowns a winner, or crowns `trial`; whether that was cut short by request."""
         forecast = self._forecast(run, has_budget=is_searching)
         try:
-            with self._executing(run, dataset, forecast) as executor, self._logging(run) as logs:
+            with self._executing(run, dataset, forecast) as executor:
                 if is_searching and not run.has_search_ended:
-                    self._searched(run, executor, logs, forecast)
-                candidate = self._trained_on(run, executor, logs, forecast, trial)
+                    self._searched(run, executor, forecast)
+                candidate = self._trained_on(run, executor, forecast, trial)
                 is_interrupted = self.is_stopping
         finally:
             self._search = self._executor = None
@@ -224,20 +224,19 @@ class Session:
         seconds = run.config.search.budget_seconds if has_budget else None
         return Forecast(run.config, Budget(seconds, run.active_seconds(), self.began))
 
-    def _searched(self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast) -> None:
+    def _searched(self, run: RunStore, executor: Executor, forecast: Forecast) -> None:
         from cnn_tuner.search import Search, make_oracle
 
-        self._search = Search(run, make_oracle(run.config), executor, logs, self.observer, forecast)
-        if self.is_stopping:
-            self._search.request_stop()
-        self._search.run()
+        with self._logging(run) as logs:
+            self._search = Search(run, make_oracle(run.config), executor, logs, self.observer, forecast)
+            if self.is_stopping:
+                self._search.request_stop()
+            self._search.run()
 
-    def _trained_on(
-        self, run: RunStore, executor: Executor, logs: RunLogs, forecast: Forecast, trial: int | None
-    ) -> Candidate:
+    def _trained_on(self, run: RunStore, executor: Executor, forecast: Forecast, trial: int | None) -> Candidate:
         from cnn_tuner.final_training import FinalTraining
 
-        return FinalTraining(run, executor, logs, self.observer, forecast, lambda: self.is_stopping).run(trial)
+        return FinalTraining(run, executor, self.observer, forecast, lambda: self.is_stopping).run(trial)
 
     def _export(self, run: RunStore, dataset: Dataset) -> Export:
         from cnn_tuner import winner

@@ -165,7 +165,7 @@ def search_sheet(config: RunConfig, trials: Sequence[Trial]) -> Sheet:
     ended = ", ".join(f"{count:,} {status}" for status, count in by_status if count)
     within = "no limit" if search.budget_seconds is None else duration(search.budget_seconds)
     rows = [
-        ("oracle", search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"),
+        ("oracle", search.method),
         ("search space", without_places(config.space_name)),
         ("objective", f"{search.objective} ({search.direction})" + (f", and {search.cost}" if search.cost else "")),
         ("trials", f"{len(trials):,}" + (f": {ended}" if ended else "")),

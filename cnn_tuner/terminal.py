@@ -123,7 +123,7 @@ def outcome_lines(outcome: Outcome, program: str) -> list[str]:
         f"export    {outcome.export}",
         f"report    {outcome.report}",
         verified_line(outcome.differences),
-        f"next      {program} tensorboard; {program} steps; {program} predict IMAGE...",
+        f"next      {program} explain; {program} tensorboard; {program} predict IMAGE...",
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toys import KilledError, NoLogs, toy_run
+from toys import KilledError, toy_run
 
 from cnn_tuner.budget import EPOCHS_SHARE, Budget
 from cnn_tuner.errors import SearchError
@@ -118,7 +118,7 @@ def final(run: RunStore, executor: Trainer, is_stopping=lambda: False, observer=
     budget = Budget(run.config.search.budget_seconds, spent, 0.0)
     forecast = Forecast(run.config, budget)
     forecast.export_seconds = lambda best: 40.0
-    return FinalTraining(run, executor, NoLogs(), observer or Silent(), forecast, is_stopping, lambda: executor.now)
+    return FinalTraining(run, executor, observer or Silent(), forecast, is_stopping, lambda: executor.now)
 
 
 def trained(run: RunStore, executor: Trainer, **how) -> Candidate:

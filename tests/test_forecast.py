@@ -241,7 +241,7 @@ def test_over_the_second_half_of_a_run_the_time_left_is_within_a_fifth_of_the_tr
     clock = lambda: executor.now  # noqa: E731
     observer, forecast = Told(clock), Forecast(run.config, Budget())
     Search(run, make_oracle(run.config), executor, NoLogs(), observer, forecast, clock).run()
-    FinalTraining(run, executor, NoLogs(), observer, forecast, lambda: False, clock).run()
+    FinalTraining(run, executor, observer, forecast, lambda: False, clock).run()
     end = executor.now + forecast.export_seconds(run.best_trial())
     told = [(now, left) for now, left in observer.told if now > end / 2]
     assert len(told) > 20

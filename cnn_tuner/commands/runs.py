@@ -13,7 +13,7 @@ from cnn_tuner.commands.output import console, say
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnn_tuner.records import Trial
+    from cnn_tuner.records import Trial, Winner
     from cnn_tuner.store import RunStore
 
 
@@ -64,7 +64,7 @@ def show(
     """Show a run: its trials, which hyperparameters mattered, and the winner with its scores side by side."""
     from dataclasses import asdict
 
-    from cnn_tuner import importance_table, pareto_table, terminal, texts
+    from cnn_tuner import importance_table, pareto_table
     from cnn_tuner.importance import importances
     from cnn_tuner.pareto import front
     from cnn_tuner.selection import select
@@ -81,31 +81,40 @@ def show(
         facts |= {"trials": [asdict(t) for t in chosen], "winner": winner and asdict(winner)}
         print(json.dumps(facts | {"importance": asdict(mattered), "front": [trial.number for trial in pareto]}))
         return
-    screen = console()
+    _show_trials(opened, chosen, len(trials))
+    if cost is not None:
+        say(pareto_table.headline(pareto, config.objective, cost))
+        console().print(pareto_table.table(pareto, config.objective, cost), "")
+    say(importance_table.headline(mattered))
+    if mattered.clear:
+        console().print(importance_table.table(mattered))
+    console().print()
+    _show_winner(opened, winner)
+
+
+def _show_trials(opened: RunStore, chosen: list[Trial], total: int) -> None:
+    from cnn_tuner import terminal, texts
+
+    config, screen = opened.config, console()
     search, data = config.search, config.data
-    oracle = search.oracle if search.sampler is None else f"{search.oracle} ({search.sampler})"
-    say(f"{opened.folder}: {oracle} search of {config.space_name}, seed {search.seed}, {config.created}")
+    say(f"{opened.folder}: {search.method} search of {config.space_name}, seed {search.seed}, {config.created}")
     say(f"{data.source}: images of {texts.shape(data.image_shape)}, {data.task}")
     screen.print()
     screen.print(terminal.trials_table(chosen, config.objective))
-    if len(chosen) < len(trials):
-        say(f"{len(chosen)} of {len(trials)} trials")
+    if len(chosen) < total:
+        say(f"{len(chosen)} of {total} trials")
     screen.print()
-    if cost is not None:
-        say(pareto_table.headline(pareto, config.objective, cost))
-        screen.print(pareto_table.table(pareto, config.objective, cost))
-        screen.print()
-    say(importance_table.headline(mattered))
-    if mattered.clear:
-        screen.print(importance_table.table(mattered))
-    screen.print()
+
+
+def _show_winner(opened: RunStore, winner: Winner | None) -> None:
+    from cnn_tuner import terminal
+
+    name, objective = opened.folder.name, opened.config.search.objective
     if winner is None:
-        name = opened.folder.name
         say(f"no winner yet: cnn-tuner resume {name} goes on, cnn-tuner export {name} exports the best so far")
         return
-    screen.print(terminal.finalists_table(winner, search.objective))
-    screen.print()
-    for line in terminal.winner_lines(winner, search.objective):
+    console().print(terminal.finalists_table(winner, objective), "")
+    for line in terminal.winner_lines(winner, objective):
         say(line)
     for path in sorted(opened.folder.glob("export/*/*")):
         say(f"export    {path}")

@@ -113,7 +113,7 @@ class Session:
                 self._prepare(run)
                 self.observer.run_opened(run, dataset)
                 is_interrupted = False
-                if not run.is_crowned:
+                if not (run.is_crowned and run.evaluation.is_file()):
                     is_interrupted = self._train(run, dataset)
                 outcome = self._outcome(run, self._export(run, dataset), is_interrupted)
                 try:
@@ -138,7 +138,7 @@ class Session:
         With `trial`, that one is trained to the end and is the winner from now on.
         """
         winner = run.winner()
-        if winner is None or (trial is not None and winner.trial != trial):
+        if winner is None or not run.evaluation.is_file() or (trial is not None and winner.trial != trial):
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
         exported = self._export(run, dataset)

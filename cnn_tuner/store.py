@@ -2,7 +2,7 @@
 
     runs/<name>/  config.yaml    what was asked for: data, space, search, versions
                   run.sqlite     what happened: trials, jobs, epochs, sessions, the winner
-                  tensorboard/  checkpoints/  best.keras  test_scores.npy  evaluation.npz  export/
+                  tensorboard/  checkpoints/  best.keras  evaluation.npz  export/
                   result.json    the summary; written last, so a folder that has it is complete
                   lock, data/    while a process is at work on it
 
@@ -116,13 +116,8 @@ class RunStore:
         return self.folder / "best.keras"
 
     @property
-    def test_scores(self) -> Path:
-        """What the best model said of the test part when it was measured, (N, units) float32."""
-        return self.folder / "test_scores.npy"
-
-    @property
     def evaluation(self) -> Path:
-        """Where labels, scores and some pictures of the test part lie."""
+        """Where what the best model said of the test part lies, with the labels and some pictures."""
         return self.folder / "evaluation.npz"
 
     def reconfigure(self, config: RunConfig) -> None:

@@ -38,7 +38,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     earlier = store.winner()
     trial, result = candidate.trial, candidate.result
     is_known = earlier is not None and (earlier.job, earlier.epochs) == (candidate.job.number, candidate.epochs)
-    if earlier is not None and is_known and store.best_model.is_file() and store.test_scores.is_file():
+    if earlier is not None and is_known and store.best_model.is_file() and store.evaluation.is_file():
         return earlier
     observer.phase("evaluating on the test part")
     started = time.monotonic()
@@ -48,7 +48,6 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     found = predict(model, x)
     test = scores.measure(dataset.task, y, found)
     evaluation.save(evaluation.evaluate(dataset.task, Part(x, y), found), store.evaluation)
-    _save_scores(found, store.test_scores)
     _save_keras(model, store.best_model)
     if result.score is None or result.best_epoch is None or trial.score is None:
         raise SearchError(f"trial {trial.number} has no score")
@@ -82,15 +81,6 @@ def drop_other_states(store: RunStore, candidate: Candidate) -> None:
             store.state_file(job.number).unlink(missing_ok=True)
 
 
-def _save_scores(found: np.ndarray, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("wb") as file:
-        np.save(file, found)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
 def _save_keras(model: keras.Model, path: Path) -> None:
     aside = path.with_name(f".{path.name}.tmp.keras")
     model.save(aside)
@@ -122,7 +112,7 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
     source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)
     folder = store.folder / "export" / dataset.name
     aside = folder / f".{os.getpid()}"
-    live = np.load(store.test_scores, allow_pickle=False)
+    live = evaluation.load(store.evaluation).scores
     measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live, dataset.test.y)
     try:
         exports = package.write_formats(source, aside, formats)

@@ -86,7 +86,13 @@ def first_feasible(space, image_shape, output, seed):
     return next(point for point in iter(lambda: space.sample(rng), None) if reason(point) is None)
 
 
-@pytest.mark.parametrize("name", [*shipped_names(), "everything"])
+LARGE = {"deep", "seven_steps"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in shipped_names()), "everything"],
+)
 def test_shapes_parameters_and_multiply_adds_are_those_of_keras(name):
     compare_with_keras(space_of(EVERYTHING) if name == "everything" else load(name), 32)
 

@@ -56,19 +56,8 @@ def write_toys(folder: Path) -> list[str]:
 def tuned(tmp_path_factory):
     """A folder with one complete run, made by the command itself in a process of its own, and what that printed."""
     folder = tmp_path_factory.mktemp("cli")
-    arguments = [
-        "tune",
-        *write_toys(folder),
-        "--max-trials",
-        "2",
-        "--epochs",
-        "8",
-        "--final-seeds",
-        "1",
-        "--workers",
-        "1",
-        "--json",
-    ]
+    short = ["--max-trials=2", "--epochs=8", "--final-epochs=8", "--finalists=1", "--final-seeds=1", "--workers=1"]
+    arguments = ["tune", *write_toys(folder), *short, "--json"]
     done = subprocess.run([sys.executable, "-m", "cnn_tuner.cli", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder, done

@@ -232,6 +232,7 @@ def edit_manifest(folder: Path, change) -> None:
     (folder / "manifest.json").write_text(json.dumps(found))
 
 
+READ_FIRST = {"other weights", "the accuracy", "class names everywhere but in the graph"}  # found by a new process
 SPOILT = {
     "a score of a golden sample": (
         flip_golden,
@@ -296,7 +297,9 @@ def other_model(folder: Path) -> Path:
     return folder.parent / "other" / "variables"
 
 
-@pytest.mark.parametrize("what", SPOILT)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=pytest.mark.slow) if what in READ_FIRST else what for what in SPOILT]
+)
 def test_what_is_spoilt_and_sealed_again_is_still_found(run, folder, what):
     shutil.copy(run.best_model, folder.parent)
     spoil, message = SPOILT[what]

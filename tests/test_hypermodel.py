@@ -40,6 +40,7 @@ def hypermodel(text=SPACE, **settings):
     return CNNHyperModel(from_text(text, "folder/mine.yaml"), (8, 8, 1), Output("multiclass", 3), **settings)
 
 
+@pytest.mark.slow
 def test_a_random_search_of_kerastuner_fits_points_with_their_batch_sizes(tmp_path, monkeypatch):
     monkeypatch.setattr(StepsSeen, "seen", [])
     x, y = data()

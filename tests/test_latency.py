@@ -35,6 +35,7 @@ def test_it_is_the_median_of_calls_with_one_image_that_do_not_train(monkeypatch)
     assert seen == [((1, 8, 8, 1), False)], "traced once, for one image"
 
 
+@pytest.mark.slow
 def test_a_job_is_measured_only_when_it_is_asked_for(data, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "measure_latency", lambda built: 0.002)
     job = replace(job_in(tmp_path), epochs=1)

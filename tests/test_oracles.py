@@ -128,12 +128,12 @@ def test_values_are_exactly_the_active_ones(name):
 
 
 @EVERY
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_same_seed_gives_the_same_points(name, seed):
     assert run(make(name, seed=seed)) == run(make(name, seed=seed))
 
 
-@pytest.mark.parametrize("name", ["random", "bayesian", "hyperband"])
+@pytest.mark.parametrize("name", ["random", pytest.param("bayesian", marks=pytest.mark.slow), "hyperband"])
 def test_another_seed_gives_other_points(name):
     assert len({tuple(first_rounds(run(make(name, seed=seed)))) for seed in (0, 1, 2)}) == 3
 
@@ -151,7 +151,7 @@ def test_keeps_nothing_on_disk(name, tmp_path, monkeypatch):
 
 
 @EVERY
-@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("asks", [0, 1, 5, pytest.param(14, marks=pytest.mark.slow)])
 def test_restored_from_what_was_recorded_it_suggests_what_it_would_have(name, asks, slots):
     oracle = make(name, max_trials=30)

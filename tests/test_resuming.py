@@ -16,7 +16,7 @@ from test_folders import holding
 from test_tuning import INLINE, Stops, write_request
 from toys import KilledError
 
-from cnn_tuner import resuming, tuning, winner
+from cnn_tuner import evaluation, resuming, tuning, winner
 from cnn_tuner.errors import CnnTunerError, DataError, SearchError, SpaceError, StorageError, UsageError
 from cnn_tuner.final_training import FinalTraining
 from cnn_tuner.observer import Silent
@@ -646,7 +646,7 @@ def test_a_better_trial_is_crowned_and_the_look_at_the_test_part_counted(complet
     assert (outcome.winner.trial, outcome.winner.looks) == (3, 2)
     run = RunStore.open(complete.folder)
     assert run.winner() == outcome.winner
-    assert len(np.load(run.test_scores)) == outcome.winner.test_images
+    assert len(evaluation.load(run.evaluation).scores) == outcome.winner.test_images
     assert outcome.winner.epochs == 4
     assert run.is_complete
 

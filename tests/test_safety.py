@@ -67,7 +67,7 @@ def refused(check, path: Path, why: str) -> None:
 
 @pytest.mark.parametrize("task", NAMES)
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_our_own_exports_pass(tmp_path, task, space, channels):
     point = next(toy_space(space).points())
     live = exports.network(task, point, (9, 8, channels))

@@ -738,7 +738,7 @@ def timed_search(run: RunStore, executor: Clock, spent: float = 0.0, observer: S
     return Search(run, oracle, executor, logs, observer or Silent(), forecast, executor.now)
 
 
-@pytest.mark.parametrize("oracle", ["random", "bayesian", "asha", "hyperband"])
+@pytest.mark.parametrize("oracle", ["random", pytest.param("bayesian", marks=pytest.mark.slow), "asha", "hyperband"])
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_search_with_a_budget_ends_at_its_part_of_it(tmp_path, oracle, slots):
     run, executor = toy_run(tmp_path, oracle=oracle, **TIMED), Clock(slots, seconds=0.7)

@@ -378,6 +378,7 @@ def test_a_port_that_is_taken_is_told():
         listening.listen(70000, 0)
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(tmp_path):
     pytest.importorskip("uvicorn")
     export = exports.write(tmp_path / "digits" / "3")

@@ -96,6 +96,7 @@ def test_nothing_has_begun_before_the_request_was_accepted(request_):
     assert not session.has_begun
 
 
+@pytest.mark.slow
 def test_workers_are_told_with_what_the_checkpoints_take(request_):
     told = []
     observer = Silent()

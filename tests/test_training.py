@@ -195,6 +195,7 @@ def test_the_length_of_the_schedule_and_not_of_the_job_decides(job, data):
     assert metrics(train(cosine, data)) != metrics(train(longer, data))
 
 
+@pytest.mark.slow
 def test_a_later_job_leaves_the_state_that_it_began_with(job, data):
     first = replace(job, epochs=1)
     train(first, data)
@@ -427,6 +428,7 @@ def test_it_learns(job, data):
     assert result.score > 0.9
 
 
+@pytest.mark.slow
 def test_the_score_is_the_best_epochs_and_the_best_weights_are_kept(job, data):
     result = train(replace(job, epochs=6), data)
     values = [epoch.metrics["val_accuracy"] for epoch in result.epochs]
@@ -438,6 +440,7 @@ def test_the_score_is_the_best_epochs_and_the_best_weights_are_kept(job, data):
     assert found["loss"] == pytest.approx(best["val_loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_of_epochs_with_the_same_score_the_one_with_the_lowest_loss_is_the_best(job, data):
     result = train(replace(job, epochs=25), data)
     equals = [e for e in result.epochs if e.metrics["val_accuracy"] == result.score]
@@ -510,6 +513,7 @@ def test_a_state_for_which_there_is_no_room_is_not_begun(job, data, monkeypatch)
     assert list(Path(job.state_file).parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_a_state_is_written_keeps_the_one_before(job, data, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

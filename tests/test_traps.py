@@ -123,6 +123,7 @@ def test_row_3_a_failed_trial_never_costs_a_rung(oracle, fails):
     assert rounds[1] in ((3, 4) if oracle == "asha" else (3,))
 
 
+@pytest.mark.slow
 def test_row_4_continued_equals_uninterrupted_bit_for_bit(tmp_path):
     data = training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
     values = make("random").create_trial("any").hyperparameters.values | {"block_1.dropout": 0.2}
@@ -193,7 +194,7 @@ def test_row_6_what_was_edited_is_named_and_going_on_takes_an_explicit_choice(fi
         space.write_text(SPACE)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_row_7_every_seed_counts_and_the_same_seed_gives_the_same(seed, tmp_path):
     assert all_suggestions(make("random", seed=seed)) == all_suggestions(make("random", seed=seed))
     assert all_suggestions(make("random", seed=seed)) != all_suggestions(make("random", seed=seed + 1))

@@ -13,7 +13,7 @@ import pytest
 import toys
 from toys import NAMES, SPACE, toy_part
 
-from cnn_tuner import tuning, winner
+from cnn_tuner import evaluation, tuning, winner
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, SearchError, SpaceError, StorageError, UsageError, VerificationError
@@ -71,14 +71,8 @@ def tuned(request: Request) -> Outcome:
     return Tuning(request, Silent()).run()
 
 
-SLOW = {
-    "binary",
-    "multilabel",
-    "regression",
-}  # they differ from the others in the last layer, which has tests of its own
-
-
-@pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.slow) if t in SLOW else t for t in TASKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_every_task_runs_from_npz_to_a_verified_export(task, tmp_path):
     outcome = tuned(replace(write_request(tmp_path, task), final_epochs=16))
     run = RunStore.open(outcome.folder)
@@ -242,7 +236,8 @@ def test_an_export_that_fails_its_verification_leaves_nothing(request_, monkeypa
         patch.setattr(winner, "verify", toys.unread)
         outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     run = RunStore.open(outcome.folder)
-    np.save(run.test_scores, np.load(run.test_scores) + 0.1)
+    found = evaluation.load(run.evaluation)
+    evaluation.save(replace(found, scores=found.scores + 0.1), run.evaluation)
     with pytest.raises(VerificationError, match=r"a score differs by 0\.1"):
         tuning.export_run(run, session())
     assert [path.name for path in outcome.export.parent.iterdir()] == ["1"]
@@ -333,6 +328,16 @@ def test_a_run_whose_best_model_is_gone_is_told(request_, unread):
     run.best_model.unlink()
     with pytest.raises(SearchError, match=r"/toy-toy-1: has no best\.keras to export$"):
         tuning.export_run(run, session())
+
+
+def test_answers_that_are_gone_are_had_again_and_count_as_the_same_look(request_, unread):
+    outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
+    run = RunStore.open(outcome.folder)
+    expected = evaluation.load(run.evaluation).scores
+    run.evaluation.unlink()
+    assert tuning.export_run(run, session()).path.name == "2"
+    np.testing.assert_array_equal(evaluation.load(run.evaluation).scores, expected)
+    assert RunStore.open(outcome.folder).winner().looks == 1
 
 
 @pytest.mark.slow

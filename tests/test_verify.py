@@ -45,6 +45,7 @@ def multiclass(tmp_path_factory) -> tuple[Measured, Path]:
     return measured("multiclass", live), folder
 
 
+@pytest.mark.slow
 def test_a_faithful_export_and_a_keras_file_are_verified(multiclass, tmp_path):
     live, folder = multiclass
     built("multiclass").save(tmp_path / "best.keras")
@@ -100,6 +101,7 @@ def test_another_class_is_found_unless_both_are_equally_likely(multiclass):
     compare("tf_saved_model", folder, level, answers(level, classes=swapped))
 
 
+@pytest.mark.slow
 def test_an_export_that_cannot_be_read_is_told(multiclass, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no")
     with pytest.raises(VerificationError, match="a new process cannot read it: ") as error:

@@ -87,7 +87,8 @@ class _EventFile:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{next(self._made)}.v2"
+        # TensorBoard reads the files of a run in the order of their names: ten may be made within a second.
+        name = f"events.out.tfevents.{int(time.time()):010d}.{os.getpid()}.{next(self._made):08d}.v2"
         self._writer = tf.io.TFRecordWriter(str(folder / name))
         self._write(event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2"))
 

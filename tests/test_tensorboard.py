@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -113,6 +114,15 @@ def test_a_trial_that_goes_on_writes_on_the_same_curve(logs):
     logs.close(trial_run(1))
     logs.epoch(trial_run(1), Epoch(2, {"loss": 0.5}, 1.0))
     assert [event.step for event in read(logs).Tensors("trial-0001", "loss/train")] == [1, 2]
+
+
+def test_files_of_one_second_are_read_in_the_order_in_which_they_were_made(logs, monkeypatch):
+    monkeypatch.setattr("cnn_tuner.tensorboard._EventFile._made", itertools.count(8))
+    monkeypatch.setattr("cnn_tuner.tensorboard.time.time", lambda: 1000.0)
+    for number in range(1, 5):
+        logs.epoch(trial_run(1), Epoch(number, {"loss": 1.0 / number}, 1.0))
+        logs.close(trial_run(1))
+    assert [event.step for event in read(logs).Tensors("trial-0001", "loss/train")] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
     |-- UsageError          your input is wrong: nothing was started        exit code 2
     |   |-- SpaceError          a search space file breaks a rule
     |-- DataError           images or labels are wrong                      exit code 3
-    |-- VerificationError   an export does not predict what was measured    exit code 4
+    |-- VerificationError   an export is not what was measured, or not safe exit code 4
     |-- StorageError        the disk is full, or a folder is not writable   exit code 5
     |-- InfeasibleError     this architecture cannot be built: not a trial
     |-- SearchError         the search cannot go on                         exit code 1
@@ -41,7 +41,7 @@ class DataError(CnnTunerError):
 
 
 class VerificationError(CnnTunerError):
-    """An export does not predict what was measured."""
+    """An export does not predict what was measured, has changed, or holds what is not to be loaded."""
 
     exit_code = 4
 

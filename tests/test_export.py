@@ -21,6 +21,7 @@ import typer
 from PIL import Image
 from tensorflow.core.framework import tensor_pb2
 from test_cli import run as run_command
+from test_resampling import bomb
 from test_tuning import tuned, write_request
 from test_verify import IMAGES, NAMES, POINT, built, source
 
@@ -152,6 +153,20 @@ def test_files_get_the_answers_of_their_pixels(run):
     by_file, by_pixels = served["serving_bytes"](image_bytes=contents), served["serving_default"](image=images)
     for name in by_pixels:
         np.testing.assert_array_equal(by_file[name], by_pixels[name])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bomb(5001, 5000), "image too large: must have at most 25 megapixels"),
+        (b"no image", "must be the bytes of a PNG or JPEG file"),
+    ],
+)
+def test_one_bad_file_of_a_batch_is_refused_before_it_is_decoded(run, content, message):
+    served = tf.saved_model.load(str(run.latest_export())).signatures["serving_bytes"]
+    good = tf.io.encode_png(np.zeros((8, 8, 1), np.uint8))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        served(image_bytes=tf.stack([good, tf.constant(content), good]))
 
 
 def test_warm_up_requests_can_be_answered(run):

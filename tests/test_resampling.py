@@ -70,7 +70,6 @@ OTHERS = {
     "a palette": palette(False),
     "a palette with a transparent colour": palette(True),
     "16 bit grey": sixteen_bits(),
-    "a GIF of one frame": content(picture(40, 30, "RGB"), "GIF"),
     "1 bit": content(picture(40, 30, "1"), "PNG"),
     "a progressive JPEG": content(picture(40, 30, "RGB"), "JPEG", progressive=True),
     "a JPEG without subsampling": content(picture(40, 30, "RGB"), "JPEG", subsampling=0),
@@ -84,13 +83,39 @@ def test_other_pngs_and_jpegs_are_equal_to_pillows(name, channels):
     assert_equal(OTHERS[name], (28, 28, channels))
 
 
-@pytest.mark.parametrize("kind", ["BMP", "WEBP"])
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "WEBP"])
 def test_other_kinds_of_files_are_refused(kind):
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be the bytes of a PNG or JPEG file"):
         resampling.decode(tf.constant(content(picture(40, 30, "RGB"), kind)), (28, 28, 3))
 
 
-@pytest.mark.parametrize("data", [b"", b"no image", content(picture(40, 30, "RGB"), "PNG")[:200]])
-def test_damaged_files_are_refused(data):
+@pytest.mark.parametrize("data", [b"", b"no image"])
+def test_what_is_no_image_is_refused(data):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be the bytes of a PNG or JPEG file"):
+        resampling.decode(tf.constant(data), (28, 28, 3))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("length", [3, 8, 20, 24, 200])
+def test_damaged_files_are_refused(kind, length):
     with pytest.raises(tf.errors.InvalidArgumentError):
+        resampling.decode(tf.constant(content(picture(40, 30, "RGB"), kind)[:length]), (28, 28, 3))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of some bytes that says it has so many pixels."""
+    data = bytearray(content(picture(1, 1, "RGB"), "PNG"))
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("size", [(5001, 5000), (2**31, 1), (2**32 - 1, 2**32 - 1)])
+def test_a_bomb_is_refused_by_its_header(size):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image too large: must have at most 25 megapixels"):
+        resampling.decode(tf.constant(bomb(*size)), (28, 28, 3))
+
+
+def test_a_large_jpeg_is_refused_by_its_header():
+    data = content(Image.new("L", (5001, 5000)), "JPEG")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 25 megapixels, its pixels are'\n25005000"):
         resampling.decode(tf.constant(data), (28, 28, 3))

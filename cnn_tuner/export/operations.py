@@ -17,11 +17,12 @@ ALLOWED = frozenset((
     "StridedSlice", "Sub", "Sum", "Transpose", "Unpack", "VarHandleOp", "VarIsInitializedOp", "ZerosLike",
 ))
 # Only in what the signature `serving_bytes` calls: it decodes and resizes files of images one by one. A loop could go
-# on for ever and a range could be long, so that nothing of this package calls that signature of somebody else's export.
+# on for ever and a range could be long, so that of somebody else's export only the readers of `verify` call it: each is
+# a process that is killed after some minutes, and ended first when memory runs out.
 DECODING = frozenset((
-    "Abs", "DecodeJpeg", "DecodePng", "Einsum", "EnsureShape", "Fill", "FloorDiv", "Range", "RightShift",
-    "StatelessIf", "StatelessWhile", "Substr", "TensorListFromTensor", "TensorListGetItem", "TensorListReserve",
-    "TensorListSetItem", "TensorListStack",
+    "Abs", "Assert", "DecodeJpeg", "DecodePng", "DecodeRaw", "Einsum", "EnsureShape", "ExtractJpegShape", "Fill",
+    "FloorDiv", "If", "Range", "RightShift", "StatelessIf", "StatelessWhile", "StringLength", "Substr",
+    "TensorListFromTensor", "TensorListGetItem", "TensorListReserve", "TensorListSetItem", "TensorListStack", "While",
 ))
 # Only in the two functions with which TensorFlow itself saves and restores variables.
 SAVING = frozenset((
@@ -29,6 +30,6 @@ SAVING = frozenset((
     "StaticRegexFullMatch", "StringJoin",
 ))
 # fmt: on
-CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile"})
+CALLS = frozenset({"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile", "While"})
 RESIZES = frozenset({"ResizeBilinear", "ScaleAndTranslate"})  # their second input is the new (height, width)
 FILES = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})  # their first input is a file

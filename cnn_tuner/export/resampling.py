@@ -14,15 +14,19 @@ import tensorflow as tf
 PRECISION_BITS = 22  # Resample.c: 32 bits, less 8 for a pixel and 2 for sums that exceed it
 GREY = (19595, 38470, 7471)  # Convert.c, L24: how Pillow weighs red, green and blue, of 65,536
 JPEG = b"\xff\xd8\xff"
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_SIZE = 16  # where its header has width and height, 4 bytes each (https://www.w3.org/TR/png-3/#11IHDR)
+MAX_PIXELS = 25_000_000  # of a file; to resize that many takes 1.2 GB
 
 
 def decode(content: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """The pixels (H, W, C) uint8 of a PNG or JPEG file, in the shape of a model's images.
 
     Raises, while it runs:
-        InvalidArgumentError: it is neither, or damaged.
+        InvalidArgumentError: it is neither, is damaged, or has over 25 megapixels.
     """
     height, width, channels = image_shape
+    content = _checked(content)
     if channels in (1, 3):
         image = _grey(_colour(content)) if channels == 1 else _colour(content)
         return tf.ensure_shape(resize(image, height, width), image_shape)
@@ -33,6 +37,30 @@ def decode(content: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     # Pillow weighs the colours of a transparent image by their alpha while it resizes it, and only then.
     image = tf.cond(is_same, lambda: image, lambda: _parted(resize(_multiplied(image), height, width)))
     return tf.ensure_shape(image, image_shape)
+
+
+def _checked(content: tf.Tensor) -> tf.Tensor:
+    """The file itself, once its header has said what it is: a file of some kilobytes can decode to gigabytes."""
+    is_jpeg = tf.equal(tf.strings.substr(content, 0, 3), JPEG)
+    is_png = tf.logical_and(tf.equal(tf.strings.substr(content, 0, 8), PNG), tf.strings.length(content) >= PNG_SIZE + 8)
+    pixels = tf.cond(
+        is_jpeg,
+        lambda: tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64)),
+        lambda: tf.cond(is_png, lambda: _png_pixels(content), lambda: tf.constant(0, tf.int64)),
+    )
+    limit = f"image too large: must have at most {MAX_PIXELS // 10**6} megapixels, its pixels are"
+    checks = (
+        tf.debugging.Assert(tf.logical_or(is_jpeg, is_png), ["must be the bytes of a PNG or JPEG file"]),
+        tf.debugging.Assert(pixels <= MAX_PIXELS, [limit, pixels]),
+    )
+    with tf.control_dependencies([check for check in checks if check is not None]):  # None: it ran at once
+        return tf.identity(content)
+
+
+def _png_pixels(content: tf.Tensor) -> tf.Tensor:
+    digits = tf.reshape(tf.io.decode_raw(tf.strings.substr(content, PNG_SIZE, 8), tf.uint8), (2, 4))
+    sides = tf.reduce_sum(tf.cast(digits, tf.int64) * tf.constant((2**24, 2**16, 2**8, 1), tf.int64), axis=1)
+    return tf.reduce_prod(tf.minimum(sides, 2**31))  # so that the product does not overflow
 
 
 def _colour(content: tf.Tensor) -> tf.Tensor:

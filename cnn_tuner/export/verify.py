@@ -10,8 +10,8 @@ import numpy as np
 
 from cnn_tuner import scores as scores_module
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.export import readers
 from cnn_tuner.export.formats import FORMATS, SAVED_MODEL
+from cnn_tuner.export.readers import SECONDS, SECONDS_AN_IMAGE, Reader
 
 MAX_DIFFERENCE = 1e-5  # of a score between the live model and a reader, relative where scores are larger than 1
 MAX_STEPS = 0.02  # of a score of whole numbers between two processors: some of 256 steps, relative as above
@@ -58,7 +58,8 @@ def verify(measured: Measured, exports: dict[str, Path], is_timed: bool = True) 
     with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
         images = Path(scratch) / "images.npy"
         np.save(images, measured.images)
-        started = {kind: readers.start(kind, path, images, Path(scratch)) for kind, path in exports.items()}
+        seconds = SECONDS + SECONDS_AN_IMAGE * len(measured.images)
+        started = {kind: Reader(kind, path, images, Path(scratch), seconds) for kind, path in exports.items()}
         try:
             answers = {kind: reader.answers() for kind, reader in started.items()}
             differences = {kind: compare(kind, exports[kind], measured, answers[kind]) for kind in answers}

@@ -1,6 +1,6 @@
 """What `cnn-tuner serve` answers under load: every answer checked, latency by percentiles, images a second.
 
-    .venv/bin/cnn-tuner serve --model EXPORT                # in another terminal; or --start does it here
+    .venv/bin/cnn-tuner serve EXPORT                        # in another terminal; or --start does it here
     .venv/bin/python benchmarks/serving.py EXPORT [--clients 8] [--seconds 60] [--kind mixed] [--start] [--junk]
 
 Each client is a thread with a connection of its own that sends the next request when it has the last answer: one image
@@ -103,7 +103,7 @@ class JunkClient(Client):
 
 def start(export: Path) -> tuple[subprocess.Popen[str], str]:
     """A server in a process of its own, and its address."""
-    command = [sys.executable, "-m", "cnn_tuner.cli", "serve", "--model", str(export)]
+    command = [sys.executable, "-m", "cnn_tuner.cli", "serve", str(export)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, process.stdout.readline().split(" at ")[1].split()[0]

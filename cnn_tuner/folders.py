@@ -85,6 +85,26 @@ def run_folders(runs: Path) -> list[Path]:
     return sorted(folders, key=lambda path: ((path / "config.yaml").stat().st_mtime_ns, path.name))
 
 
+def versions(model_folder: Path) -> list[Path]:
+    """The exports in the folder of a model, numbered as servers count them, the oldest first."""
+    found = [path for path in model_folder.glob("*") if path.name.isdecimal() and (path / "saved_model.pb").is_file()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def find_export(name: str) -> Path | None:
+    """The folder of the export at the path `name`, or of the newest version there; None where that can be a run only.
+
+    Of a folder that is neither, the path: what opens it says what is missing.
+    """
+    given = Path(name).expanduser()
+    if (given / "saved_model.pb").is_file():
+        return given
+    if found := versions(given):
+        return found[-1]
+    is_path = given.is_dir() or len(given.parts) > 1
+    return given if is_path and not (given / "config.yaml").is_file() else None
+
+
 def find_run(runs: Path, name: str | None) -> Path:
     """The folder of the run called `name` (or at the path `name`); without a name, the newest run.
 

@@ -136,7 +136,7 @@ class RunStore:
         Raises:
             UsageError: there is none.
         """
-        versions = [path for path in self.folder.glob("export/*/*") if path.name.isdigit()]
+        versions = [path for model in self.folder.glob("export/*") for path in folders.versions(model)]
         if not versions:
             name = self.folder.name
             raise UsageError(f"{self.folder}: has no export yet; make one with cnn-tuner export {name}")

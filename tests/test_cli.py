@@ -545,7 +545,7 @@ REFUSED = {
         "--image: must be HEIGHTxWIDTHxCHANNELS in whole numbers >= 1, got '28x28'",
     ),
     "classes": (["spaces", "tiny", "--classes", "1"], 2, "--classes: must be a whole number >= 2, got 1"),
-    "both": (["predict", "x.png", "--run", "a", "--model", "b"], 2, "--model and --run: name one of them, not both"),
+    "no export": (["predict", "x.png", "--model", "a/b"], 2, "a/b: no SavedModel here; name the folder that holds"),
     "steps": (
         ["steps", "a", "--space", "tiny"],
         2,

@@ -163,21 +163,30 @@ def test_a_file_appears_when_it_is_complete(cnn_tuner, export, pictures, tmp_pat
 
 
 REFUSED = {
-    "nothing": (["predict"], 2, "predict: which images? name files or folders, - for one on stdin, or a list by"),
-    "twice": (["predict", "-", "-"], 2, "-: standard input can be read once only: it is one image, or the list"),
-    "both": (["predict", "-", "--files-from", "-"], 2, "-: standard input can be read once only"),
-    "format": (["predict", "x", "--format", "xml"], 2, "--format: unknown: 'xml'; choices: table, csv, json"),
-    "formats": (["predict", "x", "--format", "csv", "--json"], 2, "--json and --format csv: name one of them"),
-    "output": (["predict", "x", "--output", "none/x"], 2, "none: no such folder"),
-    "no list": (["predict", "--files-from", "none"], 3, "none: no such file or folder"),
-    "no image": (["predict", "none.png"], 3, "none.png: no such file or folder"),
-    "no export": (["predict", "x", "--model", "none"], 2, "no SavedModel here; name the folder that holds"),
-    "no data": (["evaluate"], 2, "--model: on which data? name it with --data, such as --data photos/"),
-    "run and model": (["evaluate", "run"], 2, "--model and RUN: name one of them, not both"),
-    "serve both": (["serve", "run"], 2, "--model and RUN: name one of them, not both"),
-    "no images": (["serve", "--max-images", "0"], 2, "--max-images: must be a whole number >= 1, got 0"),
-    "no body": (["serve", "--max-body", "0"], 2, "--max-body: must be a whole number >= 1, got 0"),
-    "wait": (["serve", "--wait-ms", "-1"], 2, "--wait-ms: must be 0..1000 milliseconds, got -1"),
+    "nothing": (
+        "predict --model EXPORT",
+        2,
+        "predict: which images? name files or folders, - for one on stdin, or a list by",
+    ),
+    "twice": ("predict - - --model EXPORT", 2, "-: standard input can be read once only: it is one image, or the list"),
+    "both": ("predict - --files-from - --model EXPORT", 2, "-: standard input can be read once only"),
+    "format": ("predict x --format xml --model EXPORT", 2, "--format: unknown: 'xml'; choices: table, csv, json"),
+    "formats": ("predict x --format csv --json --model EXPORT", 2, "--json and --format csv: name one of them"),
+    "output": ("predict x --output none/x --model EXPORT", 2, "none: no such folder"),
+    "no list": ("predict --files-from none --model EXPORT", 3, "none: no such file or folder"),
+    "no image": ("predict none.png --model EXPORT", 3, "none.png: no such file or folder"),
+    "no export": ("predict x --model digits/2", 2, "no SavedModel here; name the folder that holds"),
+    "no data": (
+        "evaluate EXPORT",
+        2,
+        "1: an export is without its data; name some with --data, such as --data photos/",
+    ),
+    "no served": ("serve digits/2", 2, "digits/2: no SavedModel here; name the folder that holds"),
+    "no run": ("evaluate digits", 2, "runs/digits: no such run; choices: none yet"),
+    "no folder": ("verify digits/2", 2, "digits/2: no such folder"),
+    "no images": ("serve EXPORT --max-images 0", 2, "--max-images: must be a whole number >= 1, got 0"),
+    "no body": ("serve EXPORT --max-body 0", 2, "--max-body: must be a whole number >= 1, got 0"),
+    "wait": ("serve EXPORT --wait-ms -1", 2, "--wait-ms: must be 0..1000 milliseconds, got -1"),
 }
 
 
@@ -185,18 +194,17 @@ REFUSED = {
 def test_what_cannot_be_is_told_in_one_line(cnn_tuner, export, tmp_path, monkeypatch, stdin, case):
     monkeypatch.chdir(tmp_path)
     stdin(b"")
-    arguments, exit_code, text = REFUSED[case]
-    model = [] if "--model" in arguments else ["--model", export]
-    code, _, err = cnn_tuner(*arguments, *model)
+    command, exit_code, text = REFUSED[case]
+    code, _, err = cnn_tuner(*(export if word == "EXPORT" else word for word in command.split()))
     assert (code, err.count("\n")) == (exit_code, 1), err
     assert text in err
 
 
-@pytest.mark.parametrize("flags", [["--data", "digits"], ["--all-parts"], ["--seed", "1"], ["--skip-broken"]])
-def test_what_is_for_an_export_is_refused_for_a_run(cnn_tuner, flags):
+@pytest.mark.parametrize("flags", [["--all-parts"], ["--seed", "1"], ["--test-fraction", "0.5"], ["--skip-broken"]])
+def test_what_is_for_other_data_is_refused_without_it(cnn_tuner, flags):
     code, _, err = cnn_tuner("evaluate", "run", *flags)
     assert code == 2
-    assert err == f"error: {flags[0]}: goes with --model; a run is evaluated on the test part of its own data\n"
+    assert err == f"error: {flags[0]}: goes with --data; a run's own data has its test part already\n"
 
 
 def test_empty_and_endless_standard_input(cnn_tuner, export, stdin, monkeypatch):
@@ -212,7 +220,7 @@ def test_serving_without_its_packages_says_what_to_install(cnn_tuner, export, mo
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "cnn_tuner.server.listening", raising=False)
     monkeypatch.delattr(server, "listening", raising=False)  # what an earlier import has left
-    code, _, err = cnn_tuner("serve", "--model", export)
+    code, _, err = cnn_tuner("serve", export)
     assert (code, err) == (2, "error: serve: needs uvicorn; install it with: pip install 'cnn-tuner[serve]'\n")
 
 
@@ -239,11 +247,11 @@ def digits_export(folder: Path) -> Path:
 
 def test_an_export_is_evaluated_on_any_data(cnn_tuner, tmp_path):
     export = digits_export(tmp_path / "1")
-    code, out, err = cnn_tuner("evaluate", "--model", export, "--data", "digits", "--json")
+    code, out, err = cnn_tuner("evaluate", export, "--data", "digits", "--json")
     found = json.loads(out)
     assert (code, found["parts"], found["data"]) == (0, ["test"], "digits"), err
     assert [row["class"] for row in found["classes"]] == list("0123456789")
-    _, out, _ = cnn_tuner("evaluate", "--model", export, "--data", "digits", "--all-parts")
+    _, out, _ = cnn_tuner("evaluate", export, "--data", "digits", "--all-parts")
     assert "on 1,797 images\n" in out
 
 

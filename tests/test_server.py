@@ -109,6 +109,26 @@ def test_a_single_output_is_the_bare_value(running, served):
     np.testing.assert_allclose(found["predictions"], served.scores(IMAGES[:1]), atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [lambda file: {"b64": file}, lambda file: {"image_bytes": {"b64": file}}])
+def test_the_signature_of_files_answers_as_the_graph_does(running, served, value):
+    status, found = running.predict([value(file_of(IMAGES[0]))], signature_name="serving_bytes")
+    assert status == 200
+    assert found["predictions"][0]["class"] == served.predict(IMAGES[:1])[0]["class"]
+
+
+@pytest.mark.parametrize("value", [lambda images: images, lambda images: {"image": images}])
+def test_columns_are_answered_by_columns(running, served, value):
+    images = [IMAGES[0].tolist(), {"b64": file_of(IMAGES[1])}]
+    rows_of = running.predict(images)[1]["predictions"]
+    body = json.dumps({"inputs": value(images)}).encode()
+    status, found = running.ask("POST", "/v1/models/toy:predict", body)
+    assert status == 200
+    assert found == {"outputs": {name: [row[name] for row in rows_of] for name in rows_of[0]}}
+    body = json.dumps({"inputs": value(images), "signature_name": "scores"}).encode()
+    _, found = running.ask("POST", "/v1/models/toy:predict", body)
+    np.testing.assert_allclose(found["outputs"], served.scores(IMAGES[:2]), atol=1e-6)
+
+
 def test_a_file_is_decoded_as_for_training(running, served):
     large = np.random.default_rng(1).integers(0, 256, (31, 17, 3), dtype=np.uint8)
     from cnn_tuner.data.pictures import read_image_bytes
@@ -140,7 +160,9 @@ def test_status_and_metadata(running):
     status, found = running.ask("GET", "/v1/models/toy/metadata")
     assert found["model_spec"] == {"name": "toy", "signature_name": "", "version": "1"}
     signatures = found["metadata"]["signature_def"]["signature_def"]
-    assert {"scores", "serving_default"} <= set(signatures)
+    assert set(signatures) == {"scores", "serving_bytes", "serving_default"}
+    assert signatures["serving_bytes"]["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
+    assert signatures["serving_bytes"]["outputs"] == signatures["serving_default"]["outputs"]
     sides = signatures["scores"]["inputs"]["image"]["tensor_shape"]["dim"]
     assert [side["size"] for side in sides] == ["-1", "8", "8", "1"]
     assert signatures["serving_default"]["outputs"]["class"]["dtype"] == "DT_STRING"
@@ -153,7 +175,17 @@ BAD = {
     "not text": (b"\xff\xfe\x00", 400, "the body is no JSON"),
     "deep": (b"[" * 19_000, 400, "the body is no JSON"),
     "a list": (b"[]", 400, "must be an object"),
-    "columns": (b'{"inputs": []}', 400, "unknown: inputs; allowed are instances and signature_name"),
+    "strange": (b'{"input": []}', 400, "unknown: input; allowed are instances, inputs and signature_name"),
+    "both": (b'{"inputs": [1], "instances": [1]}', 400, "instances and inputs: name one of them, not both"),
+    "no column": (b'{"inputs": []}', 400, "inputs: must be a list of one image or more"),
+    "another column": (b'{"inputs": {"x": [1]}}', 400, "inputs: must be a list of one image or more"),
+    "a number in a column": (b'{"inputs": {"image": [3]}}', 400, r"inputs\[0\]: must be an array of pixels or"),
+    "many in a column": (b'{"inputs": [1, 2, 3, 4, 5]}', 413, "inputs: at most 4 images a request, got 5"),
+    "pixels as files": (
+        b'{"instances": [[[[1]]]], "signature_name": "serving_bytes"}',
+        400,
+        r'instances\[0\]: must be {"b64": "..."} with the bytes',
+    ),
     "no instances": (b"{}", 400, "instances: must be a list of one image or more"),
     "none": (b'{"instances": []}', 400, "instances: must be a list of one image or more"),
     "a number": (b'{"instances": [3]}', 400, r"instances\[0\]: must be an array of pixels or"),
@@ -382,7 +414,7 @@ def test_a_port_that_is_taken_is_told():
 def test_the_command_serves_until_it_is_interrupted(tmp_path):
     pytest.importorskip("uvicorn")
     export = exports.write(tmp_path / "digits" / "3")
-    command = [sys.executable, "-m", "cnn_tuner.cli", "serve", "--model", str(export), "--port", "0"]
+    command = [sys.executable, "-m", "cnn_tuner.cli", "serve", str(export), "--port", "0"]
     root = Path(__file__).parent.parent
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root)
     try:

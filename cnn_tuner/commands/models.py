@@ -12,9 +12,11 @@ from cnn_tuner.commands.options import (
     HANG_SECONDS,
     RUNS,
     JsonOption,
+    ModelArgument,
     RunArgument,
     RunsOption,
     command_line,
+    open_export,
     open_run,
     worker_options,
 )
@@ -65,13 +67,15 @@ def export(
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of an export.")],
+    model: ModelArgument = None,
+    runs: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
     """Verify an export by its own files, from checksums to accuracy; each of its formats is read by a new process.
 
     Ends with exit code 4 when a step fails. Needs neither the run nor its data.
     """
+    folder = open_export(runs, model)
     with quiet_tensorflow():
         from cnn_tuner.export.verification import verify_folder
 
@@ -88,25 +92,25 @@ def verify(
 
 
 def evaluate(
-    run: RunArgument = None,
-    model: Annotated[Path | None, typer.Option("--model", help="A SavedModel folder instead of a run.")] = None,
+    model: ModelArgument = None,
     data: Annotated[
-        str | None, typer.Option(help="With --model: digits, ..., idx:DIR, npz:FILE, or a folder of class folders.")
+        str | None,
+        typer.Option(help="digits, ..., idx:DIR, npz:FILE, or a folder of class folders. Default: the run's own."),
     ] = None,
     all_parts: Annotated[
-        bool, typer.Option("--all-parts", help="With --model: every image of the data, not its test part alone.")
+        bool, typer.Option("--all-parts", help="With --data: every image, not the test part alone.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="With --model: decides the test part that is split off.")] = None,
+    seed: Annotated[int | None, typer.Option(help="With --data: decides the test part that is split off.")] = None,
     test_fraction: Annotated[
-        float | None, typer.Option(help="With --model: share for the test, where the data has no such part.")
+        float | None, typer.Option(help="With --data: share for the test, where the data has no such part.")
     ] = None,
     skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="With --model: skip images that cannot be read.")
+        bool, typer.Option("--skip-broken", help="With --data: skip images that cannot be read.")
     ] = False,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a run's newest export on the run's test part, or with --model any export on any data.
+    """Evaluate a run's newest export on the run's test part, or with --data any export on any data.
 
     Metrics come with 95 % intervals, and each class by itself.
     """
@@ -117,10 +121,10 @@ def evaluate(
 
     options = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
     given = {name: value for name, value in options.items() if value is not None}
-    if model is None:
-        found = _of_run(run, folder, {"data": data, "all_parts": all_parts or None} | given)
+    if data is None:
+        found = _on_own_data(model, folder, given | ({"all_parts": True} if all_parts else {}))
     else:
-        found = _of_export(run, model, data, given, all_parts)
+        found = _on_data(open_export(folder, model), data, given, all_parts)
     if as_json:
         print(json.dumps(found))
         return
@@ -138,29 +142,24 @@ def evaluate(
         console().print(table)
 
 
-def _of_run(run: str | None, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+def _on_own_data(model: str | None, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    from cnn_tuner.folders import find_export
     from cnn_tuner.tuning import evaluate_run
 
-    for name, value in given.items():
-        if value is not None:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag}: goes with --model; a run is evaluated on the test part of its own data")
-    opened = open_run(folder, run)
+    for name in given:
+        raise UsageError(f"--{name.replace('_', '-')}: goes with --data; a run's own data has its test part already")
+    if model is not None and find_export(model) is not None:
+        raise UsageError(f"{model}: an export is without its data; name some with --data, such as --data photos/")
+    opened = open_run(folder, model)
     with quiet_tensorflow():
         return evaluate_run(opened)
 
 
-def _of_export(
-    run: str | None, model: Path, data: str | None, given: dict[str, Any], has_all_parts: bool
-) -> dict[str, Any]:
+def _on_data(export: Path, data: str, given: dict[str, Any], has_all_parts: bool) -> dict[str, Any]:
     from cnn_tuner.data.options import DataOptions
 
-    if run is not None:
-        raise UsageError("--model and RUN: name one of them, not both")
-    if data is None:
-        raise UsageError("--model: on which data? name it with --data, such as --data photos/")
     options = DataOptions(**given)
     with quiet_tensorflow():
         from cnn_tuner import evaluating
 
-        return evaluating.evaluate_export(model, data, options, has_all_parts)
+        return evaluating.evaluate_export(export, data, options, has_all_parts)

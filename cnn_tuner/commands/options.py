@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")]
+MODEL_HELP = "A run's name, or the folder of an export or of its versions. Default: the newest run."
+ModelArgument = Annotated[str | None, typer.Argument(metavar="[RUN|EXPORT]", help=MODEL_HELP)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 RUNS = Path("runs")
 HANG_SECONDS = 300.0  # machine.HANG_SECONDS, whose module would slow --help down
@@ -143,3 +145,11 @@ def open_run(folder: Path, name: str | None) -> RunStore:
     from cnn_tuner.store import RunStore
 
     return RunStore.open(folders.find_run(folder, name))
+
+
+def open_export(folder: Path, name: str | None) -> Path:
+    """The folder of the export that `name` leads to, or of the newest that the run called so has."""
+    from cnn_tuner import folders
+
+    found = None if name is None else folders.find_export(name)
+    return open_run(folder, name).latest_export() if found is None else found

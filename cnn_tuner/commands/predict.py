@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, JsonOption, RunsOption, open_run
+from cnn_tuner.commands.options import MODEL_HELP, RUNS, JsonOption, RunsOption, open_export
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 
@@ -30,8 +30,7 @@ def predict(
         list[str] | None,
         typer.Argument(help="Image files (PNG, JPEG, BMP, GIF, WebP), folders of them, or - for one on stdin."),
     ] = None,
-    run: Annotated[str | None, typer.Option("--run", help="A run's name. Default: the newest run.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="A SavedModel folder instead of a run.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="RUN|EXPORT", help=MODEL_HELP)] = None,
     files_from: Annotated[
         str | None, typer.Option(help="A file with a path a line, or - for a list on stdin, besides IMAGES.")
     ] = None,
@@ -43,16 +42,16 @@ def predict(
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what images show, by the newest export of a run, or with --model by any export.
+    """Say what images show, by the newest export of a run, or by any export.
 
     Folders are searched to their depths, in the order of names. Some hundred images are in memory at once.
     """
     form = _format(form, as_json)
     words = images or []
-    _check(words, files_from, run, model)
+    _check(words, files_from)
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"--output: {output.absolute().parent}: no such folder")
-    exported = open_run(folder, run).latest_export() if model is None else model
+    exported = open_export(folder, model)
     with quiet_tensorflow():
         from cnn_tuner import answers, predicting
         from cnn_tuner.export.served import Served
@@ -72,9 +71,7 @@ def _format(form: str | None, as_json: bool) -> str:
     return "json" if as_json else form or "table"
 
 
-def _check(words: list[str], files_from: str | None, run: str | None, model: Path | None) -> None:
-    if model is not None and run is not None:
-        raise UsageError("--model and --run: name one of them, not both")
+def _check(words: list[str], files_from: str | None) -> None:
     if not words and files_from is None:
         raise UsageError("predict: which images? name files or folders, - for one on stdin, or a list by --files-from")
     if words.count(STDIN) + (files_from == STDIN) > 1:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, RunArgument, RunsOption, open_run
+from cnn_tuner.commands.options import RUNS, ModelArgument, RunsOption, open_export
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 
 def serve(
-    run: RunArgument = None,
-    model: Annotated[Path | None, typer.Option("--model", help="A SavedModel folder instead of a run.")] = None,
+    model: ModelArgument = None,
     name: Annotated[str | None, typer.Option(help="The model's name in addresses. Default: the data's.")] = None,
     port: Annotated[int | None, typer.Option(help="Port on this machine. Default: 8501, or the next free one.")] = None,
     wait_ms: Annotated[
@@ -32,15 +31,13 @@ def serve(
     """Answer requests for predictions as TensorFlow Serving does, to this machine only. Ctrl-C ends it."""
     from cnn_tuner.serving import PORT
 
-    if model is not None and run is not None:
-        raise UsageError("--model and RUN: name one of them, not both")
     for flag, value in (("--max-images", max_images), ("--max-body", max_body)):
         if value < 1:
             raise UsageError(f"{flag}: must be a whole number >= 1, got {value}")
     if not 0 <= wait_ms <= 1000:
         raise UsageError(f"--wait-ms: must be 0..1000 milliseconds, got {wait_ms:g}")
     listening = _listening()
-    exported = open_run(folder, run).latest_export() if model is None else model
+    exported = open_export(folder, model)
     with quiet_tensorflow():
         from cnn_tuner.export.served import Served
 

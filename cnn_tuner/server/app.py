@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_tuner.data.files import one_line, shown
 from cnn_tuner.server.batching import Answers, Batcher
-from cnn_tuner.server.requests import Limits, Model, RequestError, metadata, parse, rows, status
+from cnn_tuner.server.requests import Limits, Model, RequestError, answered, metadata, parse, status
 
 MAX_BATCH = 256  # images in one call of the model
 READERS = 2  # threads that read JSON and decode images
@@ -115,7 +115,7 @@ class App:
                 asked = await loop.run_in_executor(self._reading, parse, body, self._model, self._limits)
             finally:
                 self._bytes -= len(body)
-        return {"predictions": rows(await self._batcher.answer(asked))}
+        return answered(asked, await self._batcher.answer(asked))
 
     async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         """The body; its length stays counted in `_bytes` until it was read."""

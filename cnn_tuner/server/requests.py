@@ -1,4 +1,7 @@
-"""What a request asks, read from bytes that may be anything, and its answer in TensorFlow Serving's row format."""
+"""What a request asks, read from bytes that may be anything, and its answer, in TensorFlow Serving's formats.
+
+By rows (`instances`) and by columns (`inputs`): https://www.tensorflow.org/tfx/serving/api_rest
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from cnn_tuner.data.pictures import read_image_bytes
 from cnn_tuner.errors import DataError
 
 DEFAULT_SIGNATURE = "serving_default"
+OF_FILES = (
+    "serving_bytes"  # files are decoded here, within limits, whichever signature is named; this one takes no pixels
+)
 TYPES = {"string": "DT_STRING", "float32": "DT_FLOAT", "uint8": "DT_UINT8", "bool": "DT_BOOL", "int64": "DT_INT64"}
 
 
@@ -44,10 +50,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Asked:
-    """A signature and the images for it, (N, H, W, C) uint8, N > 0."""
+    """A signature of the model and the images for it, (N, H, W, C) uint8, N > 0; whether by columns."""
 
     signature: str
     images: np.ndarray
+    is_columnar: bool = False
 
 
 class RequestError(Exception):
@@ -70,40 +77,60 @@ def parse(body: bytes, model: Model, limits: Limits) -> Asked:
         raise RequestError(400, f"the body is no JSON: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise RequestError(400, 'the body must be an object such as {"instances": [...]}')
-    strange = sorted(set(content) - {"instances", "signature_name"})
+    strange = sorted(set(content) - {"instances", "inputs", "signature_name"})
     if strange:
-        raise RequestError(400, f"unknown: {listed(strange, 3)[:200]}; allowed are instances and signature_name")
+        told = listed(strange, 3)[:200]
+        raise RequestError(400, f"unknown: {told}; allowed are instances, inputs and signature_name")
+    if "instances" in content and "inputs" in content:
+        raise RequestError(400, "instances and inputs: name one of them, not both")
     signature = content.get("signature_name", DEFAULT_SIGNATURE)
-    if not isinstance(signature, str) or signature not in model.signatures:
+    choices = {*model.signatures, OF_FILES}
+    if not isinstance(signature, str) or signature not in choices:
         got = shown(str(signature)[:100])
-        raise RequestError(400, f"signature_name: unknown: {got}; choices: {', '.join(sorted(model.signatures))}")
-    instances = content.get("instances")
-    if not isinstance(instances, list) or not instances:
-        raise RequestError(400, "instances: must be a list of one image or more")
-    if len(instances) > limits.images:
-        raise RequestError(413, f"instances: at most {limits.images} images a request, got {len(instances)}")
-    return Asked(signature, np.stack([_image(i, each, model, limits) for i, each in enumerate(instances)]))
+        raise RequestError(400, f"signature_name: unknown: {got}; choices: {', '.join(sorted(choices))}")
+    given = "inputs" if "inputs" in content else "instances"
+    images = _images(given, content.get(given), signature, model, limits)
+    return Asked(DEFAULT_SIGNATURE if signature == OF_FILES else signature, images, given == "inputs")
 
 
-def _image(place: int, instance: Any, model: Model, limits: Limits) -> np.ndarray:
-    """(H, W, C) uint8 of `[[[0, ...]]]`, `{"b64": "..."}`, or either as `{"image": ...}`."""
-    name = f"instances[{place}]"
-    if isinstance(instance, dict) and set(instance) == {"image"}:
-        instance = instance["image"]
-    if isinstance(instance, list):
-        return _pixels(name, instance, model.image_shape)
-    if isinstance(instance, dict) and set(instance) == {"b64"} and isinstance(instance["b64"], str):
-        try:
-            content = base64.b64decode(instance["b64"], validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise RequestError(400, f"{name}: b64 is not base64: {one_line(error)}") from error
-        try:
-            return read_image_bytes(content, model.image_shape, name, limits.pixels)
-        except DataError as error:
-            raise RequestError(400, str(error)) from error
-        except MemoryError as error:
-            raise RequestError(413, f"{name}: too large to be decoded") from error
-    raise RequestError(400, f'{name}: must be an array of pixels or {{"b64": "..."}} with the bytes of a PNG or JPEG')
+def _input_name(signature: str) -> str:
+    return "image_bytes" if signature == OF_FILES else "image"
+
+
+def _images(given: str, values: Any, signature: str, model: Model, limits: Limits) -> np.ndarray:
+    """(N, H, W, C) uint8 of the rows `instances` or the column `inputs`, which may name the input once for all."""
+    if given == "inputs" and isinstance(values, dict) and set(values) == {_input_name(signature)}:
+        values = values[_input_name(signature)]
+    if not isinstance(values, list) or not values:
+        raise RequestError(400, f"{given}: must be a list of one image or more")
+    if len(values) > limits.images:
+        raise RequestError(413, f"{given}: at most {limits.images} images a request, got {len(values)}")
+    return np.stack([_image(f"{given}[{i}]", each, signature, model, limits) for i, each in enumerate(values)])
+
+
+def _image(name: str, value: Any, signature: str, model: Model, limits: Limits) -> np.ndarray:
+    """(H, W, C) uint8 of `[[[0, ...]]]`, `{"b64": "..."}`, or either by the name of the signature's input."""
+    if isinstance(value, dict) and set(value) == {_input_name(signature)}:
+        value = value[_input_name(signature)]
+    if isinstance(value, list) and signature != OF_FILES:
+        return _pixels(name, value, model.image_shape)
+    if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
+        return _decoded(name, value["b64"], model, limits)
+    pixels = "" if signature == OF_FILES else "an array of pixels or "
+    raise RequestError(400, f'{name}: must be {pixels}{{"b64": "..."}} with the bytes of a PNG or JPEG')
+
+
+def _decoded(name: str, text: str, model: Model, limits: Limits) -> np.ndarray:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, f"{name}: b64 is not base64: {one_line(error)}") from error
+    try:
+        return read_image_bytes(content, model.image_shape, name, limits.pixels)
+    except DataError as error:
+        raise RequestError(400, str(error)) from error
+    except MemoryError as error:
+        raise RequestError(413, f"{name}: too large to be decoded") from error
 
 
 def _pixels(name: str, rows: list[Any], image_shape: tuple[int, int, int]) -> np.ndarray:
@@ -126,8 +153,16 @@ def _has_length(value: Any, length: int) -> bool:
     return isinstance(value, list) and len(value) == length
 
 
+def answered(asked: Asked, answers: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The body of an answer: `predictions` by rows, or `outputs` by columns."""
+    if not asked.is_columnar:
+        return {"predictions": rows(answers)}
+    columns = {name: list(_column(values)) for name, values in answers.items()}
+    return {"outputs": columns if len(columns) > 1 else next(iter(columns.values()))}
+
+
 def rows(answers: dict[str, np.ndarray]) -> list[Any]:
-    """TensorFlow Serving's rows: an object an image, or the bare value where there is one output only."""
+    """An object an image, or the bare value where there is one output only."""
     columns = {name: _column(values) for name, values in answers.items()}
     if len(columns) == 1:
         return list(*columns.values())
@@ -148,22 +183,28 @@ def status(model: Model) -> dict[str, Any]:
 
 def metadata(model: Model) -> dict[str, Any]:
     """The answer to `GET /v1/models/NAME/metadata`."""
-    image = _tensor("image", "uint8", (-1, *model.image_shape))
+    outputs = {**model.signatures, OF_FILES: model.signatures[DEFAULT_SIGNATURE]}
     signatures = {
         name: {
-            "inputs": {"image": image},
+            "inputs": {_input_name(name): _input(name, model)},
             "outputs": {
                 output: _tensor(output, spec.dtype.name, [-1 if side is None else side for side in spec.shape])
-                for output, spec in outputs.items()
+                for output, spec in outputs[name].items()
             },
             "method_name": "tensorflow/serving/predict",
         }
-        for name, outputs in model.signatures.items()
+        for name in sorted(outputs)
     }
     return {
         "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
         "metadata": {"signature_def": {"signature_def": signatures}},
     }
+
+
+def _input(signature: str, model: Model) -> dict[str, Any]:
+    if signature == OF_FILES:
+        return _tensor(_input_name(signature), "string", (-1,))
+    return _tensor(_input_name(signature), "uint8", (-1, *model.image_shape))
 
 
 def _tensor(name: str, dtype: str, shape: Iterable[int]) -> dict[str, Any]:

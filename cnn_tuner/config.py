@@ -77,7 +77,7 @@ class Change(_Config):
 
 
 class RunConfig(_Config):
-    """Everything that decides what a run does."""
+    """Everything that decides what a run does. `formats` are those in which its winner is exported."""
 
     format: int = FORMAT
     created: str
@@ -88,6 +88,7 @@ class RunConfig(_Config):
     space_place: str
     space: dict[str, Any]
     search: SearchConfig
+    formats: tuple[str, ...] = ("tf_saved_model",)
     changes: tuple[Change, ...] = ()
 
     @property

@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
 EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new processes and the report take, in those
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
+FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
+FORMAT_PASSES = 2
 BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 
 
 def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: float) -> float:
     """What follows the final training: evaluation, export, verification."""
     train, _, test = config.data.images
-    return EXPORT_STARTUPS * startup_seconds + TEST_PASSES * test * epoch_seconds / train / BACKWARDS
+    others = len(config.formats) - 1
+    passes = TEST_PASSES + FORMAT_PASSES * others
+    return (
+        EXPORT_STARTUPS + FORMAT_STARTUPS * others
+    ) * startup_seconds + passes * test * epoch_seconds / train / BACKWARDS
 
 
 def last_epoch(trial: Trial, final_epochs: int) -> int:

@@ -11,7 +11,8 @@ from cnn_tuner.architecture import largest_params
 from cnn_tuner.checkpoints import bound_bytes
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.shared import shared
-from cnn_tuner.errors import StorageError, storage_error
+from cnn_tuner.errors import StorageError, VerificationError, storage_error
+from cnn_tuner.export import formats
 from cnn_tuner.machine import Workers, versions
 from cnn_tuner.observer import Observer
 from cnn_tuner.records import Trial, Winner
@@ -19,7 +20,7 @@ from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import Objective
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cnn_tuner.executors.executor import Executor
@@ -47,6 +48,7 @@ class Outcome:
     seconds: float
     is_interrupted: bool
     cost: str | None = None
+    unmet: str = ""  # why the export has not all formats that were asked for
 
     @property
     def report(self) -> Path:
@@ -72,6 +74,7 @@ class Outcome:
             "test_intervals": winner.test_intervals,
             "test_accuracy": winner.test.get("accuracy"),
             "export": str(self.export),
+            "formats_unmet": self.unmet,
             "report": str(self.report),
             "interrupted": self.is_interrupted,
             "seconds": round(self.seconds, 1),
@@ -87,7 +90,6 @@ class Session:
         self.began = time.monotonic()
         self.has_begun = False  # whether there is a run whose best could be exported
         self.trainer = TRAINER
-        self.formats: tuple[str, ...] = ("tf_saved_model",)  # in which the winner is exported
         self._search: Search | None = None
         self._executor: Executor | None = None
 
@@ -103,10 +105,12 @@ class Session:
         """Searches on, trains the winner to the end, evaluates it, exports it and has the export verified.
 
         Raises:
+            UsageError: a format of the run lacks a package here.
             StorageError: the disk is full, or cannot be written; the run can be gone on with.
             SearchError: no trial completed.
             VerificationError: the export does not predict what was measured.
         """
+        formats.check(run.config.formats)
         try:
             with run.at_work(self.command, versions(), self.began):
                 self.has_begun = True
@@ -115,7 +119,7 @@ class Session:
                 is_interrupted = False
                 if not (run.is_crowned and run.evaluation.is_file()):
                     is_interrupted = self._train(run, dataset)
-                outcome = self._outcome(run, self._export(run, dataset), is_interrupted)
+                outcome = self._outcome(run, *self._export_at_least(run, dataset), is_interrupted)
                 try:
                     self._show(run)
                 finally:  # a report can be had again
@@ -132,16 +136,19 @@ class Session:
     def _prepare(self, run: RunStore) -> None:
         """What is to be done first, now that no other process can be at work on the run."""
 
-    def export(self, run: RunStore, dataset: Dataset, trial: int | None = None) -> Export:
+    def export(
+        self, run: RunStore, dataset: Dataset, trial: int | None = None, asked: Sequence[str] | None = None
+    ) -> Export:
         """Exports the winner of a run as the next version; without one, the finalists are trained to the end first.
 
-        With `trial`, that one is trained to the end and is the winner from now on.
+        With `trial`, that one is trained to the end and is the winner from now on. `asked`: the formats, None for those of
+        the run.
         """
         winner = run.winner()
         if winner is None or not run.evaluation.is_file() or (trial is not None and winner.trial != trial):
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
-        exported = self._export(run, dataset)
+        exported = self._export(run, dataset, run.config.formats if asked is None else asked)
         self._show(run)
         return exported
 
@@ -238,10 +245,20 @@ class Session:
 
         return FinalTraining(run, executor, self.observer, forecast, lambda: self.is_stopping).run(trial)
 
-    def _export(self, run: RunStore, dataset: Dataset) -> Export:
+    def _export_at_least(self, run: RunStore, dataset: Dataset) -> tuple[Export, str]:
+        """The export in all formats of the run; the SavedModel alone where another fails, and why that did."""
+        asked = run.config.formats
+        try:
+            return self._export(run, dataset, asked), ""
+        except VerificationError as error:
+            if asked == (formats.SAVED_MODEL,):
+                raise
+            return self._export(run, dataset, (formats.SAVED_MODEL,)), str(error)
+
+    def _export(self, run: RunStore, dataset: Dataset, asked: Sequence[str]) -> Export:
         from cnn_tuner import winner
 
-        return winner.export(run, dataset, self.observer, self.formats)
+        return winner.export(run, dataset, self.observer, asked)
 
     def _show(self, run: RunStore) -> None:
         """Writes what people look at: the best model in TensorBoard, and the report."""
@@ -251,7 +268,7 @@ class Session:
         rebuilding.write_best(run, rebuilding.logs_of(run, run.tensorboard))
         report.write(run)
 
-    def _outcome(self, run: RunStore, exported: Export, is_interrupted: bool) -> Outcome:
+    def _outcome(self, run: RunStore, exported: Export, unmet: str, is_interrupted: bool) -> Outcome:
         trials, winner = run.trials(), run.winner()
         assert winner is not None
         return Outcome(
@@ -265,4 +282,5 @@ class Session:
             time.monotonic() - self.began,
             is_interrupted,
             run.config.search.cost,
+            unmet,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -59,6 +60,7 @@ class Request:
     command: str = ""
     workers: Workers = field(default_factory=Workers)
     keep: int = 3
+    formats: tuple[str, ...] = ("tf_saved_model",)
 
 
 def _output(dataset: Dataset) -> Output:
@@ -213,6 +215,7 @@ class Tuning(Session):
                 precision=request.workers.precision or "auto",
                 **self._search_numbers(chosen),
             ),
+            formats=request.formats,
         )
 
     def _create(self, config: RunConfig) -> RunStore:
@@ -257,10 +260,13 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def export_run(run: RunStore, session: Session, trial: int | None = None) -> Export:
+def export_run(
+    run: RunStore, session: Session, trial: int | None = None, formats: Sequence[str] | None = None
+) -> Export:
     """Exports a run's winner as the next version; a run that was cut short has its finalists trained to the end first.
 
-    With `trial`, that one is trained to the end, evaluated, and the winner from now on.
+    With `trial`, that one is trained to the end, evaluated, and the winner from now on. Without `formats`, those that
+    the run was asked for.
 
     Raises:
         UsageError: the run has no such trial.
@@ -272,7 +278,7 @@ def export_run(run: RunStore, session: Session, trial: int | None = None) -> Exp
     if trial is not None and trial not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none yet"
         raise UsageError(f"--trial: {run.folder.name} has no such trial: {trial}; choices: {known}")
-    return session.export(run, load_data(run), trial)
+    return session.export(run, load_data(run), trial, formats)
 
 
 def evaluate_run(run: RunStore) -> dict[str, Any]:

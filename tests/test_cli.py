@@ -27,6 +27,9 @@ from cnn_tuner.errors import VerificationError
 from cnn_tuner.machine import Workers
 from cnn_tuner.observer import Silent
 from cnn_tuner.search import Search, make_oracle
+from cnn_tuner.session import Outcome
+from cnn_tuner.store import RunStore
+from cnn_tuner.tuning import Tuning
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
@@ -68,13 +71,34 @@ def test_json_is_the_last_line_of_stdout_and_progress_goes_to_stderr(tuned):
     [line] = done.stdout.splitlines()
     found = json.loads(line)
     assert set(found) == {
-        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export", "report",
-        "interrupted", "seconds",
+        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export",
+        "formats_unmet", "report", "interrupted", "seconds",
     }  # fmt: skip
     assert (found["run"], found["trials"]) == ("toy-toy-1", 2)
     assert set(found["best"]) == {"trial", "values", "objective", "params", "macs"}
     assert (Path(found["export"]) / "saved_model.pb").is_file()
     assert found["test_accuracy"] == found["test"]["accuracy"] > 0.5
+
+
+def test_a_format_that_could_not_be_had_ends_with_4_and_what_there_is(tuned, cnn_tuner, monkeypatch):
+    run = RunStore.open(tuned[0] / "runs" / "toy-toy-1")
+    found = {"tf_saved_model": 0.0, "keras": 0.0}
+    outcome = Outcome(
+        run.folder, run.trials(), run.config.objective, run.winner(), {}, run.latest_export(), found, 1.0, False
+    )
+    asked = []
+    monkeypatch.setattr(
+        Tuning,
+        "run",
+        lambda self: (
+            asked.append(self.request.formats) or dataclasses.replace(outcome, unmet="onnx: no such operation")
+        ),
+    )
+    code, out, err = cnn_tuner("tune", "--format", "keras,onnx")
+    assert asked == [("tf_saved_model", "keras", "onnx")]
+    assert code == 4
+    assert f"export    {run.latest_export()}\n" in out
+    assert err == "error: the export is the SavedModel alone: onnx: no such operation\n"
 
 
 def test_without_a_terminal_progress_is_plain_lines_and_tensorflow_is_quiet(tuned):

@@ -428,7 +428,7 @@ def test_every_format_is_named_where_people_look():
 
 
 def test_formats_are_chosen_by_name_and_the_saved_model_is_always_one(monkeypatch):
-    assert formats.choose(None) == ("tf_saved_model",)
+    assert formats.choose("tf_saved_model") == ("tf_saved_model",)
     assert formats.choose("keras") == formats.choose("tf_saved_model, keras") == ("tf_saved_model", "keras")
     with pytest.raises(UsageError, match=r"^--format: unknown: 'h5'; choices: tf_saved_model, keras, .*, onnx$"):
         formats.choose("h5")

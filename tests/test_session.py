@@ -13,12 +13,13 @@ from test_resuming import SMALL
 from test_tuning import INLINE, write_request
 
 from cnn_tuner import report, winner
-from cnn_tuner.errors import StorageError, UsageError
+from cnn_tuner.errors import StorageError, UsageError, VerificationError
+from cnn_tuner.export import formats, keras_file, manifest
 from cnn_tuner.final_training import FinalTraining
 from cnn_tuner.observer import Silent
 from cnn_tuner.session import Session
 from cnn_tuner.store import RunStore
-from cnn_tuner.tuning import Request, Tuning
+from cnn_tuner.tuning import Request, Tuning, export_run
 
 
 @pytest.fixture
@@ -114,6 +115,42 @@ def test_a_run_ends_with_its_report_and_a_card_beside_its_model(request_):
     assert json.loads((outcome.folder / "result.json").read_text())["report"] == str(outcome.report)
 
 
+WITH_KERAS = ("tf_saved_model", "keras")
+
+
+def test_a_run_remembers_in_which_formats_its_winner_is_exported(request_):
+    small = replace(request_, max_trials=1, epochs=1, final_epochs=1, formats=WITH_KERAS)
+    outcome = Tuning(small, Silent()).run()
+    assert (outcome.unmet, set(manifest.read(outcome.export).formats)) == ("", set(WITH_KERAS))
+    run = RunStore.open(outcome.folder)
+    again = export_run(run, Session(Silent(), INLINE))
+    assert set(manifest.read(again.path).formats) == set(WITH_KERAS)
+    again = export_run(run, Session(Silent(), INLINE), formats=WITH_KERAS[:1])
+    assert set(manifest.read(again.path).formats) == {"tf_saved_model"}
+
+
+def test_a_format_that_cannot_be_had_does_not_cost_the_saved_model(request_, monkeypatch):
+    def refuse(*_):
+        raise ValueError("no such operation\nin this converter")
+
+    monkeypatch.setattr(keras_file, "write", refuse)
+    outcome = Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1, formats=WITH_KERAS), Silent()).run()
+    assert outcome.unmet == "keras: the model cannot be converted: no such operation in this converter"
+    assert set(manifest.read(outcome.export).formats) == {"tf_saved_model"}
+    assert outcome.export.name == "1"
+    assert RunStore.open(outcome.folder).is_complete
+    with pytest.raises(VerificationError, match=r"^keras: the model cannot be converted: "):
+        export_run(RunStore.open(outcome.folder), Session(Silent(), INLINE))
+    assert [path.name for path in outcome.export.parent.iterdir()] == ["1"]
+
+
+def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(request_, monkeypatch):
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"^--format onnx: onnxruntime, tf2onnx are missing: pip install"):
+        Tuning(replace(request_, formats=("tf_saved_model", "onnx")), Silent()).run()
+    assert list(request_.runs.glob("toy*")) == []
+
+
 def test_a_report_that_cannot_be_written_does_not_lose_the_run(request_, monkeypatch):
     full = OSError(errno.ENOSPC, "full")
     monkeypatch.setattr(report, "write", lambda run: (_ for _ in ()).throw(full))
@@ -143,8 +180,6 @@ def test_exporting_a_run_without_a_winner_trains_its_best_trial_to_the_end(reque
         with pytest.raises(KeyboardInterrupt):
             Tuning(request_, Silent()).run()
     run = RunStore.open(request_.runs / "toy-toy-1")
-    from cnn_tuner.tuning import export_run
-
     export_run(run, Session(Silent(), INLINE))
     assert run.winner().epochs == 5
     assert len(run.trials()) == 2

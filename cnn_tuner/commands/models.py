@@ -34,7 +34,7 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="Formats beside the SavedModel, with commas: keras, litert, litert_int8, onnx. Default: none.",
+            help="Formats beside the SavedModel, with commas: keras, litert, litert_int8, onnx. Default: the run's.",
         ),
     ] = None,
     folder: RunsOption = RUNS,
@@ -49,15 +49,14 @@ def export(
     from cnn_tuner.session import Session
     from cnn_tuner.tuning import export_run
 
-    chosen = registry.choose(formats)
+    chosen = None if formats is None else registry.choose(formats)
     opened = open_run(folder, run)
     reporter = live_view.reporter(console(as_json))
     reporter.run = opened
     try:
         with quiet_tensorflow():
             session = Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line())
-            session.formats = chosen
-            exported = export_run(opened, session, trial)
+            exported = export_run(opened, session, trial, chosen)
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")

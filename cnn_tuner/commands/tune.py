@@ -42,7 +42,7 @@ from cnn_tuner.commands.options import (
 )
 from cnn_tuner.commands.output import console
 from cnn_tuner.commands.quiet import quiet_tensorflow
-from cnn_tuner.errors import UsageError
+from cnn_tuner.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from cnn_tuner.machine import Workers
@@ -104,6 +104,10 @@ def tune(
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")] = False,
     keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="Exported beside the SavedModel, with commas: keras, litert, litert_int8, onnx."),
+    ] = None,
     workers: WorkersOption = None,
     precision: PrecisionOption = "auto",
     timeout: TimeoutOption = HANG_SECONDS,
@@ -117,6 +121,7 @@ def tune(
     so far exported; a second Ctrl-C ends at once.
     """
     from cnn_tuner.data.options import DataOptions
+    from cnn_tuner.export import formats as registry
     from cnn_tuner.tuning import Request, Tuning
 
     size = None if image_size is None else sizes("--image-size", image_size, 2)
@@ -151,6 +156,7 @@ def tune(
         command=command_line(),
         workers=worker_options(workers, precision, timeout),
         keep=keep,
+        formats=registry.choose(formats or registry.SAVED_MODEL),
     )
     _run(lambda observer: Tuning(request, observer), as_json)
 
@@ -268,6 +274,8 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
         print(json.dumps(outcome.to_dict()))
     if outcome.is_interrupted:
         raise typer.Exit(INTERRUPTED)
+    if outcome.unmet:
+        raise VerificationError(f"the export is the SavedModel alone: {outcome.unmet}")
 
 
 def _program() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,16 +81,21 @@ FORMATS = {
 }
 
 
-def choose(text: str | None) -> tuple[str, ...]:
+def choose(text: str) -> tuple[str, ...]:
     """The formats that `--format` names, in the order of the registry; a SavedModel is always one of them.
 
     Raises:
         UsageError: one is unknown, or lacks a package.
     """
-    asked = [] if text is None else [name.strip() for name in text.split(",")]
-    for name in asked:
+    asked = [name.strip() for name in text.split(",")]
+    check(asked)
+    return tuple(name for name in FORMATS if name in asked or name == SAVED_MODEL)
+
+
+def check(names: Iterable[str]) -> None:
+    """Raises UsageError when a format is unknown, or lacks a package here."""
+    for name in names:
         if name not in FORMATS:
             raise UsageError(f"--format: unknown: {name!r}; choices: {', '.join(FORMATS)}")
         if FORMATS[name].missing_for_export:
             raise UsageError(f"--format {name}: {FORMATS[name].missing_for_export}")
-    return tuple(name for name in FORMATS if name in asked or name == SAVED_MODEL)

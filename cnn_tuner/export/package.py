@@ -10,6 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from cnn_tuner.config import RunConfig
+from cnn_tuner.data.files import one_line
+from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import checksums, golden, manifest, signatures
 from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import FormatEntry, Manifest, metrics
@@ -23,9 +25,19 @@ SAVED_MODEL_PARTS = ("saved_model.pb", "variables", "assets", "assets.extra")
 
 
 def write_formats(source: Source, folder: Path, formats: Sequence[str]) -> dict[str, Path]:
-    """Writes each format into `folder`, which is made; the paths of them by name."""
+    """Writes each format into `folder`, which is made; the paths of them by name.
+
+    Raises:
+        VerificationError: a converter of another project fails, in whatever way it does.
+        OSError: the disk is full.
+    """
     for name in formats:
-        FORMATS[name].write(source, folder)
+        try:
+            FORMATS[name].write(source, folder)
+        except Exception as error:
+            if name == SAVED_MODEL or isinstance(error, OSError):
+                raise
+            raise VerificationError(f"{name}: the model cannot be converted: {one_line(error)}") from error
     return {name: folder / FORMATS[name].path for name in formats}
 
 

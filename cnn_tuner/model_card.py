@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,23 @@ TASKS = {
 }
 
 
-def write(run: RunStore, folder: Path, version: str, differences: dict[str, float]) -> None:
+@dataclass(frozen=True)
+class FormatRow:
+    """One format of an export: its file, bytes and metrics, and what a new process found.
+
+    difference: the largest of a score to the model's, relative where scores are larger than 1; latency: the median
+    milliseconds by the number of images.
+    """
+
+    name: str
+    file: str
+    bytes: int
+    test: dict[str, float | None]
+    difference: float
+    latency: dict[int, float]
+
+
+def write(run: RunStore, folder: Path, version: str, formats: Sequence[FormatRow]) -> None:
     """Writes the card of the run's winner into the `folder` of its export, which becomes `version` (`digits/1`).
 
     Raises:
@@ -42,18 +59,19 @@ def write(run: RunStore, folder: Path, version: str, differences: dict[str, floa
     """
     winner = run.winner()
     if winner is not None:
-        folders.write_aside(folder / FILE, text(run, winner, sheets.export_bytes(folder), version, differences))
+        folders.write_aside(folder / FILE, text(run, winner, version, formats))
 
 
-def text(run: RunStore, winner: Winner, size: int, version: str, differences: dict[str, float]) -> str:
-    """The card. `size`: bytes of the SavedModel; `differences`: what its verification found, by kind of file."""
+def text(run: RunStore, winner: Winner, version: str, formats: Sequence[FormatRow]) -> str:
+    """The card of the export that becomes `version`, the SavedModel the first of its formats."""
     found = findings.read_evaluation(run)
     parts = (
-        _details(run, winner, size, differences),
+        _details(run, winner, formats[0]),
         _use(run.config),
         _data(run.config),
         _how(run, winner),
         _metrics(run.config, winner, found),
+        _formats(winner, formats),
         _limits(run, winner, found),
         _loading(run.config, version),
     )
@@ -86,25 +104,20 @@ def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _details(run: RunStore, winner: Winner, size: int, differences: dict[str, float]) -> str:
+def _details(run: RunStore, winner: Winner, saved_model: FormatRow) -> str:
     config = run.config
     trial = next(t for t in run.trials() if t.number == winner.trial)
     count = len(config.data.class_names)
     task = TASKS[config.data.task].format(count=count, numbers="number" if count == 1 else "numbers")
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items())
-    latency = "not measured"
-    if trial.latency_seconds is not None:
-        latency = f"{1000 * trial.latency_seconds:.3g} ms for one image, on the machine that trained it"
+    size = file_size(saved_model.bytes)
     lines = [
         f"A convolutional neural network that {task}.",
         f"Architecture: {plain(summary(trial.values))} (trial {winner.trial}); `cnn-tuner steps` lists its layers.",
-        f"Size: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image, SavedModel {file_size(size)}.",
-        f"Latency: {latency}.",
+        f"Size: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image, SavedModel {size}.",
         f"Made: {plain(config.created)}, with {plain(versions)}.",
+        f"Verified: a new process predicts the same from it (largest difference {saved_model.difference:.1g}).",
     ]
-    if differences:
-        worst = max(differences.values())
-        lines.append(f"Verified: a new process predicts the same from it (largest difference {worst:.1g}).")
     return f"## Model details\n\n{_listed(lines)}"
 
 
@@ -161,6 +174,34 @@ def _metrics(config: RunConfig, winner: Winner, found: Evaluation | None) -> str
     return "\n\n".join(parts)
 
 
+def _formats(winner: Winner, formats: Sequence[FormatRow]) -> str:
+    """What lies in the folder: how large and how fast each file is, and whether it says what the model says."""
+    first = next(iter(winner.test))
+    counts = sorted({count for each in formats for count in each.latency})
+    names = (
+        "format",
+        "file",
+        "size",
+        f"{first} on the test part",
+        "largest difference",
+        *(f"ms for {n}" for n in counts),
+    )
+    rows = tuple(
+        (
+            each.name,
+            each.file or "the folder",
+            file_size(each.bytes),
+            "-" if each.test[first] is None else score(each.test[first]),
+            f"{each.difference:.1g}",
+            *(f"{each.latency[n]:.3g}" if n in each.latency else "-" for n in counts),
+        )
+        for each in formats
+    )
+    told = "Each was read by a new process, which said this of the test part. Differences are of scores, to the model's"
+    told += "; times are medians on the machine that exported it, for so many images at once." if counts else "."
+    return f"## Formats\n\n{table(Sheet(names, rows, frozenset(range(2, len(names)))))}\n\n{told}"
+
+
 def _limits(run: RunStore, winner: Winner, found: Evaluation | None) -> str:
     config = run.config
     lines = [
@@ -207,9 +248,17 @@ def _recall(row: ClassRow) -> str:
 
 
 def _loading(config: RunConfig, version: str) -> str:
-    found = serving(config.data, f"export/{version}")
-    return (
-        f"## How to load and serve it\n\nIn the folder of the run, with TensorFlow alone:\n\n"
-        f"{code(found.python, 'python')}\n\nWith TensorFlow Serving, and a request:\n\n"
-        f"{code(f'{found.container}', 'sh')}\n\n{code(found.request, 'sh')}"
+    place = f"export/{version}"
+    found = serving(config.data, place)
+    commands = f"cnn-tuner verify {place}\ncnn-tuner predict photos/ --model {place}\ncnn-tuner serve {place}"
+    parts = (
+        "## How to load and serve it",
+        "In the folder of the run, with TensorFlow alone:",
+        code(found.python, "python"),
+        "With cnn-tuner, which verifies it by its own files first of all:",
+        code(commands, "sh"),
+        "With TensorFlow Serving, and a request:",
+        code(found.container, "sh"),
+        code(found.request, "sh"),
     )
+    return "\n\n".join(parts)

@@ -23,7 +23,8 @@ def serving(data: DataConfig, export: str) -> Serving:
     folder, name = export.rpartition("/")[0], data.name
     height, width, channels = data.image_shape
     container = (
-        f'docker run --rm -p {PORT}:{PORT} -v "$PWD/{folder}:/models/{name}" -e MODEL_NAME={name} tensorflow/serving'
+        f'docker run --rm -p 127.0.0.1:{PORT}:{PORT} -v "$PWD/{folder}:/models/{name}" \\\n'
+        f"    -e MODEL_NAME={name} tensorflow/serving"
     )
     image = f"[[[0] * {channels}] * {width}] * {height}"
     request = (

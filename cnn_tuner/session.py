@@ -141,8 +141,8 @@ class Session:
     ) -> Export:
         """Exports the winner of a run as the next version; without one, the finalists are trained to the end first.
 
-        With `trial`, that one is trained to the end and is the winner from now on. `asked`: the formats, None for those of
-        the run.
+        With `trial`, that one is trained to the end and is the winner from now on. The formats are `asked`, or
+        those of the run.
         """
         winner = run.winner()
         if winner is None or not run.evaluation.is_file() or (trial is not None and winner.trial != trial):

@@ -16,10 +16,12 @@ from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import package, saved_model, verification
 from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
+from cnn_tuner.export.manifest import Manifest
 from cnn_tuner.export.safety import check_keras
-from cnn_tuner.export.verify import Measured, verify
+from cnn_tuner.export.verify import Measured, Reading, verify
 from cnn_tuner.final_training import Candidate
 from cnn_tuner.intervals import measure_intervals
+from cnn_tuner.model_card import FormatRow
 from cnn_tuner.observer import Observer
 from cnn_tuner.records import Winner
 from cnn_tuner.store import RunStore
@@ -118,13 +120,28 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
         exports = package.write_formats(source, aside, formats)
         readings = verify(measured, {"keras": store.best_model} | exports)
         trial = next(each for each in store.trials() if each.number == winner.trial)
-        package.write_papers(aside, measured, {n: readings[n] for n in exports}, store.config, winner, trial)
-        differences = {name: reading.difference for name, reading in readings.items()}
-        exact = {name: difference for name, difference in differences.items() if FORMATS[name].is_exact}
-        model_card.write(store, aside, f"{dataset.name}/{saved_model.next_version(folder)}", exact)
+        own = {name: readings[name] for name in exports}
+        found = package.write_papers(aside, measured, own, store.config, winner, trial)
+        version = f"{dataset.name}/{saved_model.next_version(folder)}"
+        model_card.write(store, aside, version, _rows(found, own))
         package.seal(aside)
         for _ in verification.check_files(aside):
             pass
+        differences = {name: reading.difference for name, reading in readings.items()}
         return Export(saved_model.publish(aside, folder), differences)
     finally:
         saved_model.discard(aside)
+
+
+def _rows(found: Manifest, readings: dict[str, Reading]) -> list[FormatRow]:
+    return [
+        FormatRow(
+            name,
+            FORMATS[name].path,
+            found.formats[name].bytes,
+            found.formats[name].test,
+            reading.difference,
+            {images: 1000 * seconds for images, seconds in reading.latency.items()},
+        )
+        for name, reading in readings.items()
+    ]

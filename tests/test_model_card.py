@@ -9,13 +9,20 @@ import pytest
 from finished_runs import add_trials, add_winner, begun_run, finished_run, hostile_names
 
 from cnn_tuner import evaluation, model_card, sheets
+from cnn_tuner.model_card import FormatRow
 from cnn_tuner.tasks import TASKS
 
-DIFFERENCES = {"tf_saved_model": 1e-07, "keras": 0.0}
+
+def formats(run) -> list[FormatRow]:
+    test = dict(run.winner().test)
+    return [
+        FormatRow("tf_saved_model", "", 2000, test, 1e-07, {1: 0.4567, 64: 1.5}),
+        FormatRow("litert_int8", "model_int8.tflite", 987_654, dict.fromkeys(test), 0.0321, {1: 0.01, 64: 0.2}),
+    ]
 
 
 def card(run) -> str:
-    return model_card.text(run, run.winner(), 2000, "toy/1", DIFFERENCES)
+    return model_card.text(run, run.winner(), "toy/1", formats(run))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -29,12 +36,12 @@ def test_a_card_tells_everything(tmp_path, task):
         "Data",
         "How it was found",
         "Metrics",
+        "Formats",
         "Limits",
         "How to load and serve it",
     ]
     assert "(largest difference 1e-07)" in told
     assert f"sha256 {run.config.data.fingerprint}" in told
-    assert "Latency: not measured." in told
     assert "95 % interval of" in told
     assert 'tf.saved_model.load("export/toy/1")' in told
     assert f"It is the best of 12 trials by {run.config.search.objective}" in told
@@ -80,14 +87,27 @@ def test_classes_that_little_is_known_of_are_named(tmp_path):
     )
 
 
-def test_a_measured_latency_and_a_second_look_are_told(tmp_path):
+def test_each_format_is_told_with_its_size_speed_and_difference(tmp_path):
+    told = card(finished_run(tmp_path))
+    assert "| format | file | size | accuracy on the test part | largest difference | ms for 1 | ms for 64 |" in told
+    assert re.search(r"\| tf_saved_model \| the folder \| 2 kB \| 0\.\d{4} \| 1e-07 \| 0\.457 \| 1\.5 \|", told)
+    assert r"| litert_int8 | model_int8.tflite | 988 kB | - | 0.03 | 0.01 | 0.2 |" in told.replace("\\_", "_")
+
+
+def test_without_times_a_format_has_none(tmp_path):
+    run = finished_run(tmp_path)
+    untimed = [replace(each, latency={}) for each in formats(run)]
+    told = model_card.text(run, run.winner(), "toy/1", untimed)
+    assert "ms for" not in told
+    assert "Differences are of scores, to the model's." in told
+
+
+def test_a_second_look_is_told(tmp_path):
     run = begun_run(tmp_path)
     add_trials(run, 3)
-    run._database.execute("UPDATE trials SET latency_seconds = 0.00123")
     winner = replace(add_winner(run), looks=2)
     run.set_winner(winner)
     told = card(run)
-    assert "Latency: 1.23 ms for one image" in told
     assert "looked at 2 times, so that its score is a little too good" in told
 
 
@@ -116,9 +136,9 @@ def np_where_not(y, label):
 def test_the_card_is_written_into_the_folder_of_the_export(tmp_path):
     run = finished_run(tmp_path)
     folder = run.latest_export()
-    model_card.write(run, folder, "toy/1", DIFFERENCES)
+    model_card.write(run, folder, "toy/1", formats(run))
     first = (folder / "model_card.md").read_bytes()
-    model_card.write(run, folder, "toy/1", DIFFERENCES)
-    assert (folder / "model_card.md").read_bytes() == first  # its own size does not count
+    model_card.write(run, folder, "toy/1", formats(run))
+    assert (folder / "model_card.md").read_bytes() == first
     assert b"SavedModel 2 kB" in first
-    assert sheets.export_bytes(folder) == 2000
+    assert sheets.export_bytes(folder) == 2000  # of the SavedModel alone

@@ -43,7 +43,7 @@ def write_formats(source: Source, folder: Path, formats: Sequence[str]) -> dict[
 
 def write_papers(
     folder: Path, measured: Measured, readings: dict[str, Reading], run: RunConfig, winner: Winner, trial: Trial
-) -> None:
+) -> Manifest:
     """Writes golden samples, manifest and latencies of the formats in `folder`, by what their readers found."""
     own = {name: reading.scores for name, reading in readings.items() if not FORMATS[name].is_exact}
     samples = golden.write(folder, measured, own)
@@ -57,8 +57,10 @@ def write_papers(
             test=metrics(measure(measured.task, _labels(measured), reading.scores)),
             golden=metrics(measure(measured.task, _labels(samples), reading.scores[places])),
         )
-    manifest.write(folder, _manifest(folder, entries, len(places), run, winner, trial))
+    found = _manifest(folder, entries, len(places), run, winner, trial)
+    manifest.write(folder, found)
     _write_latencies(folder, readings)
+    return found
 
 
 def seal(folder: Path) -> None:

@@ -176,7 +176,7 @@ def _padding_view(layer: Layer, inputs: np.ndarray, detail: Convolution) -> Step
 def pooling(layer: Layer, inputs: np.ndarray, outputs: np.ndarray, channel: int) -> Pooling:
     """Which place of the map (H, W, C) each value of the output (H', W', C) came from; of equal ones the first."""
     size, strides = layer.settings["pool_size"], layer.settings["strides"]
-    windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size), axis=(0, 1))[::strides, ::strides]
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, (size, size, 1))[::strides, ::strides, ..., 0]
     inside = windows.reshape(*windows.shape[:3], -1).argmax(axis=-1)
     rows = np.arange(windows.shape[0])[:, None, None] * strides + inside // size
     columns = np.arange(windows.shape[1])[None, :, None] * strides + inside % size

@@ -36,7 +36,7 @@ def script(name: str) -> Markup:
     Raises:
         ValueError: it would end the element that it stands in.
     """
-    text = resources.files("cnn_tuner").joinpath("pages", name).read_text(encoding="utf-8")
+    text = resources.files("cnn_tuner").joinpath(f"pages/{name}").read_text(encoding="utf-8")
     if "</script" in text.lower() or "<!--" in text:
         raise ValueError(f"pages/{name}: would end its own element")
     return Markup(text)

@@ -182,7 +182,7 @@ def _distribution(strata: Iterable[tuple[int, int, int]]) -> np.ndarray:
     In each stratum (all, best, with the value) the best are a draw without putting back; the exact form of the test of
     Mantel and Haenszel (1959), which does not mistake many blocks for the value that many blocks have.
     """
-    total = np.ones(1)
+    total: np.ndarray = np.ones(1)
     for everyone, best, having in strata:
         ways = [math.comb(having, x) * math.comb(everyone - having, best - x) for x in range(best + 1)]
         total = np.convolve(total, [way / math.comb(everyone, best) for way in ways])

@@ -146,7 +146,7 @@ def test_a_format_that_cannot_be_had_does_not_cost_the_saved_model(request_, mon
 
 def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(request_, monkeypatch):
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"^--format onnx: onnxruntime, tf2onnx are missing: pip install"):
+    with pytest.raises(UsageError, match=r"^--format onnx: onnxruntime, onnx, tf2onnx are missing: pip install"):
         Tuning(replace(request_, formats=("tf_saved_model", "onnx")), Silent()).run()
     assert list(request_.runs.glob("toy*")) == []
 

@@ -35,7 +35,7 @@ class Format:
 
     path: the file in the folder of an export, empty where it is that folder.
     module: what writes it, by `write(source, path)`.
-    extra: what of `cnn-tuner[...]` it takes, and `packages` what has to be importable then, the reader first.
+    extra: what of `cnn-tuner[...]` it takes, and what has to be importable then, to read it, and to write it besides.
     is_exact: whether its scores are those of the model but for rounding; else classes and accuracy are compared.
     """
 
@@ -43,7 +43,8 @@ class Format:
     path: str
     module: str
     extra: str = ""
-    packages: tuple[str, ...] = ()
+    reads_with: tuple[str, ...] = ()
+    writes_with: tuple[str, ...] = ()
     is_exact: bool = True
 
     def write(self, source: Source, folder: Path) -> None:
@@ -53,12 +54,12 @@ class Format:
     @property
     def missing(self) -> str:
         """One line that says what to install for its reader, empty when that is there."""
-        return self._missing(self.packages[:1])
+        return self._missing(self.reads_with)
 
     @property
     def missing_for_export(self) -> str:
         """The same for its writer and its reader."""
-        return self._missing(self.packages)
+        return self._missing(self.reads_with + self.writes_with)
 
     def _missing(self, packages: tuple[str, ...]) -> str:
         absent = [name for name in packages if find_spec(name) is None]
@@ -76,7 +77,7 @@ FORMATS = {
         Format("keras", "model.keras", "keras_file"),
         Format("litert", "model.tflite", "litert", "litert", ("ai_edge_litert",)),
         Format("litert_int8", "model_int8.tflite", "litert_int8", "litert", ("ai_edge_litert",), is_exact=False),
-        Format("onnx", "model.onnx", "onnx_file", "onnx", ("onnxruntime", "tf2onnx")),
+        Format("onnx", "model.onnx", "onnx_file", "onnx", ("onnxruntime", "onnx"), ("tf2onnx",)),
     )
 }
 

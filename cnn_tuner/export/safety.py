@@ -24,3 +24,15 @@ def check_container(folder: Path) -> None:
     container.check_container(folder)
     for file in sorted(folder.rglob("*.keras")):
         check_keras(file)
+
+
+def check_onnx_files(folder: Path) -> None:
+    """Looks at the `.onnx` files of an export; takes the package onnx.
+
+    Raises:
+        VerificationError: one is to be refused.
+    """
+    from cnn_tuner.export.onnx_check import check_onnx
+
+    for file in sorted(folder.rglob("*.onnx")):
+        check_onnx(file)

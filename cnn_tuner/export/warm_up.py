@@ -21,9 +21,13 @@ PREDICT_LOG, REQUEST, MODEL_SPEC, INPUTS, KEY, VALUE, NAME, SIGNATURE = 6, 1, 1,
 def write(folder: Path, name: str, image_shape: tuple[int, int, int]) -> None:
     """Writes the requests into the folder of a SavedModel: each signature that takes images, once with one image."""
     image = np.zeros((1, *image_shape), np.uint8)
-    requests = [("serving_default", "image", image), ("scores", "image", image)]
     colours = np.zeros((*image_shape[:2], 3), np.uint8)
-    requests.append(("serving_bytes", "image_bytes", np.array([tf.io.encode_png(colours).numpy()], object)))
+    files = np.array([tf.io.encode_png(colours).numpy()], object)
+    requests = (
+        ("serving_default", "image", image),
+        ("scores", "image", image),
+        ("serving_bytes", "image_bytes", files),
+    )
     (folder / FILE).parent.mkdir()
     with tf.io.TFRecordWriter(str(folder / FILE)) as file:
         for signature, argument, value in requests:

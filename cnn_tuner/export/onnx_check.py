@@ -1,0 +1,47 @@
+"""An ONNX file from outside, looked at before ONNX Runtime loads it: all of it lies in the file itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from cnn_tuner.data.files import shown
+from cnn_tuner.export.container import refused
+from cnn_tuner.export.graph_check import messages
+
+DOMAINS = ("", "ai.onnx")  # ONNX's own operations; those of others are libraries of code
+LOOPS = ("If", "Loop", "Scan", "SequenceMap")
+
+
+def check_onnx(path: Path) -> None:
+    """Looks at a .onnx file.
+
+    Raises:
+        VerificationError: its weights lie in other files, it loops, or it has operations that are not ONNX's.
+    """
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise refused(path, "is no ONNX file that can be read") from error
+    for message in messages(model):
+        match message.DESCRIPTOR.full_name:
+            case "onnx.TensorProto":
+                if found := _outside(message):
+                    raise refused(path, found)
+            case "onnx.NodeProto":
+                name = f"{message.domain}.{message.op_type}" if message.domain else message.op_type
+                if message.domain not in DOMAINS or message.op_type in LOOPS:
+                    raise refused(path, f"operation {shown(name)} is not allowed in an export")
+            case "onnx.FunctionProto" | "onnx.TrainingInfoProto":
+                raise refused(path, "holds functions or training of its own, which an export needs none of")
+
+
+def _outside(tensor: onnx.TensorProto) -> str:
+    """What is wrong with a tensor whose numbers are not in the file; empty when they are."""
+    if not tensor.external_data and tensor.data_location == onnx.TensorProto.DEFAULT:
+        return ""
+    places = [entry.value for entry in tensor.external_data if entry.key == "location"]
+    return f"its weights lie in another file: {shown(places[0] if places else 'one without a name')}"

@@ -279,7 +279,7 @@ def test_a_model_to_be_trained_has_the_weights_of_one_without_its_recipe():
     np.testing.assert_array_equal(plain.predict(images(4), verbose=0), to_train.predict(images(4), verbose=0))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_model_with_every_augmentation_trains(precision):
     values = POINT | {"flip": "both", "shift": 0.1, "rotate": 10.0, "zoom": 0.1, "erase": 0.5, "learning_rate": 0.02}
     recipe = recipe_of(values)

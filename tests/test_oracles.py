@@ -16,6 +16,10 @@ from cnn_tuner.tasks import Objective, Output
 OUTPUT = Output("multiclass", 10)
 POINTS = 12
 EVERY = pytest.mark.parametrize("name", registry.ORACLES)
+# The model of the Bayesian oracle takes seconds for what the others do in no time.
+QUICK = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "bayesian" else name for name in registry.ORACLES]
+)
 
 
 def make(
@@ -108,7 +112,7 @@ def test_counts_only_points_that_fit(name):
     assert len(first_rounds(run(make(name, TIGHT_SPACE, max_trials=7)))) == 7
 
 
-@EVERY
+@QUICK
 def test_never_suggests_a_point_twice(name):
     points = first_rounds(run(make(name)))
     assert len(points) == len(set(points)) == POINTS
@@ -120,14 +124,14 @@ def test_covers_a_small_space_exactly_once_and_stops(name):
     assert Counter(points) == Counter(tuple(sorted(p.items())) for p in toy_space(FINITE_SPACE).points())
 
 
-@EVERY
+@QUICK
 def test_values_are_exactly_the_active_ones(name):
     for values in run(make(name)):
         has_layer = values["dense_layers"] == 1
         assert ("dense_1.units" in values) is has_layer
 
 
-@EVERY
+@QUICK
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_same_seed_gives_the_same_points(name, seed):
     assert run(make(name, seed=seed)) == run(make(name, seed=seed))
@@ -150,7 +154,7 @@ def test_keeps_nothing_on_disk(name, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@EVERY
+@QUICK
 @pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("asks", [0, 1, 5, pytest.param(14, marks=pytest.mark.slow)])
 def test_restored_from_what_was_recorded_it_suggests_what_it_would_have(name, asks, slots):
@@ -175,7 +179,7 @@ def test_a_suggestion_restored_out_of_order_is_refused(name):
         restored(make(name), [event for event in events if event[1] == "0001"])
 
 
-@EVERY
+@QUICK
 def test_with_more_trials_allowed_it_goes_on_from_where_it_ended(name):
     events = history(make(name, max_trials=6), 6)
     again = restored(make(name, max_trials=9), events)

@@ -22,6 +22,7 @@ def read(folder) -> dict[tuple[str, str], list]:
     }
 
 
+@pytest.mark.slow
 def test_what_is_rebuilt_is_what_the_search_wrote(tmp_path):
     run = toy_run(tmp_path, oracle="asha", max_trials=9, epochs=9)
     searched(run, FormulaExecutor(slots=2))

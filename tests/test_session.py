@@ -118,6 +118,7 @@ def test_a_run_ends_with_its_report_and_a_card_beside_its_model(request_):
 WITH_KERAS = ("tf_saved_model", "keras")
 
 
+@pytest.mark.slow
 def test_a_run_remembers_in_which_formats_its_winner_is_exported(request_):
     small = replace(request_, max_trials=1, epochs=1, final_epochs=1, formats=WITH_KERAS)
     outcome = Tuning(small, Silent()).run()
@@ -151,6 +152,7 @@ def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(req
     assert list(request_.runs.glob("toy*")) == []
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_does_not_lose_the_run(request_, monkeypatch):
     full = OSError(errno.ENOSPC, "full")
     monkeypatch.setattr(report, "write", lambda run: (_ for _ in ()).throw(full))

@@ -134,6 +134,7 @@ def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, j
     assert_same_state(whole[0], later)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_only(whole, part, data, set_up):
     kept = training.KeptNetwork()
     train(part, data, kept)

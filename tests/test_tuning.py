@@ -216,6 +216,7 @@ def test_a_run_that_was_killed_after_its_search_can_be_exported(request_, unread
     assert tuning.export_run(run, session()).path.name == "2"
 
 
+@pytest.mark.slow
 def test_export_refuses_other_data(request_, unread):
     outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     with np.load(request_.data.removeprefix("npz:")) as file:
@@ -330,6 +331,7 @@ def test_a_run_whose_best_model_is_gone_is_told(request_, unread):
         tuning.export_run(run, session())
 
 
+@pytest.mark.slow
 def test_answers_that_are_gone_are_had_again_and_count_as_the_same_look(request_, unread):
     outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     run = RunStore.open(outcome.folder)

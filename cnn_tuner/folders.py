@@ -91,8 +91,8 @@ def versions(model_folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
-def find_export(name: str) -> Path | None:
-    """The folder of the export at the path `name`, or of the newest version there; None where that can be a run only.
+def find_export(runs: Path, name: str) -> Path | None:
+    """The folder of the export at the path `name`, or of the newest version there; None where that is to be a run.
 
     Of a folder that is neither, the path: what opens it says what is missing.
     """
@@ -102,7 +102,7 @@ def find_export(name: str) -> Path | None:
     if found := versions(given):
         return found[-1]
     is_path = given.is_dir() or len(given.parts) > 1
-    return given if is_path and not (given / "config.yaml").is_file() else None
+    return given if is_path and not (find_run(runs, name) / "config.yaml").is_file() else None
 
 
 def find_run(runs: Path, name: str | None) -> Path:

@@ -143,12 +143,17 @@ class Session:
 
         With `trial`, that one is trained to the end and is the winner from now on. The formats are `asked`, or
         those of the run.
+
+        Raises:
+            UsageError: one of them lacks a package here; nothing was trained.
         """
+        asked = run.config.formats if asked is None else asked
+        formats.check(asked)
         winner = run.winner()
         if winner is None or not run.evaluation.is_file() or (trial is not None and winner.trial != trial):
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
-        exported = self._export(run, dataset, run.config.formats if asked is None else asked)
+        exported = self._export(run, dataset, asked)
         self._show(run)
         return exported
 

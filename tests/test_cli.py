@@ -84,7 +84,7 @@ def test_a_format_that_could_not_be_had_ends_with_4_and_what_there_is(tuned, cnn
     run = RunStore.open(tuned[0] / "runs" / "toy-toy-1")
     found = {"tf_saved_model": 0.0, "keras": 0.0}
     outcome = Outcome(
-        run.folder, run.trials(), run.config.objective, run.winner(), {}, run.latest_export(), found, 1.0, False
+        run.folder, run.trials(), run.config.objective, run.winner(), {}, run.latest_export(), found, 1.0, True
     )
     asked = []
     monkeypatch.setattr(

@@ -72,6 +72,24 @@ def test_without_a_name_the_newest_run_is_meant(tmp_path):
     assert folders.find_run(tmp_path / "elsewhere", str(tmp_path / "b")) == tmp_path / "b"
 
 
+def test_an_export_is_found_by_its_folder_or_that_of_its_versions_and_a_run_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "runs"
+    run = RunStore.create(runs, "photos", toy_config())
+    for folder in ("digits/2", "digits/10", "photos"):
+        Path(folder).mkdir(parents=True)
+    for folder in ("digits/2", "digits/10"):
+        Path(folder, "saved_model.pb").touch()
+    Path("digits/11").mkdir()  # half made
+    assert folders.find_export(runs, "digits/2") == Path("digits/2")
+    assert folders.find_export(runs, "digits") == Path("digits/10")
+    assert folders.find_export(runs, "digits/11") == Path("digits/11")
+    assert folders.find_export(runs, "none/1") == Path("none/1")
+    assert folders.find_export(runs, "photos") is None  # a run, though its images lie in a folder called so
+    assert folders.find_export(runs, str(run.folder)) is None
+    assert folders.find_export(runs, "none") is None
+
+
 def test_runs_are_listed_the_oldest_first_without_what_is_half_made(tmp_path):
     for second, name in enumerate(("b", "a")):
         run = RunStore.create(tmp_path, name, toy_config())

@@ -150,6 +150,9 @@ def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(req
     with pytest.raises(UsageError, match=r"^--format onnx: onnxruntime, onnx, tf2onnx are missing: pip install"):
         Tuning(replace(request_, formats=("tf_saved_model", "onnx")), Silent()).run()
     assert list(request_.runs.glob("toy*")) == []
+    run = toys.toy_run(request_.runs)
+    with pytest.raises(UsageError, match=r"^--format onnx: onnxruntime, onnx, tf2onnx are missing: pip install"):
+        Session(Silent(), INLINE).export(run, None, asked=("tf_saved_model", "onnx"))
 
 
 @pytest.mark.slow

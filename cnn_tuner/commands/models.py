@@ -147,7 +147,7 @@ def _on_own_data(model: str | None, folder: Path, given: dict[str, Any]) -> dict
 
     for name in given:
         raise UsageError(f"--{name.replace('_', '-')}: goes with --data; a run's own data has its test part already")
-    if model is not None and find_export(model) is not None:
+    if model is not None and find_export(folder, model) is not None:
         raise UsageError(f"{model}: an export is without its data; name some with --data, such as --data photos/")
     opened = open_run(folder, model)
     with quiet_tensorflow():

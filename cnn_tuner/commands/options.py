@@ -151,5 +151,5 @@ def open_export(folder: Path, name: str | None) -> Path:
     """The folder of the export that `name` leads to, or of the newest that the run called so has."""
     from cnn_tuner import folders
 
-    found = None if name is None else folders.find_export(name)
+    found = None if name is None else folders.find_export(folder, name)
     return open_run(folder, name).latest_export() if found is None else found

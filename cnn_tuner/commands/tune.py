@@ -272,10 +272,10 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
         reporter.line(line)
     if as_json:
         print(json.dumps(outcome.to_dict()))
-    if outcome.is_interrupted:
-        raise typer.Exit(INTERRUPTED)
     if outcome.unmet:
         raise VerificationError(f"the export is the SavedModel alone: {outcome.unmet}")
+    if outcome.is_interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
 def _program() -> str:

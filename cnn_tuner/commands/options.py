@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")]
 MODEL_HELP = "A run's name, or the folder of an export or of its versions. Default: the newest run."
-ModelArgument = Annotated[str | None, typer.Argument(metavar="[RUN|EXPORT]", help=MODEL_HELP)]
+ModelArgument = Annotated[str | None, typer.Argument(metavar="RUN|EXPORT", help=MODEL_HELP)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 RUNS = Path("runs")
 HANG_SECONDS = 300.0  # machine.HANG_SECONDS, whose module would slow --help down

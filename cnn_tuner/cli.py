@@ -25,6 +25,7 @@ from cnn_tuner.commands import (
     tensorboard,
     tune,
 )
+from cnn_tuner.commands.output import INTERRUPTED
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -104,7 +105,7 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         code = _fail(UsageError(_explain(error, arguments)), UsageError.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        code = tune.INTERRUPTED
+        code = INTERRUPTED
     except CnnTunerError as error:
         if is_debug:
             raise

@@ -1,4 +1,4 @@
-"""Where commands print."""
+"""Where commands print, and the exit code that is no error's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+INTERRUPTED = 130  # what a shell expects of a program that was ended by Ctrl-C
 FILE_WIDTH = 160  # characters of a line where there is no terminal
 
 

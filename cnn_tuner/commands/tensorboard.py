@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from cnn_tuner import folders
 from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
-from cnn_tuner.commands.output import say
+from cnn_tuner.commands.output import INTERRUPTED, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 
@@ -43,7 +44,12 @@ def tensorboard(
     say(f"{opened.folder.name} in TensorBoard at {url} (Ctrl-C ends it)")
     if trials >= MOST_SELECTED:
         say(f"of more than {MOST_SELECTED} runs TensorBoard selects none: tick those wanted, as at {url}{FEW_RUNS}")
-    threading.Event().wait()
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        # Without Python's own end: it stops TensorBoard's threads where they are, and aborts if one is importing
+        # TensorFlow, as they do for the first page. The data server ends when its standard input is closed.
+        os._exit(INTERRUPTED)
 
 
 def logs(

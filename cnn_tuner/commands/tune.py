@@ -40,7 +40,7 @@ from cnn_tuner.commands.options import (
     sizes,
     worker_options,
 )
-from cnn_tuner.commands.output import console
+from cnn_tuner.commands.output import INTERRUPTED, console
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError, VerificationError
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from cnn_tuner.session import Session
     from cnn_tuner.tuning import Tuning
 
-INTERRUPTED = 130  # what a shell expects of a program that was ended by Ctrl-C
 TOP = 5  # trials in the table that ends a search
 AcceptOption = Annotated[
     bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")

@@ -234,11 +234,22 @@ def test_one_flipped_byte_is_found_with_its_file(folder, name):
         assert "\n" not in str(error.value)
 
 
-def flip_golden(folder: Path) -> None:
+def edit_golden(folder: Path, change) -> None:
     with np.load(folder / "golden.npz") as arrays:
         found = dict(arrays)
-    found["scores"][5, 1] += 0.25
+    change(found)
     np.savez(folder / "golden.npz", **found)
+
+
+def raise_a_score(found: dict[str, np.ndarray]) -> None:
+    found["scores"][5, 1] += 0.25
+
+
+def spoil_deflated(file: Path) -> None:
+    """Bytes that are no DEFLATE stream, in the middle of an array: sizes and names still fit."""
+    content = bytearray(file.read_bytes())
+    content[400:800] = b"\xff" * 400
+    file.write_bytes(content)
 
 
 def edit_manifest(folder: Path, change) -> None:
@@ -250,7 +261,7 @@ def edit_manifest(folder: Path, change) -> None:
 READ_FIRST = {"other weights", "the accuracy", "class names everywhere but in the graph"}  # found by a new process
 SPOILT = {
     "a score of a golden sample": (
-        flip_golden,
+        lambda f: edit_golden(f, raise_a_score),
         r"image 5 of golden\.npz: a score differs by 0\.\d+, allowed are 1e-05$",
     ),
     "golden samples that are none": (
@@ -258,8 +269,28 @@ SPOILT = {
         r"golden\.npz: refused, .*: is no archive of arrays: File is not a zip file$",
     ),
     "golden samples of another shape": (
-        lambda f: np.savez(f / "golden.npz", images=np.zeros((2, 9, 9, 1), np.uint8), y=[0, 1], scores=[0, 1]),
-        r"must hold uint8 images of shape \(8, 8, 1\) with labels and scores, got uint8 \(9, 9, 1\)$",
+        lambda f: edit_golden(f, lambda a: a.update(images=np.zeros((2, 9, 9, 1), np.uint8), y=np.array([0, 1]))),
+        r"golden\.npz: images: must be uint8 of shape \(2, 8, 8, 1\), got uint8 \(2, 9, 9, 1\)$",
+    ),
+    "golden samples that do not unpack": (
+        lambda f: spoil_deflated(f / "golden.npz"),
+        r"golden\.npz: (holds no golden samples|refused, .*): Error -3 while decompressing data: \w[\w ]+$",
+    ),
+    "scores that are words": (
+        lambda f: edit_golden(f, lambda a: a.update(scores=a["scores"].astype(str))),
+        r"golden\.npz: scores: must be floating-point numbers of shape \(\d+, 4\), got <U32 \(\d+, 4\)$",
+    ),
+    "scores that are no numbers": (
+        lambda f: edit_golden(f, lambda a: a.update(scores=a["scores"] * np.nan)),
+        r"golden\.npz: scores: must be finite, is not$",
+    ),
+    "a label that the model has not": (
+        lambda f: edit_golden(f, lambda a: a.update(y=a["y"] + 1)),
+        r"golden\.npz: y: holds a label that the model has not$",
+    ),
+    "golden samples without labels": (
+        lambda f: edit_golden(f, lambda a: a.pop("y")),
+        r"golden\.npz: holds no golden samples: has no y$",
     ),
     "a class name in the asset": (
         lambda f: (f / "assets" / "class_names.txt").write_text("zero\none\ntwo\nfour\n"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_tuner.data.files import one_line
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.export.verify import Measured
 
@@ -55,11 +56,30 @@ def read(folder: Path, task: str, class_names: tuple[str, ...], image_shape: tup
             raise VerificationError(f"{file}: must unpack to at most {READ_BYTES:,} bytes, got {size:,}")
         with np.load(file, allow_pickle=False) as arrays:
             found = dict(arrays)
-        images, y, scores = found.pop("images"), found.pop("y"), found.pop("scores")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise VerificationError(f"{file}: holds no golden samples: {error}") from error
-    if images.dtype != np.uint8 or images.shape[1:] != image_shape or not len(images) == len(y) == len(scores) > 0:
-        expected = f"images of shape {image_shape} with labels and scores"
-        raise VerificationError(f"{file}: must hold uint8 {expected}, got {images.dtype} {images.shape[1:]}")
-    own = {name.removeprefix(OWN): scores for name, scores in found.items() if name.startswith(OWN)}
+    except VerificationError:
+        raise
+    except Exception as error:  # damaged archives make their readers raise almost anything
+        raise VerificationError(f"{file}: holds no golden samples: {one_line(error)}") from error
+    missing = [name for name in ("images", "y", "scores") if name not in found]
+    if missing:
+        raise VerificationError(f"{file}: holds no golden samples: has no {', '.join(missing)}")
+    images, y, scores = found["images"], found["y"], found["scores"]
+    own = {name.removeprefix(OWN): array for name, array in found.items() if name.startswith(OWN)}
+    count, units = len(np.atleast_1d(y)), 1 if task == "binary" else len(class_names)
+    _check(file, "images", images, "uint8", (count, *image_shape))
+    _check(file, "y", y, "iuf", (count,) if task == "multiclass" else (count, units))
+    if task != "regression" and not np.isin(y, np.arange(units if task == "multiclass" else 2)).all():
+        raise VerificationError(f"{file}: y: holds a label that the model has not")
+    for name, array in {"scores": scores, **own}.items():
+        _check(file, name, array, "f", (count, units))
     return Measured(task, class_names, images, scores, y, FILE, own)
+
+
+def _check(file: Path, name: str, array: np.ndarray, kinds: str, shape: tuple[int, ...]) -> None:
+    """Whether an array is of this shape, and of numbers: `kinds` are NumPy's letters for theirs, or uint8 alone."""
+    is_kind = array.dtype == np.uint8 if kinds == "uint8" else array.dtype.kind in kinds
+    if not is_kind or array.shape != shape or not array.size:
+        words = {"uint8": "uint8", "iuf": "numbers", "f": "floating-point numbers"}[kinds]
+        raise VerificationError(f"{file}: {name}: must be {words} of shape {shape}, got {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise VerificationError(f"{file}: {name}: must be finite, is not")

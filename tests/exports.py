@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from toys import NAMES, toy_space
 
 from cnn_tuner import architecture, model
+from cnn_tuner.errors import InfeasibleError
 from cnn_tuner.export import saved_model
 from cnn_tuner.export.formats import Source
 from cnn_tuner.tasks import Output
@@ -65,3 +68,29 @@ def with_answer(folder: Path, answer: Callable[[tf.Tensor], tf.Tensor]) -> Path:
 
 def images(count: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
+
+
+OPTIONS = """
+description: Every option that changes the operations of a graph.
+blocks: [1, 2]
+block: {convolutions: [1, 2], filters: 2, strides: [1, 2], padding: [same, valid], pool_size: [1, 2], dropout: [0, 0.5]}
+dense: {layers: [0, 2], units: 4, dropout: 0.2}
+"""
+
+
+def sources() -> Iterator[Source]:
+    """Networks of every task, with images of several shapes and options drawn from all there are."""
+    points = random.Random(0).sample(list(toy_space(OPTIONS).points()), 30)
+    shapes = [(8, 8, 1), (15, 12, 3), (28, 28, 4)]
+    feasible = [(point, shape) for point, shape in zip(points, itertools.cycle(shapes)) if fits(point, shape)]
+    for (point, shape), task in zip(feasible[:8], itertools.cycle(NAMES)):
+        calibration = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
+        yield Source(network(task, point, shape), task, NAMES[task], calibration, Path("unused.keras"))
+
+
+def fits(point: dict[str, Any], shape: tuple[int, ...]) -> bool:
+    try:
+        architecture.build(point, shape, Output("binary", 1))
+    except InfeasibleError:
+        return False
+    return True

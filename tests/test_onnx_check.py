@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import exports
 import numpy as np
 import pytest
 
@@ -12,8 +13,8 @@ from cnn_tuner.errors import VerificationError
 onnx = pytest.importorskip("onnx")
 from onnx import helper, numpy_helper  # noqa: E402
 
-from cnn_tuner.export import safety  # noqa: E402
-from cnn_tuner.export.onnx_check import check_onnx  # noqa: E402
+from cnn_tuner.export import onnx_file, safety  # noqa: E402
+from cnn_tuner.export.onnx_check import check  # noqa: E402
 
 
 def model(*nodes, weights=()):
@@ -55,17 +56,18 @@ HOSTILE = {
     "a file without a name": (lambda: model(weights=[external(None)]), "another file: one without a name$"),
     "a file in a node": (lambda: within_a_node(external("/etc/passwd")), "another file: /etc/passwd$"),
     "a library": (lambda: model(helper.make_node("X", [], [], domain="evil")), r"operation evil\.X is not allowed"),
+    "numbers from nothing": (lambda: model(helper.make_node("Expand", ["image", "w"], ["scores"])), "Expand is not"),
     "a loop": (loop, "operation Loop is not allowed"),
     "a function": (with_function, "holds functions or training of its own"),
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_what_leaves_the_file_is_refused(tmp_path, case):
+def test_what_is_not_as_our_own_is_refused(tmp_path, case):
     make, why = HOSTILE[case]
     (tmp_path / "model.onnx").write_bytes(make().SerializeToString())
     with pytest.raises(VerificationError, match=r"model\.onnx: refused, nothing of it was loaded: ") as error:
-        safety.check_onnx_files(tmp_path)
+        safety.check_formats(tmp_path)
     assert re.search(why, str(error.value))
 
 
@@ -73,9 +75,17 @@ def test_what_leaves_the_file_is_refused(tmp_path, case):
 def test_what_is_no_onnx_file_is_refused(tmp_path, content):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(VerificationError, match=r"is no ONNX file that can be read$"):
-        check_onnx(tmp_path / "model.onnx")
+        check(tmp_path / "model.onnx")
 
 
 def test_plain_arithmetic_passes(tmp_path):
     (tmp_path / "model.onnx").write_bytes(model().SerializeToString())
-    safety.check_onnx_files(tmp_path)
+    safety.check_formats(tmp_path)
+
+
+@pytest.mark.slow
+def test_our_own_files_of_every_option_pass(tmp_path):
+    pytest.importorskip("tf2onnx")
+    for number, source in enumerate(exports.sources()):
+        onnx_file.write(source, tmp_path / f"{number}.onnx")
+        check(tmp_path / f"{number}.onnx")

@@ -6,13 +6,15 @@ there at that moment: they are no protection from somebody who can still write t
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from cnn_tuner.export import container
+from cnn_tuner.export.formats import FORMATS
 from cnn_tuner.export.graph_check import check_graph
 from cnn_tuner.export.keras_check import check_keras
 
-__all__ = ["check_container", "check_graph", "check_keras"]
+__all__ = ["check_container", "check_formats", "check_graph", "check_keras"]
 
 
 def check_container(folder: Path) -> None:
@@ -26,13 +28,15 @@ def check_container(folder: Path) -> None:
         check_keras(file)
 
 
-def check_onnx_files(folder: Path) -> None:
-    """Looks at the `.onnx` files of an export; takes the package onnx.
+def check_formats(folder: Path) -> None:
+    """Looks at the files of an export that LiteRT and ONNX Runtime read; where those are missing, nothing loads them.
 
     Raises:
         VerificationError: one is to be refused.
     """
-    from cnn_tuner.export.onnx_check import check_onnx
-
-    for file in sorted(folder.rglob("*.onnx")):
-        check_onnx(file)
+    for reader, pattern, module in (("litert", "*.tflite", "litert_check"), ("onnx", "*.onnx", "onnx_check")):
+        if FORMATS[reader].missing:
+            continue
+        check = importlib.import_module(f"cnn_tuner.export.{module}").check
+        for file in sorted(folder.rglob(pattern)):
+            check(file)

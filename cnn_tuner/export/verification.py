@@ -36,8 +36,7 @@ def check_files(folder: Path) -> Iterator[Step]:
     count = checksums.check(folder)
     yield Step("checksums", "passed", f"{count} files are what {checksums.FILE} says")
     safety.check_graph(folder)
-    if not FORMATS["onnx"].missing:  # else nothing will load it
-        safety.check_onnx_files(folder)
+    safety.check_formats(folder)
     yield Step("graph", "passed", "no operation that reads or writes files, or runs code")
     found = manifest.read(folder)
     _check_signatures(folder, found)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnn_tuner import scores
+from cnn_tuner.data.files import shown
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import checksums, golden, manifest, safety, saved_model, signatures
 from cnn_tuner.export.formats import FORMATS
@@ -40,6 +41,7 @@ def check_files(folder: Path) -> Iterator[Step]:
     yield Step("graph", "passed", "no operation that reads or writes files, or runs code")
     found = manifest.read(folder)
     _check_signatures(folder, found)
+    _check_formats(folder, found)
     yield Step("signatures", "passed", f"{', '.join(found.signatures)}; labels are the same in asset and manifest")
 
 
@@ -51,11 +53,21 @@ def _check_signatures(folder: Path, found: Manifest) -> None:
     asset = folder / "assets" / saved_model.CLASS_NAMES
     if not asset.is_file() or asset.read_bytes() != saved_model.names_text(found.class_names).encode():
         raise VerificationError(f"{asset}: are not the class names that {manifest.FILE} has")
+
+
+def _check_formats(folder: Path, found: Manifest) -> None:
+    sizes = {file: (folder / file).stat().st_size for file in checksums.files(folder)}
     for name, entry in found.formats.items():
+        where = f"{folder / manifest.FILE}: formats: "
         if name not in FORMATS:
-            raise VerificationError(f"{folder / manifest.FILE}: formats: unknown: {name!r}")
+            raise VerificationError(f"{where}unknown: {name!r}")
         if FORMATS[name].path not in ("", *entry.files):
-            raise VerificationError(f"{folder / manifest.FILE}: formats: {name}: must have {FORMATS[name].path}")
+            raise VerificationError(f"{where}{name}: must have {FORMATS[name].path}")
+        if absent := [file for file in entry.files if file not in sizes]:
+            raise VerificationError(f"{where}{name}: {shown(absent[0])} is not there")
+        size = sum(sizes[file] for file in entry.files)
+        if size != entry.bytes:
+            raise VerificationError(f"{where}{name}: says {entry.bytes:,} bytes, its files have {size:,}")
 
 
 def verify_folder(folder: Path) -> Iterator[Step]:
@@ -72,6 +84,9 @@ def verify_folder(folder: Path) -> Iterator[Step]:
     yield from check_files(folder)
     found = manifest.read(folder)
     samples = golden.read(folder, found.task, found.class_names, found.image_shape)
+    if len(samples.images) != found.golden_images:
+        said = f"says {found.golden_images} golden images, {golden.FILE} has {len(samples.images)}"
+        raise VerificationError(f"{folder / manifest.FILE}: {said}")
     readings: dict[str, Reading] = {}
     for name in found.formats:
         if FORMATS[name].missing:

@@ -99,8 +99,10 @@ def _differences(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 def _check_scores(path: Path, part: str, found: np.ndarray, expected: np.ndarray, allowed: float) -> None:
     worst_of = _differences(found, expected).max(axis=1)
-    worst = int(worst_of.argmax())
-    if not worst_of[worst] <= allowed:  # a difference of NaN fails too
+    worst = int(worst_of.argmax())  # the first NaN, if there is one
+    if np.isnan(worst_of[worst]):
+        raise VerificationError(f"{path}: image {worst} of {part}: a score is no number")
+    if worst_of[worst] > allowed:
         off = f"{worst_of[worst]:.2g}, allowed are {allowed:g}"
         raise VerificationError(f"{path}: image {worst} of {part}: a score differs by {off}")
 

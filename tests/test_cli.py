@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+import typer
 from PIL import Image
 from tensorboard import program
 from test_folders import holding
@@ -491,6 +492,24 @@ def test_plan_says_it_to_machines_in_one_line(cnn_tuner, planned, tmp_path):
     assert set(found) == {field.name for field in dataclasses.fields(planning.Plan)} | {"seconds"}
     asked = planned[0].search_space().limits
     assert (asked.max_params, asked.max_macs, asked.max_activation_bytes) == (5000, 900_000, 70_000)
+
+
+def test_plan_takes_every_option_of_tune():
+    commands = typer.main.get_command(cli.app).commands
+    tuned, planned = ([(o.name, o.opts, o.help, o.default) for o in commands[name].params] for name in ("tune", "plan"))
+    assert planned == tuned
+
+
+def test_plan_counts_formats_and_the_rest_as_tune_does(cnn_tuner, planned, tmp_path):
+    arguments = ["plan", *write_toys(tmp_path), "--max-trials", "7", "--json"]
+    seconds = []
+    for more in ([], ["--format", "keras", "--finalists", "1", "--seed", "5"]):
+        code, out, _ = cnn_tuner(*arguments, *more)
+        assert code == 0
+        seconds.append(json.loads(out)["export_seconds"])
+    assert seconds[1] > seconds[0]
+    assert (planned[1].formats, planned[1].search.finalists) == (("tf_saved_model", "keras"), 1)
+    assert planned[1].search.seed == 5
 
 
 @pytest.mark.slow

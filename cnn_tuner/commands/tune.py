@@ -20,13 +20,7 @@ from cnn_tuner.commands.options import (
     BudgetOption,
     FinalEpochsOption,
     JsonOption,
-    MaxActivationOption,
     MaxEpochsOption,
-    MaxLatencyOption,
-    MaxMacsOption,
-    MaxParamsOption,
-    MaxTrialsOption,
-    PrecisionOption,
     RunArgument,
     RunsOption,
     TimeoutOption,
@@ -34,14 +28,12 @@ from cnn_tuner.commands.options import (
     budget_seconds,
     check_precision,
     command_line,
-    latency_seconds,
-    limits,
     open_run,
-    sizes,
     worker_options,
 )
 from cnn_tuner.commands.output import INTERRUPTED, console
 from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.commands.searching import takes_a_search
 from cnn_tuner.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -49,7 +41,7 @@ if TYPE_CHECKING:
     from cnn_tuner.reporters import Reporter
     from cnn_tuner.resuming import Resuming, Wishes
     from cnn_tuner.session import Session
-    from cnn_tuner.tuning import Tuning
+    from cnn_tuner.tuning import Request, Tuning
 
 TOP = 5  # trials in the table that ends a search
 AcceptOption = Annotated[
@@ -60,103 +52,15 @@ KeepSpaceOption = Annotated[
 ]
 
 
-def tune(
-    data: Annotated[
-        str,
-        typer.Option(
-            help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, or a folder DIR/<class>/*.png."
-        ),
-    ] = "digits",
-    space: Annotated[str, typer.Option(help="A shipped search space by name, or a YAML file.")] = "quick",
-    task: Annotated[
-        str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
-    ] = None,
-    budget: BudgetOption = None,
-    max_trials: MaxTrialsOption = None,
-    max_epochs: MaxEpochsOption = None,
-    max_params: MaxParamsOption = None,
-    max_macs: MaxMacsOption = None,
-    max_activation_bytes: MaxActivationOption = None,
-    oracle: Annotated[
-        str | None, typer.Option(help="asha, random, grid, bayesian or hyperband. Default: the space's.")
-    ] = None,
-    sampler: Annotated[str | None, typer.Option(help="Of asha: tpe or random. Default: the space's, or tpe.")] = None,
-    objective: Annotated[
-        str | None, typer.Option(help="What to improve, e.g. val_accuracy or val_loss. Default: the task's.")
-    ] = None,
-    cost: Annotated[
-        str | None,
-        typer.Option("--and", help="A second objective, as small as can be: params, macs or latency (of asha)."),
-    ] = None,
-    max_latency: MaxLatencyOption = None,
-    finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
-    final_seeds: Annotated[int, typer.Option(help="Seeds with which each of them is trained, at most.")] = 3,
-    final_epochs: FinalEpochsOption = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same trials and scores.")] = 0,
-    val_fraction: Annotated[float, typer.Option(help="Share for validation, where the data has no such part.")] = 0.15,
-    test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
-    image_size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH for an image folder. Default: from the images, at most 128x128.")
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="1 (grey) or 3 (colour) for an image folder. Default: from the images.")
-    ] = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")] = False,
-    keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
-    formats: Annotated[
-        str | None,
-        typer.Option("--format", help="Exported beside the SavedModel, with commas: keras, litert, litert_int8, onnx."),
-    ] = None,
-    workers: WorkersOption = None,
-    precision: PrecisionOption = "auto",
-    timeout: TimeoutOption = HANG_SECONDS,
-    name: Annotated[str | None, typer.Option(help="The run's name. Default: data-space-number.")] = None,
-    runs: RunsOption = RUNS,
-    as_json: JsonOption = False,
-) -> None:
+@takes_a_search
+def tune(request: Request, as_json: bool) -> None:
     """Search architectures, train the best to the end, evaluate it once on the test part, export and verify it.
 
     --budget says how long all of that may take; cnn-tuner plan says what it buys. Ctrl-C ends the search with the best
     so far exported; a second Ctrl-C ends at once.
     """
-    from cnn_tuner.data.options import DataOptions
-    from cnn_tuner.export import formats as registry
-    from cnn_tuner.tuning import Request, Tuning
+    from cnn_tuner.tuning import Tuning
 
-    size = None if image_size is None else sizes("--image-size", image_size, 2)
-    options = DataOptions(
-        task=task,
-        seed=seed,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        image_size=size,
-        channels=channels,
-        skip_broken=skip_broken,
-    )
-    request = Request(
-        data,
-        space,
-        options,
-        oracle=oracle,
-        sampler=sampler,
-        objective=objective,
-        cost=cost,
-        max_latency_seconds=latency_seconds(max_latency),
-        budget_seconds=budget_seconds("--budget", budget),
-        max_trials=max_trials,
-        epochs=max_epochs,
-        final_epochs=final_epochs,
-        finalists=finalists,
-        final_seeds=final_seeds,
-        limits=limits(max_params, max_macs, max_activation_bytes),
-        seed=seed,
-        runs=runs,
-        name=name,
-        command=command_line(),
-        workers=worker_options(workers, precision, timeout),
-        keep=keep,
-        formats=registry.choose(formats or registry.SAVED_MODEL),
-    )
     _run(lambda observer: Tuning(request, observer), as_json)
 
 

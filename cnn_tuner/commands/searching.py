@@ -1,0 +1,142 @@
+"""The options that say what a search is: `tune` searches it, `plan` tells what it buys."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnn_tuner.commands.options import (
+    HANG_SECONDS,
+    RUNS,
+    BudgetOption,
+    FinalEpochsOption,
+    JsonOption,
+    MaxActivationOption,
+    MaxEpochsOption,
+    MaxLatencyOption,
+    MaxMacsOption,
+    MaxParamsOption,
+    MaxTrialsOption,
+    PrecisionOption,
+    RunsOption,
+    TimeoutOption,
+    WorkersOption,
+    budget_seconds,
+    command_line,
+    latency_seconds,
+    limits,
+    sizes,
+    worker_options,
+)
+
+if TYPE_CHECKING:
+    from cnn_tuner.tuning import Request
+
+
+def takes_a_search(command: Callable[[Request, bool], None]) -> Callable[..., None]:
+    """Gives a command the options of `_asked`: it is called with the request, and whether it prints for machines."""
+
+    @functools.wraps(_asked)  # typer reads the signature
+    def run(**given: Any) -> None:
+        command(*_asked(**given))
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+def _asked(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, or a folder DIR/<class>/*.png."
+        ),
+    ] = "digits",
+    space: Annotated[str, typer.Option(help="A shipped search space by name, or a YAML file.")] = "quick",
+    task: Annotated[
+        str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
+    ] = None,
+    budget: BudgetOption = None,
+    max_trials: MaxTrialsOption = None,
+    max_epochs: MaxEpochsOption = None,
+    max_params: MaxParamsOption = None,
+    max_macs: MaxMacsOption = None,
+    max_activation_bytes: MaxActivationOption = None,
+    oracle: Annotated[
+        str | None, typer.Option(help="asha, random, grid, bayesian or hyperband. Default: the space's.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="Of asha: tpe or random. Default: the space's, or tpe.")] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="What to improve, e.g. val_accuracy or val_loss. Default: the task's.")
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option("--and", help="A second objective, as small as can be: params, macs or latency (of asha)."),
+    ] = None,
+    max_latency: MaxLatencyOption = None,
+    finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
+    final_seeds: Annotated[int, typer.Option(help="Seeds with which each of them is trained, at most.")] = 3,
+    final_epochs: FinalEpochsOption = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same trials and scores.")] = 0,
+    val_fraction: Annotated[float, typer.Option(help="Share for validation, where the data has no such part.")] = 0.15,
+    test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
+    image_size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH for an image folder. Default: from the images, at most 128x128.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 (grey) or 3 (colour) for an image folder. Default: from the images.")
+    ] = None,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")] = False,
+    keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="Exported beside the SavedModel, with commas: keras, litert, litert_int8, onnx."),
+    ] = None,
+    workers: WorkersOption = None,
+    precision: PrecisionOption = "auto",
+    timeout: TimeoutOption = HANG_SECONDS,
+    name: Annotated[str | None, typer.Option(help="The run's name. Default: data-space-number.")] = None,
+    runs: RunsOption = RUNS,
+    as_json: JsonOption = False,
+) -> tuple[Any, bool]:
+    from cnn_tuner.data.options import DataOptions
+    from cnn_tuner.export import formats as registry
+    from cnn_tuner.tuning import Request
+
+    size = None if image_size is None else sizes("--image-size", image_size, 2)
+    options = DataOptions(
+        task=task,
+        seed=seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        image_size=size,
+        channels=channels,
+        skip_broken=skip_broken,
+    )
+    request = Request(
+        data,
+        space,
+        options,
+        oracle=oracle,
+        sampler=sampler,
+        objective=objective,
+        cost=cost,
+        max_latency_seconds=latency_seconds(max_latency),
+        budget_seconds=budget_seconds("--budget", budget),
+        max_trials=max_trials,
+        epochs=max_epochs,
+        final_epochs=final_epochs,
+        finalists=finalists,
+        final_seeds=final_seeds,
+        limits=limits(max_params, max_macs, max_activation_bytes),
+        seed=seed,
+        runs=runs,
+        name=name,
+        command=command_line(),
+        workers=worker_options(workers, precision, timeout),
+        keep=keep,
+        formats=registry.choose(formats or registry.SAVED_MODEL),
+    )
+    return request, as_json

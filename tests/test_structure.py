@@ -69,7 +69,7 @@ HEAVY = {
     "optuna": {"importance", "oracles.*"},
     "tf2onnx": {"export.onnx_file"},
     "onnxruntime": {"export.reader"},
-    "ai_edge_litert": {"export.reader"},
+    "ai_edge_litert": {"export.litert_check", "export.reader"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())

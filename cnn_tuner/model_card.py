@@ -198,7 +198,8 @@ def _formats(winner: Winner, formats: Sequence[FormatRow]) -> str:
         for each in formats
     )
     told = "Each was read by a new process, which said this of the test part. Differences are of scores, to the model's"
-    told += "; times are medians on the machine that exported it, for so many images at once." if counts else "."
+    timed = "; times are medians on the machine that exported it, for so many images at once, each reader as it comes"
+    told += f"{timed}: LiteRT takes one thread, the others all cores." if counts else "."
     return f"## Formats\n\n{table(Sheet(names, rows, frozenset(range(2, len(names)))))}\n\n{told}"
 
 

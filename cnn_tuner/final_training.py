@@ -16,9 +16,9 @@ from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
 from cnn_tuner.finalists import choose_finalists, choose_winner
 from cnn_tuner.forecast import Forecast, last_epoch
+from cnn_tuner.jobs import MAX_ATTEMPTS, job_meant, next_job
 from cnn_tuner.observer import Observer
 from cnn_tuner.records import Epoch, EpochEnded, Finalist, Job, JobDone, JobLost, JobRecord, Result, Trial
-from cnn_tuner.search import MAX_ATTEMPTS, job_of
 from cnn_tuner.store import RunStore
 
 
@@ -105,16 +105,14 @@ class FinalTraining:
             if not self._jobs:
                 return
             event = self.executor.next_event(self._seconds_to_wait(chosen[0]))
+            job = job_meant(event, self._jobs)
             match event:
-                case EpochEnded(number, attempt, epoch) if self._is_current(number, attempt):
-                    self._note_epoch(self._jobs[number], epoch)
-                case JobLost(number, attempt, reason) if self._is_current(number, attempt):
-                    self._retry_or_fail(self._jobs[number], reason)
-                case JobDone(result) if self._is_current(result.job, result.attempt):
+                case EpochEnded(epoch=epoch) if job is not None:
+                    self._note_epoch(job, epoch)
+                case JobLost(reason=reason) if job is not None:
+                    self._retry_or_fail(job, reason)
+                case JobDone(result) if job is not None:
                     self._end(result)
-
-    def _is_current(self, number: int, attempt: int) -> bool:
-        return number in self._jobs and self._jobs[number].attempt == attempt
 
     def _tell_time_left(self, best: Trial, wanted: Iterable[_Training]) -> None:
         """As if all that is wanted were begun, as far as there is time for it; without a budget the search told it."""
@@ -171,7 +169,7 @@ class FinalTraining:
         if training.record is None:
             self._epochs_begun += self._epochs_left(training)
         record = self._record(training) if training.record is None else training.record
-        job = job_of(self.store, training.trial, record, patience=self._settings.epochs)
+        job = next_job(self.store, training.trial, record, patience=self._settings.epochs)
         self._submit(job)
 
     def _record(self, training: _Training) -> JobRecord:
@@ -255,7 +253,7 @@ class FinalTraining:
         is_better = best is not None and self.store.config.objective.is_better(float(best.score or 0.0), trial.score)
         if best is None or (best.replicate != 0 and not is_better and self._has_state(trial.state_job)):
             return self._as_searched(trial, finalists)
-        job = job_of(self.store, trial, best, patience=self._settings.epochs)
+        job = next_job(self.store, trial, best, patience=self._settings.epochs)
         if not self._has_state(best.number):
             self._train_again(job)
         epochs = self.store.epochs(best.number)
@@ -281,7 +279,7 @@ class FinalTraining:
         """A trial as the search left it."""
         [record] = [job for job in self.store.jobs() if job.number == trial.state_job]
         result = Result(record.number, trial.status, trial.score, trial.best_epoch, (), 0.0)
-        job = job_of(self.store, trial, record)
+        job = next_job(self.store, trial, record)
         if not self._has_state(record.number):
             self._train_again(job)
         return Candidate(trial, job, result, trial.epochs_done, finalists)

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from cnn_tuner.architecture import build, why_infeasible
 from cnn_tuner.budget import Budget
 from cnn_tuner.checkpoints import Checkpoints
@@ -19,6 +17,7 @@ from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.executor import Executor
 from cnn_tuner.finalists import choose_finalists
 from cnn_tuner.forecast import Forecast
+from cnn_tuner.jobs import MAX_ATTEMPTS, after_job, before_job, job_meant, next_job, trial_seed
 from cnn_tuner.observer import Observer
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
@@ -28,22 +27,9 @@ from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, J
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs, has_curve, trial_run
 
-MAX_ATTEMPTS = 2  # of a job that the machine lost
 HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
 HOPELESS = 5  # first trials that all failed: the next would too
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
-
-
-def trial_seed(run_seed: int, number: int) -> int:
-    """The seed of a trial: of its own, and the same whichever trials ran before or beside it."""
-    return int(np.random.SeedSequence([run_seed, number]).generate_state(1)[0])
-
-
-def replicate_seed(trial: Trial, replicate: int) -> int:
-    """The seed with which a trial is trained once more in the final training; 0 is the trial's own."""
-    if replicate == 0:
-        return trial.seed
-    return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
 
 
 def make_oracle(config: RunConfig) -> FeasibleOracle:
@@ -176,7 +162,7 @@ class Search:
     def _restore_standing(self) -> None:
         self._records = {number: self._records[number] for number in self._waiting}
         for job in self._records.values():
-            self._trials[job.trial] = _without(self._trials[job.trial], job)
+            self._trials[job.trial] = before_job(self._trials[job.trial], job)
         ended = [trial for trial in self._trials.values() if trial.status != "running"]
         self._failed = sum(trial.status == "failed" for trial in ended)
         for trial in ended:
@@ -248,7 +234,7 @@ class Search:
 
     def _submit(self, record: JobRecord) -> None:
         trial = self._trials[record.trial]
-        job = job_of(self.store, trial, record)
+        job = next_job(self.store, trial, record)
         self._jobs[job.number] = job
         self.forecast.job_began(job, self.clock())
         self.executor.submit(job)
@@ -257,17 +243,14 @@ class Search:
         self.observer.trial_started(trial, job.epochs)
 
     def _handle(self, event: Event) -> None:
+        job = job_meant(event, self._jobs)
         match event:
-            case EpochEnded(number, attempt, epoch) if self._is_current(number, attempt):
-                self._note_epoch(self._jobs[number], epoch)
-            case JobLost(number, attempt, reason) if self._is_current(number, attempt):
-                self._retry_or_fail(self._jobs[number], reason)
-            case JobDone(result) if self._is_current(result.job, result.attempt):
+            case EpochEnded(epoch=epoch) if job is not None:
+                self._note_epoch(job, epoch)
+            case JobLost(reason=reason) if job is not None:
+                self._retry_or_fail(job, reason)
+            case JobDone(result) if job is not None:
                 self._end(result)
-
-    def _is_current(self, number: int, attempt: int) -> bool:
-        """Whether an event speaks of a job that is under way, not of an earlier attempt."""
-        return number in self._jobs and self._jobs[number].attempt == attempt
 
     def _note_epoch(self, job: Job, epoch: Epoch) -> None:
         if has_curve(job.trial, job.trial in self._trained_on):
@@ -297,7 +280,7 @@ class Search:
             self.logs.trial_ended(known)
 
     def _end(self, result: Result) -> None:
-        trial = updated(self._trials[self._jobs[result.job].trial], result)
+        trial = after_job(self._trials[self._jobs[result.job].trial], result)
         self.logs.trial_ended(trial)  # before it is recorded: a process that is killed in between does both again
         self.store.end_job(result, trial)
         self._trials[trial.number] = trial if self.oracle.promotes else replace(trial, epochs=())
@@ -363,60 +346,3 @@ class Search:
         if not failed:
             return "the search space has no feasible point left to try"
         return f"all {len(failed)} trials failed; the last one: {failed[-1].message}"
-
-
-def _without(trial: Trial, job: JobRecord) -> Trial:
-    """A trial as it was before a job that was stopped and goes on: the job tells all that it trains once more."""
-    if trial.state_job != job.number:
-        return trial
-    return replace(trial, status="running", epochs_done=job.initial_epoch, seconds=trial.seconds - job.seconds)
-
-
-def updated(trial: Trial, result: Result) -> Trial:
-    """A trial after one more of its jobs. What it had reached before a job that failed still counts."""
-    kept = tuple(epoch for epoch in trial.epochs if epoch.number <= trial.epochs_done)
-    seconds = trial.seconds + result.seconds
-    if result.latency_seconds is not None:
-        trial = replace(trial, latency_seconds=result.latency_seconds)
-    if result.status == "failed" and trial.score is not None:
-        message = f"trained on from epoch {trial.epochs_done} it failed: {result.message}"
-        return replace(trial, status="completed", seconds=seconds, message=message, epochs=kept)
-    has_state = bool(result.epochs) and result.status != "failed"
-    if result.status == "stopped" and not has_state:  # while it trained again what a lost state had held
-        return replace(trial, status="stopped", seconds=seconds, message=result.message, epochs=kept)
-    return replace(
-        trial,
-        status=result.status,
-        score=result.score,
-        best_epoch=result.best_epoch,
-        seconds=seconds,
-        message=result.message,
-        epochs_done=result.epochs[-1].number if has_state else trial.epochs_done,
-        state_job=result.job if has_state else trial.state_job,
-        epochs=(*kept, *result.epochs),
-    )
-
-
-def job_of(store: RunStore, trial: Trial, record: JobRecord, patience: int | None = None) -> Job:
-    """The job that trains a trial on, from where it is, or anew with another seed, as its record says."""
-    config = store.config
-    goes_on = trial.state_job is not None and record.replicate == 0
-    return Job(
-        record.number,
-        trial.number,
-        trial.values,
-        config.data.image_shape,
-        config.output,
-        config.objective,
-        record.epochs,
-        replicate_seed(trial, record.replicate),
-        str(store.state_file(record.number)),
-        initial_epoch=record.initial_epoch,
-        initial_state=str(store.state_file(trial.state_job)) if goes_on and trial.state_job is not None else None,
-        precision=record.precision,
-        patience=patience,
-        attempt=record.losses + 1,
-        schedule_epochs=trial.schedule_epochs,
-        measures_latency=config.measures_latency and trial.latency_seconds is None,
-        max_latency_seconds=config.search.max_latency_seconds,
-    )

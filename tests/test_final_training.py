@@ -12,9 +12,9 @@ from cnn_tuner.budget import EPOCHS_SHARE, Budget
 from cnn_tuner.errors import SearchError
 from cnn_tuner.final_training import Candidate, FinalTraining
 from cnn_tuner.forecast import Forecast
+from cnn_tuner.jobs import replicate_seed
 from cnn_tuner.observer import Silent
 from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial
-from cnn_tuner.search import replicate_seed
 from cnn_tuner.store import RunStore
 
 POINT = {"blocks": 1, "dense_layers": 0, "learning_rate": 0.01, "batch_size": 16}

@@ -28,9 +28,10 @@ from cnn_tuner.executors.executor import Executor
 from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
 from cnn_tuner.finalists import choose_finalists
 from cnn_tuner.forecast import Forecast
+from cnn_tuner.jobs import MAX_ATTEMPTS
 from cnn_tuner.observer import Silent
 from cnn_tuner.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial
-from cnn_tuner.search import MAX_ATTEMPTS, Search, make_oracle, trial_seed, updated
+from cnn_tuner.search import Search, make_oracle
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import RunLogs
 
@@ -199,10 +200,6 @@ def test_the_same_seed_gives_the_same_trials(tmp_path, seed):
         searched(run)
         found.append([(trial.values, trial.seed, trial.score) for trial in run.trials()])
     assert found[0] == found[1]
-
-
-def test_trial_seeds_differ_by_run_and_trial():
-    assert len({trial_seed(run, number) for run in range(10) for number in range(10)}) == 100
 
 
 def gone_on_with(run: RunStore, executor: FormulaExecutor | None = None, logs: RunLogs | None = None) -> RunStore:
@@ -662,31 +659,6 @@ def test_a_kill_between_the_store_and_the_states_leaves_no_file_behind(tmp_path,
             run = RunStore.open(run.folder)
     again = gone_on_with(run, logs=NoLogs())
     assert list(again.checkpoints.iterdir()) == [again.state_file(again.best_trial().state_job)]
-
-
-def test_a_failed_job_keeps_what_its_trial_had_reached():
-    before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
-    after = updated(before, Result(9, "failed", None, None, (Epoch(4, {}, 1.0),), 2.0, "out of memory"))
-    message = "trained on from epoch 3 it failed: out of memory"
-    assert after == replace(before, status="completed", seconds=7.0, message=message)
-
-
-def test_a_first_job_that_failed_leaves_its_trial_without_a_score():
-    before = Trial(1, {}, 0, 10, 20)
-    after = updated(before, Result(1, "failed", None, None, (Epoch(1, {}, 1.0),), 2.0, "it broke"))
-    assert after == replace(before, status="failed", seconds=2.0, message="it broke")
-
-
-def test_a_job_that_was_stopped_before_its_first_epoch_leaves_its_trial_where_it_was():
-    before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
-    after = updated(before, Result(9, "stopped", 0.7, 2, (), 1.0))
-    assert after == replace(before, status="stopped", seconds=6.0)
-
-
-def test_a_job_that_trained_what_was_lost_and_was_stopped_before_its_own_epochs_takes_nothing_away():
-    before = Trial(1, {}, 0, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
-    after = updated(before, Result(9, "stopped", 0.5, 1, (), 1.0))  # in epoch 2, since the state was lost
-    assert (after.score, after.best_epoch) == (0.7, 2)
 
 
 class Clock:

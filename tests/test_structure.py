@@ -26,6 +26,7 @@ LEVELS = (
     ("final_training",),
     ("search",),
     ("forecast",),
+    ("jobs",),
     ("executors.*", "observer"),
     ("training", "export.*"),
     ("hypermodel", "oracles.*"),

@@ -106,6 +106,15 @@ def test_every_task_has_its_columns(task, tmp_path):
     assert json.loads("".join(answers.json_list(found))) == found
 
 
+def test_numbers_are_the_shortest_decimals_that_mean_them(export):
+    served = Served(export)
+    for answer, scores in zip(served.predict(IMAGES), served.scores(IMAGES), strict=True):
+        told = list(answer["probabilities"].values())
+        np.testing.assert_array_equal(np.array(told, np.float32), scores)
+        assert [str(number) for number in told] == [str(float(str(score))) for score in scores]
+        assert max(len(str(number)) for number in told) <= 14, "not 0.10000000149011612"
+
+
 def test_no_answers_are_an_empty_list():
     assert "".join(answers.json_list([])) == "[]\n"
 

@@ -74,7 +74,7 @@ class Served:
 
     def predict(self, images: np.ndarray) -> list[dict[str, Any]]:
         """A record an image: class and probability, or the labels that are present, or the values."""
-        answers = self.answer("serving_default", images)
+        answers = {name: _decimal(values) for name, values in self.answer("serving_default", images).items()}
         return [self._record({name: values[i] for name, values in answers.items()}) for i in range(len(images))]
 
     def answer(self, signature: str, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -101,3 +101,8 @@ class Served:
 
     def _named(self, numbers: np.ndarray) -> dict[str, float]:
         return {name: float(number) for name, number in zip(self.class_names, numbers, strict=True)}
+
+
+def _decimal(values: np.ndarray) -> np.ndarray:
+    """Floats of 32 bits as the shortest decimals that mean them: 0.1, where 64 bits would say 0.10000000149011612."""
+    return values.astype(str).astype(np.float64) if values.dtype == np.float32 else values

@@ -14,7 +14,7 @@ from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import checksums, golden, manifest, safety, saved_model, signatures
 from cnn_tuner.export.formats import FORMATS
 from cnn_tuner.export.manifest import Manifest
-from cnn_tuner.export.verify import MAX_GROWTH, MAX_LOSS, Measured, Reading, verify
+from cnn_tuner.export.verify import MAX_GROWTH, MAX_LOSS, Measured, Reading, compared, readers
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,16 @@ def verify_folder(folder: Path) -> Iterator[Step]:
     if len(samples.images) != found.golden_images:
         said = f"says {found.golden_images} golden images, {golden.FILE} has {len(samples.images)}"
         raise VerificationError(f"{folder / manifest.FILE}: {said}")
+    there = {name: folder / FORMATS[name].path for name in found.formats if not FORMATS[name].missing}
     readings: dict[str, Reading] = {}
-    for name in found.formats:
-        if FORMATS[name].missing:
-            yield Step(name, "skipped", FORMATS[name].missing)
-            continue
-        readings |= verify(samples, {name: folder / FORMATS[name].path}, is_timed=False)
-        told = f"a new process says the same of {len(samples.images)} images"
-        yield Step(name, "passed", f"{told} (largest difference {readings[name].difference:.1g})")
+    with readers(samples, there) as started:
+        for name in found.formats:
+            if name not in started:
+                yield Step(name, "skipped", FORMATS[name].missing)
+                continue
+            readings[name] = compared(started[name], name, samples)
+            told = f"a new process says the same of {len(samples.images)} images"
+            yield Step(name, "passed", f"{told} (largest difference {readings[name].difference:.1g})")
     yield _check_accuracy(folder, found, samples, readings)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,35 +43,48 @@ class Reading:
 
     difference: float
     scores: np.ndarray
-    latency: dict[int, float]
+    latency: dict[int, float] = field(default_factory=dict)
 
 
-def verify(measured: Measured, exports: dict[str, Path], is_timed: bool = True) -> dict[str, Reading]:
-    """Reads each export in a process of its own and compares it with what was measured.
+def verify(measured: Measured, exports: dict[str, Path]) -> dict[str, Reading]:
+    """Reads each export in a process of its own, compares it with what was measured, and times it.
 
     Args:
         measured: the live model's answers.
         exports: the format of each export and its path.
-        is_timed: whether to measure how long each takes, too.
 
     Raises:
         VerificationError: a reader failed, or an answer differs; the message says which image and by how much.
     """
+    with readers(measured, exports) as started:
+        found = {kind: compared(reader, kind, measured) for kind, reader in started.items()}
+        # Once all have answered: what is timed must be alone on the machine.
+        return {kind: replace(found[kind], latency=reader.latencies()) for kind, reader in started.items()}
+
+
+@contextmanager
+def readers(measured: Measured, exports: dict[str, Path]) -> Iterator[dict[str, Reader]]:
+    """A process for each export, all at once, each asked about what was measured; they are ended at the end."""
     with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
         images = Path(scratch) / "images.npy"
         np.save(images, measured.images)
         seconds = SECONDS + SECONDS_AN_IMAGE * len(measured.images)
         started = {kind: Reader(kind, path, images, Path(scratch), seconds) for kind, path in exports.items()}
         try:
-            answers = {kind: reader.answers() for kind, reader in started.items()}
-            differences = {kind: compare(kind, exports[kind], measured, answers[kind]) for kind in answers}
-            return {
-                kind: Reading(differences[kind], answers[kind]["scores"], reader.latencies() if is_timed else {})
-                for kind, reader in started.items()
-            }
+            yield started
         finally:
             for reader in started.values():
                 reader.end()
+
+
+def compared(reader: Reader, kind: str, measured: Measured) -> Reading:
+    """What a reader answers, which must be what was measured.
+
+    Raises:
+        VerificationError: it failed, or an answer differs.
+    """
+    answers = reader.answers()
+    return Reading(compare(kind, reader.path, measured, answers), answers["scores"])
 
 
 def compare(kind: str, path: Path, measured: Measured, answers: dict[str, np.ndarray]) -> float:

@@ -16,7 +16,7 @@ from cnn_tuner import findings, folders, sheets
 from cnn_tuner.charts import Sheet
 from cnn_tuner.findings import ClassRow
 from cnn_tuner.records import Winner
-from cnn_tuner.serving import serving
+from cnn_tuner.serving import loading, serving
 from cnn_tuner.texts import CUT, ends, file_size, metric, score, shape, summary, without_places
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ TASKS = {
     "multiclass": "says which of {count} classes an image shows",
     "multilabel": "says which of {count} labels an image has",
     "regression": "estimates {count} {numbers} from an image",
+}
+IN_ORDER = "in the order of `assets/class_names.txt`"
+SCORES = {
+    "binary": "the probability of the second class",
+    "multiclass": f"a probability for each class, {IN_ORDER}",
+    "multilabel": f"a probability for each label, {IN_ORDER}",
+    "regression": f"the values, {IN_ORDER}",
 }
 
 
@@ -73,7 +80,7 @@ def text(run: RunStore, winner: Winner, version: str, formats: Sequence[FormatRo
         _metrics(run.config, winner, found),
         _formats(winner, formats),
         _limits(run, winner, found),
-        _loading(run.config, version),
+        _loading(run.config, version, formats),
     )
     title = f"# Model card: {plain(run.config.data.name)}, from {plain(run.folder.name)}"
     return "\n\n".join([title, *parts]) + "\n"
@@ -248,18 +255,24 @@ def _recall(row: ClassRow) -> str:
     return f"{plain(row.name)}: {told} (95 % interval {ends('accuracy', (interval.low, interval.high))})"
 
 
-def _loading(config: RunConfig, version: str) -> str:
+def _loading(config: RunConfig, version: str, formats: Sequence[FormatRow]) -> str:
     place = f"export/{version}"
     found = serving(config.data, place)
     commands = f"cnn-tuner verify {place}\ncnn-tuner predict photos/ --model {place}\ncnn-tuner serve {place}"
-    parts = (
+    parts = [
         "## How to load and serve it",
         "In the folder of the run, with TensorFlow alone:",
         code(found.python, "python"),
+    ]
+    others = [each for each in formats if each.file]
+    if others:
+        parts.append(f"The other formats take pixels too, and give {SCORES[config.data.task]}:")
+        parts += [code(loading(each.name, config.data, f"{place}/{each.file}"), "python") for each in others]
+    parts += [
         "With cnn-tuner, which verifies it by its own files first of all:",
         code(commands, "sh"),
         "With TensorFlow Serving, and a request:",
         code(found.container, "sh"),
         code(found.request, "sh"),
-    )
+    ]
     return "\n\n".join(parts)

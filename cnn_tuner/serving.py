@@ -9,6 +9,42 @@ from cnn_tuner.config import DataConfig
 PORT = 8501  # TensorFlow Serving's own for requests as JSON
 
 
+# By the format of an export: what reads its file at {path}, given one black image of the {shape} that it takes.
+PYTHON = {
+    "tf_saved_model": """\
+import tensorflow as tf
+
+model = tf.saved_model.load("{path}")
+print(model.signatures["serving_default"](image=tf.zeros({shape}, tf.uint8)))""",
+    "keras": """\
+import keras
+import numpy as np
+
+model = keras.saving.load_model("{path}", compile=False)
+print(model.predict_on_batch(np.zeros({shape}, np.uint8)))""",
+    "litert": """\
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+model = Interpreter("{path}").get_signature_runner()
+print(model(image=np.zeros({shape}, np.uint8))["scores"])""",
+    "litert_int8": """\
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+model = Interpreter("{path}").get_signature_runner()
+scale, zero = model.get_output_details()["scores"]["quantization"]
+scores = model(image=np.zeros({shape}, np.uint8))["scores"]
+print((scores.astype(np.float32) - zero) * scale)""",
+    "onnx": """\
+import numpy as np
+import onnxruntime
+
+model = onnxruntime.InferenceSession("{path}")
+print(model.run(["scores"], {{"image": np.zeros({shape}, np.uint8)}})[0])""",
+}
+
+
 @dataclass(frozen=True)
 class Serving:
     """Commands for a shell that stands in the folder above `export/`, and lines of Python."""
@@ -31,9 +67,9 @@ def serving(data: DataConfig, export: str) -> Serving:
         f"python3 -c 'import json; print(json.dumps({{\"instances\": [{image}]}}))' |\n"
         f"    curl --data @- http://localhost:{PORT}/v1/models/{name}:predict"
     )
-    python = (
-        "import tensorflow as tf\n\n"
-        f'model = tf.saved_model.load("{export}")\n'
-        f'print(model.signatures["serving_default"](image=tf.zeros((1, {height}, {width}, {channels}), tf.uint8)))'
-    )
-    return Serving(container, request, python)
+    return Serving(container, request, loading("tf_saved_model", data, export))
+
+
+def loading(kind: str, data: DataConfig, path: str) -> str:
+    """Lines of Python that load a format of a model of `data`, named as for `--format`, and ask it something."""
+    return PYTHON[kind].format(path=path, shape=(1, *data.image_shape))

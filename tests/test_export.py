@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import checksums, formats, golden, manifest, saved_model, verification, warm_up
 from cnn_tuner.export.formats import FORMATS
 from cnn_tuner.observer import Silent
+from cnn_tuner.serving import loading
 from cnn_tuner.store import RunStore
 from cnn_tuner.tasks import Output
 
@@ -548,6 +550,15 @@ def test_every_format_is_exported_and_verified(run, name):
         assert exported.differences["tf_saved_model"] <= 1e-6
         if FORMATS[name].is_exact:
             assert exported.differences[name] <= 1e-5
+        said = subprocess.run(
+            [sys.executable, "-c", loading(name, run.config.data, str(exported.path / FORMATS[name].path))],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        scores = keras.saving.load_model(run.best_model, compile=False).predict_on_batch(np.zeros((1, 8, 8, 1)))
+        numbers = [float(number) for number in re.findall(r"\d\.\d*(?:e-\d+)?", said)]
+        np.testing.assert_allclose(numbers, scores[0], rtol=0, atol=1e-5 if FORMATS[name].is_exact else 0.05)
         accuracy = found.formats[name].test["accuracy"]
         assert accuracy == pytest.approx(run.winner().test["accuracy"], abs=0.02)
         content = exported.path / FORMATS[name].path

@@ -94,6 +94,16 @@ def test_each_format_is_told_with_its_size_speed_and_difference(tmp_path):
     assert r"| litert_int8 | model_int8.tflite | 988 kB | - | 0.03 | 0.01 | 0.2 |" in told.replace("\\_", "_")
 
 
+def test_each_format_is_loaded_by_its_own_lines(tmp_path):
+    run = finished_run(tmp_path)
+    assert 'Interpreter("export/toy/1/model_int8.tflite")' in card(run)
+    assert "take pixels too, and give a probability for each class, in the order of `assets/class_names.txt`" in card(
+        run
+    )
+    alone = model_card.text(run, run.winner(), "toy/1", formats(run)[:1])
+    assert "The other formats" not in alone
+
+
 def test_without_times_a_format_has_none(tmp_path):
     run = finished_run(tmp_path)
     untimed = [replace(each, latency={}) for each in formats(run)]

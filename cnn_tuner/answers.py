@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from cnn_tuner.data.files import printable
+
 Records = Iterable[dict[str, Any]]
 _LOOKED_AT = 256  # answers whose names decide how wide the first column is
 
@@ -19,7 +21,7 @@ def table(records: Records) -> Iterator[str]:
     first = list(islice(left, _LOOKED_AT))
     width = max((len(answer["image"]) for answer in first), default=0)
     for answer in chain(first, left):
-        yield f"{answer['image']:<{width}}  {_words(answer)}\n"
+        yield printable(f"{answer['image']:<{width}}  {_words(answer)}") + "\n"
 
 
 def _words(answer: dict[str, Any]) -> str:

@@ -26,6 +26,7 @@ from cnn_tuner.commands import (
     tune,
 )
 from cnn_tuner.commands.output import INTERRUPTED
+from cnn_tuner.data.files import printable
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 
 app = typer.Typer(
@@ -79,7 +80,7 @@ def _options(
 
 def _fail(error: Exception, exit_code: int, as_json: bool) -> int:
     """One line on stderr, and an object on stdout for machines."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": str(error), "exit_code": exit_code}))
     return exit_code

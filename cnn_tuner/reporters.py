@@ -7,6 +7,7 @@ import time
 from rich.console import Console
 
 from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.files import printable
 from cnn_tuner.machine import Workers
 from cnn_tuner.records import Epoch, Trial
 from cnn_tuner.store import RunStore
@@ -25,8 +26,8 @@ class Reporter:
         self.done_before = 0  # trials that had ended when this process began
 
     def line(self, text: str) -> None:
-        """One line, as it is."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """One line, without what is no text: class names may be anybody's."""
+        self.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def run_opened(self, run: RunStore, dataset: Dataset) -> None:
         self.run = run

@@ -16,9 +16,10 @@ from PIL import Image
 from test_cli import run
 from toys import NAMES, toy_part
 
-from cnn_tuner import answers, evaluating, predicting, server
+from cnn_tuner import answers, cli, evaluating, predicting, server
+from cnn_tuner.commands import output
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.errors import DataError
+from cnn_tuner.errors import DataError, UsageError
 from cnn_tuner.export.served import Served
 
 IMAGES = exports.images(6)
@@ -104,6 +105,18 @@ def test_every_task_has_its_columns(task, tmp_path):
     assert len(table) == 7
     assert len(list(answers.table(found))) == 6
     assert json.loads("".join(answers.json_list(found))) == found
+
+
+def test_names_of_somebody_elses_export_move_no_cursor(capsys):
+    hostile = "a\x1b[2J\r\n\u202eb"
+    answer = {"image": "x\x1b.png", "class": hostile, "probability": 0.75, "probabilities": {hostile: 0.75, "ä": 0.25}}
+    escaped = r"a\x1b[2J\r\n\u202eb"
+    assert "".join(answers.table([answer])) == f"x\\x1b.png  {escaped} 75.0%  (then ä 25.0%)\n"
+    output.say(hostile)
+    assert cli._fail(UsageError(hostile), 2, as_json=False) == 2
+    out, err = capsys.readouterr()
+    assert out == f"{escaped}\n"
+    assert err == "error: a\\x1b[2J \\u202eb\n"
 
 
 def test_numbers_are_the_shortest_decimals_that_mean_them(export):

@@ -117,6 +117,7 @@ def evaluate(
     from rich.table import Table
 
     from cnn_tuner import texts
+    from cnn_tuner.data.files import printable
 
     options = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
     given = {name: value for name, value in options.items() if value is not None}
@@ -136,7 +137,7 @@ def evaluate(
         table.add_column(title, justify="left" if title == "class" else "right")
     for row in found["classes"]:
         numbers = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
-        table.add_row(escape(row["class"]), *numbers, f"{row['images']:,}")
+        table.add_row(escape(printable(row["class"])), *numbers, f"{row['images']:,}")
     if found["classes"]:
         console().print(table)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cnn_tuner.data.files import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,5 +24,5 @@ def console(as_json: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """One line, as it is."""
-    console().print(text, markup=False, soft_wrap=True)
+    """One line. Names from somebody else's files are in many, so that what is no text is escaped."""
+    console().print(printable(text), markup=False, soft_wrap=True)

@@ -16,6 +16,7 @@ import typer
 
 from cnn_tuner.commands.options import MODEL_HELP, RUNS, JsonOption, RunsOption, open_export
 from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.data.files import printable
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _listed(files_from: str | None) -> Iterator[Iterable[str]]:
 
 
 def _skipped(error: BrokenImageError) -> None:
-    print(f"skipped: {error}", file=sys.stderr)
+    print(f"skipped: {printable(str(error))}", file=sys.stderr)
 
 
 def _write(pieces: Iterator[str], form: str, output: Path | None) -> None:

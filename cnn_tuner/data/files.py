@@ -26,6 +26,13 @@ def shown(path: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else repr(text)
 
 
+def printable(text: str) -> str:
+    """`text` as one line that only shows: what would move a cursor, colour, or turn the writing round is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 def listed(names: Sequence[str], most: int = 8) -> str:
     """The first names, and how many more there are."""
     text = ", ".join(shown(name) for name in names[:most])

@@ -22,7 +22,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from cnn_tuner import architecture, explain, explain_pictures, feature_maps, findings, page
 from cnn_tuner.evaluation import Evaluation
-from cnn_tuner.export.safety import check_keras
+from cnn_tuner.export import keras_file
 from cnn_tuner.records import JobRecord
 from cnn_tuner.store import RunStore
 from cnn_tuner.tensorboard import BEST, RunLogs
@@ -46,8 +46,7 @@ def write(run: RunStore, logs: RunLogs, job: JobRecord) -> None:
     logs.rewrite(BEST, run.curve(job))
     if not run.best_model.is_file():
         return
-    check_keras(run.best_model)
-    model = keras.saving.load_model(run.best_model, compile=False, safe_mode=True)
+    model = keras_file.load(run.best_model)
     summaries = [_image("filters/first convolution", _filters(model))]
     found = findings.read_evaluation(run)
     if found is not None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
@@ -15,7 +13,7 @@ from cnn_tuner import architecture, evaluation, explain_page, model, page
 from cnn_tuner.architecture import Architecture
 from cnn_tuner.data import digits
 from cnn_tuner.data.class_names import DIGITS
-from cnn_tuner.data.files import expanded, one_line, shown
+from cnn_tuner.data.files import expanded, shown
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.pictures import read_header, read_image
 from cnn_tuner.errors import UsageError
@@ -23,7 +21,7 @@ from cnn_tuner.evaluation import Evaluation
 from cnn_tuner.explain import explain
 from cnn_tuner.explain_pictures import pictures
 from cnn_tuner.explanation import Explanation, Subject
-from cnn_tuner.export.safety import check_keras
+from cnn_tuner.export import keras_file
 from cnn_tuner.folders import write_aside
 from cnn_tuner.space import SearchSpace
 from cnn_tuner.store import RunStore
@@ -58,7 +56,8 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
     """A run's best model with an image file, or with an example of its test part.
 
     Raises:
-        UsageError: the run has no best model yet, or it cannot be read; or there is no example and no file.
+        UsageError: the run has no best model yet; or there is no example and no file.
+        VerificationError: the best model cannot be read.
         DataError: the file is missing or not an image.
     """
     winner, config = store.winner(), store.config
@@ -68,18 +67,9 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
     values = next(trial.values for trial in store.trials() if trial.number == winner.trial)
     plan = architecture.build(values, config.data.image_shape, config.output)
     image = _example(store) if file is None else _Shown(read_image(file, config.data.image_shape), file.name)
-    explanation = explain(_load(store.best_model), plan, image.pixels, config.data.class_names)
+    explanation = explain(keras_file.load(store.best_model), plan, image.pixels, config.data.class_names)
     subject = Subject(image.name, f"{store.folder.name}, trial {winner.trial}", True, image.truth)
     return Lesson(explanation, subject, stem(image.name))
-
-
-def _load(path: Path) -> keras.Model:
-    if zipfile.is_zipfile(path):  # of anything else Keras itself says what it is not
-        check_keras(path)
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises almost anything on a damaged file, or on one of a newer Keras
-        raise UsageError(f"{path}: cannot be read by Keras {keras.__version__}: {one_line(error)}") from error
 
 
 def _example(store: RunStore) -> _Shown:

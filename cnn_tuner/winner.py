@@ -14,10 +14,9 @@ import numpy as np
 from cnn_tuner import evaluation, model_card, scores, training
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.errors import SearchError
-from cnn_tuner.export import package, saved_model, verification
+from cnn_tuner.export import keras_file, package, saved_model, verification
 from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import Manifest
-from cnn_tuner.export.safety import check_keras
 from cnn_tuner.export.verify import Measured, Reading, verify
 from cnn_tuner.final_training import Candidate
 from cnn_tuner.intervals import measure_intervals
@@ -108,9 +107,7 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
     if winner is None or not store.best_model.is_file():
         raise SearchError(f"{store.folder}: has no best.keras to export")
     observer.phase("exporting, and verifying in a new process")
-    check_keras(store.best_model)
-    kept = keras.saving.load_model(store.best_model, compile=False, safe_mode=True)
-    model = saved_model.in_float32(kept)
+    model = saved_model.in_float32(keras_file.load(store.best_model))
     source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)
     folder = store.folder / "export" / dataset.name
     aside = folder / f".{os.getpid()}"

@@ -15,7 +15,7 @@ from toys import TIGHT_SPACE, toy_config, toy_dataset, toy_run, toy_space
 
 from cnn_tuner import architecture, cli, evaluation, explain_page, lessons, model
 from cnn_tuner import space as space_module
-from cnn_tuner.errors import DataError, SpaceError, UsageError
+from cnn_tuner.errors import DataError, SpaceError, UsageError, VerificationError
 from cnn_tuner.explain_words import number
 from cnn_tuner.explanation import Convolution, Subject
 from cnn_tuner.records import JobRecord, Trial, Winner
@@ -254,7 +254,7 @@ def test_a_run_that_keeps_no_images_or_a_damaged_model_says_so(crowned):
             lessons.of_run(store, None)
         store.evaluation.write_bytes(kept)
         store.best_model.write_bytes(b"no model")
-        with pytest.raises(UsageError, match=r"best\.keras: cannot be read by Keras 3"):
+        with pytest.raises(VerificationError, match=r"best\.keras: refused, .*: is no \.keras file that can be read"):
             lessons.of_run(store, None)
     finally:
         store.evaluation.write_bytes(kept)

@@ -21,6 +21,7 @@ from toys import NAMES, toy_space
 
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import container, graph_check, operations, safety
+from cnn_tuner.export import keras_file as keras_files
 from cnn_tuner.export.served import Served
 
 SPACES = (
@@ -561,6 +562,17 @@ def with_config(source: Path, path: Path, change) -> Path:
         config = json.loads(archive.read("config.json"))
     change(config, {layer["name"]: layer for layer in config["config"]["layers"]})
     return rewritten(source, path, **{"config.json": json.dumps(config).encode()})
+
+
+def of_a_newer_keras(config, layers) -> None:
+    config["config"]["layers"][1]["config"]["not_yet_known"] = 1
+
+
+def test_what_keras_itself_cannot_read_is_told_in_one_line(keras_file, tmp_path):
+    assert keras_files.load(keras_file).count_params() > 0
+    with pytest.raises(VerificationError, match=r"a\.keras: cannot be read by Keras 3\.\d+\.\d+: ") as error:
+        keras_files.load(with_config(keras_file, tmp_path / "a.keras", of_a_newer_keras))
+    assert "\n" not in str(error.value)
 
 
 def with_weights(source: Path, path: Path, change) -> Path:

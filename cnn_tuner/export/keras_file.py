@@ -1,11 +1,31 @@
-"""The `.keras` file of a run, as a part of an export."""
+"""The `.keras` file of a run: loaded with care, and as a part of an export."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+import keras
+
+from cnn_tuner.data.files import one_line, shown
+from cnn_tuner.errors import VerificationError
 from cnn_tuner.export.formats import Source
+from cnn_tuner.export.keras_check import check_keras
+
+
+def load(path: Path) -> keras.Model:
+    """The model in a file that may be anybody's, without how it was compiled.
+
+    Raises:
+        VerificationError: it holds what is not to be loaded, or cannot be read.
+    """
+    check_keras(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises almost anything on a damaged file, or on one of a newer Keras
+        raise VerificationError(
+            f"{shown(path)}: cannot be read by Keras {keras.__version__}: {one_line(error)}"
+        ) from error
 
 
 def write(source: Source, path: Path) -> None:

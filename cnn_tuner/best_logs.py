@@ -20,7 +20,7 @@ from tensorboard.plugins.projector import projector_config_pb2
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from cnn_tuner import architecture, explain, explain_pictures, feature_maps, findings, page
+from cnn_tuner import architecture, evaluation, explain, explain_pictures, feature_maps, findings, page
 from cnn_tuner.evaluation import Evaluation
 from cnn_tuner.export import keras_file
 from cnn_tuner.records import JobRecord
@@ -48,7 +48,7 @@ def write(run: RunStore, logs: RunLogs, job: JobRecord) -> None:
         return
     model = keras_file.load(run.best_model)
     summaries = [_image("filters/first convolution", _filters(model))]
-    found = findings.read_evaluation(run)
+    found = evaluation.load(run.evaluation)
     if found is not None:
         summaries += _steps(run, model, found)
         summaries += _pictures(found, run.config.data.class_names)

@@ -97,11 +97,10 @@ def save(evaluation: Evaluation, path: Path) -> None:
     aside.replace(path)
 
 
-def load(path: Path) -> Evaluation:
-    """The evaluation in a file.
-
-    Raises:
-        OSError, ValueError, KeyError: it is not there, or damaged.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        return Evaluation(str(arrays["task"]), *(arrays[name] for name in ARRAYS))
+def load(path: Path) -> Evaluation | None:
+    """The evaluation in a file, None where there is none that can be read."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Evaluation(str(arrays["task"]), *(arrays[name] for name in ARRAYS))
+    except Exception:  # damaged archives make their readers raise almost anything
+        return None

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_tuner import evaluation as evaluation_module
 from cnn_tuner import scores
 from cnn_tuner.evaluation import Evaluation
 from cnn_tuner.intervals import Interval, measure_intervals, wilson
-from cnn_tuner.store import RunStore
 
 FEW_IMAGES = 30  # below it, the interval of a class's recall is wider than 0.3 unless nearly all is right, or wrong
 WIDE_INTERVAL = 0.2
@@ -58,14 +56,6 @@ class Picture:
     predicted: str
     confidence: str
     pixels: np.ndarray
-
-
-def read_evaluation(run: RunStore) -> Evaluation | None:
-    """What the run keeps of the winner's answers, None where it has none that can be read."""
-    try:
-        return evaluation_module.load(run.evaluation)
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 def class_rows(found: Evaluation, names: tuple[str, ...]) -> list[ClassRow]:

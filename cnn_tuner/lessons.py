@@ -74,12 +74,12 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
 
 def _example(store: RunStore) -> _Shown:
     """The first image of the test part that the run kept, of those that the model was right about if there are any."""
-    try:
-        found = evaluation.load(store.evaluation)
-        place = int([*found.examples, *found.mistakes][0])
-        return _Shown(found.picture(place), f"test image {place}", _truth(found, place, store.config.data.class_names))
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"{store.folder}: keeps no images of its test part; name an IMAGE") from error
+    found = evaluation.load(store.evaluation)
+    places = [] if found is None else [*found.examples, *found.mistakes]
+    if found is None or not places:
+        raise UsageError(f"{store.folder}: keeps no images of its test part; name an IMAGE")
+    place = int(places[0])
+    return _Shown(found.picture(place), f"test image {place}", _truth(found, place, store.config.data.class_names))
 
 
 def _truth(found: Evaluation, place: int, names: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn_tuner import findings, folders, sheets
+from cnn_tuner import evaluation, findings, folders, sheets
 from cnn_tuner.charts import Sheet
 from cnn_tuner.findings import ClassRow
 from cnn_tuner.records import Winner
@@ -71,7 +71,7 @@ def write(run: RunStore, folder: Path, version: str, formats: Sequence[FormatRow
 
 def text(run: RunStore, winner: Winner, version: str, formats: Sequence[FormatRow]) -> str:
     """The card of the export that becomes `version`, the SavedModel the first of its formats."""
-    found = findings.read_evaluation(run)
+    found = evaluation.load(run.evaluation)
     parts = (
         _details(run, winner, formats[0]),
         _use(run.config),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn_tuner import architecture, comparison_charts, evaluation_charts, findings, folders, page, sheets
+from cnn_tuner import architecture, comparison_charts, evaluation, evaluation_charts, findings, folders, page, sheets
 from cnn_tuner.charts import Chart, Reached, Sheet, best_over_time, trials_curves, winners_curve
 from cnn_tuner.errors import InfeasibleError, UsageError
 from cnn_tuner.findings import Picture
@@ -78,7 +78,7 @@ class Report:
 
 def gather(run: RunStore) -> Report:
     """What the folder of a run tells, whatever the run has reached."""
-    config, trials, winner, found = run.config, run.trials(), run.winner(), findings.read_evaluation(run)
+    config, trials, winner, found = run.config, run.trials(), run.winner(), evaluation.load(run.evaluation)
     best = _shown_trial(trials, winner, run)
     mattered = importances(trials, config.search_space(), config.objective, config.search.seed)
     export = latest_export(run)

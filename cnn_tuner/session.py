@@ -117,7 +117,7 @@ class Session:
                 self._prepare(run)
                 self.observer.run_opened(run, dataset)
                 is_interrupted = False
-                if not (run.is_crowned and run.evaluation.is_file()):
+                if not (run.is_crowned and run.keeps_winner):
                     is_interrupted = self._train(run, dataset)
                 outcome = self._outcome(run, *self._export_at_least(run, dataset), is_interrupted)
                 try:
@@ -150,7 +150,7 @@ class Session:
         asked = run.config.formats if asked is None else asked
         formats.check(asked)
         winner = run.winner()
-        if winner is None or not run.evaluation.is_file() or (trial is not None and winner.trial != trial):
+        if winner is None or not run.keeps_winner or (trial is not None and winner.trial != trial):
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
         exported = self._export(run, dataset, asked)

@@ -387,6 +387,13 @@ class RunStore:
         self._set("is_crowned", False)
         self._set("search_ended", has_ended)
 
+    @property
+    def keeps_winner(self) -> bool:
+        """Whether the winner's model is there, and what it answered on the test part can be read."""
+        from cnn_tuner import evaluation  # loads scikit-learn, which most commands need not wait for
+
+        return self.best_model.is_file() and evaluation.load(self.evaluation) is not None
+
     def set_crowned(self) -> None:
         """Notes that the winner is that of the whole search, trained to the end."""
         self._set("is_crowned", True)

@@ -39,7 +39,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     earlier = store.winner()
     trial, result = candidate.trial, candidate.result
     is_known = earlier is not None and (earlier.job, earlier.epochs) == (candidate.job.number, candidate.epochs)
-    if earlier is not None and is_known and store.best_model.is_file() and store.evaluation.is_file():
+    if earlier is not None and is_known and store.keeps_winner:
         return earlier
     observer.phase("evaluating on the test part")
     started = time.monotonic()
@@ -103,16 +103,15 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
         SearchError: the run has no winner yet.
         VerificationError: it does not predict what was measured; nothing is left behind.
     """
-    winner = store.winner()
-    if winner is None or not store.best_model.is_file():
-        raise SearchError(f"{store.folder}: has no best.keras to export")
+    winner, live = store.winner(), evaluation.load(store.evaluation)
+    if winner is None or not store.best_model.is_file() or live is None:
+        raise SearchError(f"{store.folder}: has no best.keras with an evaluation.npz to export")
     observer.phase("exporting, and verifying in a new process")
     model = saved_model.in_float32(keras_file.load(store.best_model))
     source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)
     folder = store.folder / "export" / dataset.name
     aside = folder / f".{os.getpid()}"
-    live = evaluation.load(store.evaluation).scores
-    measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live, dataset.test.y)
+    measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live.scores, dataset.test.y)
     try:
         exports = package.write_formats(source, aside, formats)
         readings = verify(measured, {"keras": store.best_model} | exports)

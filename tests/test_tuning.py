@@ -323,22 +323,19 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_finished(request_, mo
     assert len(RunStore.open(request_.runs / "toy-toy-1").trials()) == 2
 
 
-def test_a_run_whose_best_model_is_gone_is_told(request_, unread):
-    outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
-    run = RunStore.open(outcome.folder)
-    run.best_model.unlink()
-    with pytest.raises(SearchError, match=r"/toy-toy-1: has no best\.keras to export$"):
-        tuning.export_run(run, session())
-
-
-@pytest.mark.slow
-def test_answers_that_are_gone_are_had_again_and_count_as_the_same_look(request_, unread):
+def test_a_model_or_answers_that_are_gone_are_had_again_and_count_as_the_same_look(request_, unread):
     outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     run = RunStore.open(outcome.folder)
     expected = evaluation.load(run.evaluation).scores
-    run.evaluation.unlink()
-    assert tuning.export_run(run, session()).path.name == "2"
-    np.testing.assert_array_equal(evaluation.load(run.evaluation).scores, expected)
+    losses = (
+        run.best_model.unlink,
+        run.evaluation.unlink,
+        lambda: run.evaluation.write_bytes(run.evaluation.read_bytes()[:-100]),
+    )
+    for version, lose in enumerate(losses, 2):
+        lose()
+        assert tuning.export_run(run, session()).path.name == str(version)
+        np.testing.assert_array_equal(evaluation.load(run.evaluation).scores, expected)
     assert RunStore.open(outcome.folder).winner().looks == 1
 
 

@@ -100,12 +100,25 @@ class RunStore:
         """The run in `folder`.
 
         Raises:
-            UsageError: there is none, or it cannot be read.
+            UsageError: there is none, or its config cannot be read.
+            StorageError: what it holds of its trials is damaged.
         """
         if not (folder / "config.yaml").is_file() or not (folder / "run.sqlite").is_file():
             known = ", ".join(run.name for run in folders.run_folders(folder.parent)) or "none yet"
             raise UsageError(f"{folder}: no such run; choices: {known}")
-        return cls(folder, config_module.read(folder / "config.yaml"))
+        opened = cls(folder, config_module.read(folder / "config.yaml"))
+        opened._check()
+        return opened
+
+    def _check(self) -> None:
+        """A store that was cut off or overwritten is told at once, not by whichever question meets the damage."""
+        try:
+            [[verdict]] = self._database.execute("PRAGMA quick_check(1)").fetchall()
+            self._database.execute("SELECT 1 FROM facts, trials, jobs, epochs LIMIT 0")
+        except sqlite3.DatabaseError as error:
+            verdict = str(error)
+        if verdict != "ok":
+            raise StorageError(f"{self.folder / 'run.sqlite'}: is damaged ({' '.join(verdict.split())})")
 
     @property
     def tensorboard(self) -> Path:

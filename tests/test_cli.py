@@ -20,7 +20,7 @@ from PIL import Image
 from tensorboard import program
 from test_folders import holding
 from test_planning import POINTS
-from toys import SPACE, FormulaExecutor, NoLogs, toy_part, toy_run
+from toys import SPACE, FormulaExecutor, NoLogs, toy_config, toy_part, toy_run
 
 from cnn_tuner import cli, planning, winner
 from cnn_tuner.commands import tensorboard, tune
@@ -131,6 +131,22 @@ def test_runs_lists_them(tuned, cnn_tuner):
     assert re.search(r"toy-toy-1 +complete +2 +val_accuracy +0\.\d{4}|1\.0000 +accuracy", out)
     _, out, _ = cnn_tuner("runs", "--runs", tuned[0] / "runs", "--json")
     assert json.loads(out)[0]["state"] == "complete"
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(tmp_path, cnn_tuner):
+    for name in ("whole", "cut-off"):
+        RunStore.create(tmp_path, name, toy_config()).close()
+    file = tmp_path / "cut-off" / "run.sqlite"
+    file.write_bytes(file.read_bytes()[:-5000])
+    code, out, err = cnn_tuner("runs", "--runs", tmp_path)
+    assert (code, err) == (0, "")
+    assert re.search(r"^whole +unfinished +0 ", out, re.MULTILINE)
+    assert re.search(r"^cut-off +unreadable +- ", out, re.MULTILINE)
+    _, out, _ = cnn_tuner("runs", "--runs", tmp_path, "--json")
+    assert {row["run"]: row["state"] for row in json.loads(out)} == {"whole": "unfinished", "cut-off": "unreadable"}
+    code, _, err = cnn_tuner("show", "cut-off", "--runs", tmp_path)
+    assert (code, err.count("\n")) == (5, 1)
+    assert err.startswith(f"error: {file}: is damaged (")
 
 
 def test_runs_says_when_there_are_none(cnn_tuner, tmp_path):

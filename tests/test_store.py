@@ -415,3 +415,21 @@ def test_a_run_of_an_unknown_format_is_refused(run):
 def test_each_job_has_a_state_file_of_its_own(run):
     assert run.state_file(1) != run.state_file(2)
     assert run.state_file(12) == run.folder / "checkpoints" / "job-00012.npz"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda content: content[: len(content) // 2], "malformed"),
+        (lambda content: b"\xff" * 100 + content[100:], "file is not a database"),
+        (lambda content: content[:4096] + b"\xff" * 2000 + content[6096:], ".*"),
+        (lambda content: b"", "no such table: facts"),
+    ],
+)
+def test_a_damaged_store_is_told_in_one_line(run, spoil, told):
+    run.close()
+    file = run.folder / "run.sqlite"
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(StorageError, match=rf"run\.sqlite: is damaged \(.*{told}.*\)$") as error:
+        RunStore.open(run.folder)
+    assert "\n" not in str(error.value)

@@ -10,7 +10,7 @@ import typer
 
 from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, multiclass, open_run, sizes
 from cnn_tuner.commands.output import console, say
-from cnn_tuner.errors import UsageError
+from cnn_tuner.errors import CnnTunerError, UsageError
 
 if TYPE_CHECKING:
     from cnn_tuner.records import Trial, Winner
@@ -27,9 +27,14 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("run", "state", "trials", "objective", "best", "test"):
         table.add_column(title, no_wrap=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in folders.run_folders(folder):
-        run = RunStore.open(path)
+        try:
+            run = RunStore.open(path)
+        except CnnTunerError:  # cnn-tuner show tells why; the others are to be listed all the same
+            rows.append({"run": path.name, "state": "unreadable", "trials": None, "best": None, "test": {}})
+            table.add_row(path.name, "unreadable", "-", "-", "-", "-")
+            continue
         best, winner, trials = run.best_trial(), run.winner(), run.trials()
         state = "complete" if run.is_complete else "at work" if run.is_at_work else "unfinished"
         score = winner.score if winner else best.score if best else None

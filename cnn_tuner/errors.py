@@ -5,7 +5,7 @@
     |   |-- SpaceError          a search space file breaks a rule
     |-- DataError           images or labels are wrong                      exit code 3
     |-- VerificationError   an export is not what was measured, or not safe exit code 4
-    |-- StorageError        the disk is full, or a folder is not writable   exit code 5
+    |-- StorageError        the disk is full, or cannot be written or read  exit code 5
     |-- InfeasibleError     this architecture cannot be built: not a trial
     |-- SearchError         the search cannot go on                         exit code 1
 
@@ -47,7 +47,7 @@ class VerificationError(CnnTunerError):
 
 
 class StorageError(CnnTunerError):
-    """The disk is full, or a folder cannot be written."""
+    """The disk is full, a folder cannot be written, or a run's store cannot be read."""
 
     exit_code = 5
 

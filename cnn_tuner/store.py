@@ -101,7 +101,7 @@ class RunStore:
 
         Raises:
             UsageError: there is none, or its config cannot be read.
-            StorageError: what it holds of its trials is damaged.
+            StorageError: what it holds of its trials cannot be read.
         """
         if not (folder / "config.yaml").is_file() or not (folder / "run.sqlite").is_file():
             known = ", ".join(run.name for run in folders.run_folders(folder.parent)) or "none yet"
@@ -118,7 +118,7 @@ class RunStore:
         except sqlite3.DatabaseError as error:
             verdict = str(error)
         if verdict != "ok":
-            raise StorageError(f"{self.folder / 'run.sqlite'}: is damaged ({' '.join(verdict.split())})")
+            raise StorageError(f"{self.folder / 'run.sqlite'}: cannot be read: {' '.join(verdict.split())}")
 
     @property
     def tensorboard(self) -> Path:

@@ -146,7 +146,7 @@ def test_a_run_that_cannot_be_read_does_not_hide_the_others(tmp_path, cnn_tuner)
     assert {row["run"]: row["state"] for row in json.loads(out)} == {"whole": "unfinished", "cut-off": "unreadable"}
     code, _, err = cnn_tuner("show", "cut-off", "--runs", tmp_path)
     assert (code, err.count("\n")) == (5, 1)
-    assert err.startswith(f"error: {file}: is damaged (")
+    assert err.startswith(f"error: {file}: cannot be read: ")
 
 
 def test_runs_says_when_there_are_none(cnn_tuner, tmp_path):

@@ -96,10 +96,9 @@ def test_each_format_is_told_with_its_size_speed_and_difference(tmp_path):
 
 def test_each_format_is_loaded_by_its_own_lines(tmp_path):
     run = finished_run(tmp_path)
-    assert 'Interpreter("export/toy/1/model_int8.tflite")' in card(run)
-    assert "take pixels too, and give a probability for each class, in the order of `assets/class_names.txt`" in card(
-        run
-    )
+    told = card(run)
+    assert 'Interpreter("export/toy/1/model_int8.tflite")' in told
+    assert "take pixels too, and give a probability for each class, in the order of `assets/class_names.txt`" in told
     alone = model_card.text(run, run.winner(), "toy/1", formats(run)[:1])
     assert "The other formats" not in alone
 

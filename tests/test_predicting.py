@@ -13,6 +13,7 @@ import exports
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from test_cli import run
 from toys import NAMES, toy_part
 
@@ -21,6 +22,7 @@ from cnn_tuner.commands import output
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, UsageError
 from cnn_tuner.export.served import Served
+from cnn_tuner.reporters import Reporter
 
 IMAGES = exports.images(6)
 
@@ -113,9 +115,10 @@ def test_names_of_somebody_elses_export_move_no_cursor(capsys):
     escaped = r"a\x1b[2J\r\n\u202eb"
     assert "".join(answers.table([answer])) == f"x\\x1b.png  {escaped} 75.0%  (then ä 25.0%)\n"
     output.say(hostile)
+    Reporter(Console(file=sys.stdout)).line(hostile)
     assert cli._fail(UsageError(hostile), 2, as_json=False) == 2
     out, err = capsys.readouterr()
-    assert out == f"{escaped}\n"
+    assert out == f"{escaped}\n" * 2
     assert err == "error: a\\x1b[2J \\u202eb\n"
 
 
@@ -254,8 +257,8 @@ def image_folder(folder: Path, names=NAMES["multiclass"], count: int = 5) -> Pat
     return folder
 
 
-def digits_export(folder: Path) -> Path:
-    """An untrained export with the ten classes of the digits, in their order."""
+def digits_export(folder: Path, names: tuple[str, ...] = tuple("0123456789")) -> Path:
+    """An untrained export with as many classes as there are digits, in their order."""
     from cnn_tuner import architecture, model
     from cnn_tuner.export import saved_model
     from cnn_tuner.export.formats import Source
@@ -263,7 +266,7 @@ def digits_export(folder: Path) -> Path:
 
     live = model.build(architecture.build(exports.POINT, (8, 8, 1), Output("multiclass", 10)), seed=0)
     nothing = np.zeros((0, 8, 8, 1), np.uint8)
-    saved_model.write(Source(live, "multiclass", tuple("0123456789"), nothing, folder / "unused.keras"), folder)
+    saved_model.write(Source(live, "multiclass", names, nothing, folder / "unused.keras"), folder)
     return folder
 
 
@@ -275,6 +278,18 @@ def test_an_export_is_evaluated_on_any_data(cnn_tuner, tmp_path):
     assert [row["class"] for row in found["classes"]] == list("0123456789")
     _, out, _ = cnn_tuner("evaluate", export, "--data", "digits", "--all-parts")
     assert "on 1,797 images\n" in out
+
+
+def test_hostile_names_are_escaped_in_the_table_of_classes(cnn_tuner, tmp_path):
+    names = ("\x1b[2J[red]", *"123456789")
+    rng = np.random.default_rng(0)
+    parts = {f"x_{part}": rng.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8) for part in ("train", "val", "test")}
+    labels = {f"y_{part}": np.arange(40) % 10 for part in ("train", "val", "test")}
+    np.savez(tmp_path / "hostile.npz", class_names=np.array(names), **parts, **labels)
+    export = digits_export(tmp_path / "1", names)
+    code, out, err = cnn_tuner("evaluate", export, "--data", f"npz:{tmp_path / 'hostile.npz'}")
+    assert (code, err) == (0, "")
+    assert r"\x1b[2J[red]  " in out
 
 
 def test_all_parts_are_all_images(tmp_path):

@@ -323,6 +323,12 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_finished(request_, mo
     assert len(RunStore.open(request_.runs / "toy-toy-1").trials()) == 2
 
 
+def test_without_a_model_and_its_answers_there_is_nothing_to_export(tmp_path):
+    run = toys.toy_run(tmp_path)
+    with pytest.raises(SearchError, match=r"/toy: has no best\.keras with an evaluation\.npz to export$"):
+        winner.export(run, toys.toy_dataset(), Silent())
+
+
 def test_a_model_or_answers_that_are_gone_are_had_again_and_count_as_the_same_look(request_, unread):
     outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     run = RunStore.open(outcome.folder)

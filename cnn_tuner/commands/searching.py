@@ -100,7 +100,7 @@ def _asked(
     name: Annotated[str | None, typer.Option(help="The run's name. Default: data-space-number.")] = None,
     runs: RunsOption = RUNS,
     as_json: JsonOption = False,
-) -> tuple[Any, bool]:
+) -> tuple[Any, bool]:  # typer looks up what is named here: a Request would be imported for --help
     from cnn_tuner.data.options import DataOptions
     from cnn_tuner.export import formats as registry
     from cnn_tuner.tuning import Request

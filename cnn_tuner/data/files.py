@@ -21,13 +21,13 @@ def expanded(text: str) -> Path:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """`path` for a message: a name with newlines or undecodable bytes is escaped, so that a line stays a line."""
+    """`path` for a message: a name with newlines or undecodable bytes is quoted, so that one sees where it ends."""
     text = os.fspath(path)
     return text if text.isprintable() else repr(text)
 
 
 def printable(text: str) -> str:
-    """`text` as one line that only shows: what would move a cursor, colour, or turn the writing round is escaped."""
+    """A whole line for a terminal: what would move its cursor, colour, or turn the writing round is escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -1,4 +1,4 @@
-"""The formats of an export. A new one is a module with a `write`, a line here, and a function in reader.py."""
+"""The formats of an export. A new one is a module with `write`, one with `check`, a line here and one in reader.py."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Format:
     module: what writes it, by `write(source, path)`.
     extra: what of `cnn-tuner[...]` it takes, and what has to be importable then, to read it, and to write it besides.
     is_exact: whether its scores are those of the model but for rounding; else classes and accuracy are compared.
+    check: what looks at a file of somebody else before its reader loads it, by `check(path)`; empty where that is done
+        with the container (`safety.check_container`) or the graph.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Format:
     reads_with: tuple[str, ...] = ()
     writes_with: tuple[str, ...] = ()
     is_exact: bool = True
+    check: str = ""
 
     def write(self, source: Source, folder: Path) -> None:
         """Writes it into the folder of an export."""
@@ -70,14 +73,17 @@ class Format:
         )
 
 
+_LITERT = ("ai_edge_litert",)
 FORMATS = {
     each.name: each
     for each in (
         Format(SAVED_MODEL, "", "saved_model"),
         Format("keras", "model.keras", "keras_file"),
-        Format("litert", "model.tflite", "litert", "litert", ("ai_edge_litert",)),
-        Format("litert_int8", "model_int8.tflite", "litert_int8", "litert", ("ai_edge_litert",), is_exact=False),
-        Format("onnx", "model.onnx", "onnx_file", "onnx", ("onnxruntime", "onnx"), ("tf2onnx",)),
+        Format("litert", "model.tflite", "litert", "litert", _LITERT, check="litert_check"),
+        Format(
+            "litert_int8", "model_int8.tflite", "litert_int8", "litert", _LITERT, is_exact=False, check="litert_check"
+        ),
+        Format("onnx", "model.onnx", "onnx_file", "onnx", ("onnxruntime", "onnx"), ("tf2onnx",), check="onnx_check"),
     )
 }
 

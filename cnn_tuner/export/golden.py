@@ -17,6 +17,7 @@ MOST_IMAGES = 64
 MOST_BYTES = 2 * 2**20  # of the file; one image at least is kept, however large
 READ_BYTES = 256 * 2**20  # unpacked, when a file of unknown origin is read
 OWN = "scores_"  # before the name of a format that rounds
+KINDS = {"uint8": (np.uint8,), "numbers": (np.integer, np.floating), "floating-point numbers": (np.floating,)}
 
 
 def choose(task: str, y: np.ndarray, image_bytes: int) -> np.ndarray:
@@ -67,19 +68,18 @@ def read(folder: Path, task: str, class_names: tuple[str, ...], image_shape: tup
     own = {name.removeprefix(OWN): array for name, array in found.items() if name.startswith(OWN)}
     count, units = len(np.atleast_1d(y)), 1 if task == "binary" else len(class_names)
     _check(file, "images", images, "uint8", (count, *image_shape))
-    _check(file, "y", y, "iuf", (count,) if task == "multiclass" else (count, units))
+    _check(file, "y", y, "numbers", (count,) if task == "multiclass" else (count, units))
     if task != "regression" and not np.isin(y, np.arange(units if task == "multiclass" else 2)).all():
         raise VerificationError(f"{file}: y: holds a label that the model has not")
     for name, array in {"scores": scores, **own}.items():
-        _check(file, name, array, "f", (count, units))
+        _check(file, name, array, "floating-point numbers", (count, units))
     return Measured(task, class_names, images, scores, y, FILE, own)
 
 
-def _check(file: Path, name: str, array: np.ndarray, kinds: str, shape: tuple[int, ...]) -> None:
-    """Whether an array is of this shape, and of numbers: `kinds` are NumPy's letters for theirs, or uint8 alone."""
-    is_kind = array.dtype == np.uint8 if kinds == "uint8" else array.dtype.kind in kinds
+def _check(file: Path, name: str, array: np.ndarray, kind: str, shape: tuple[int, ...]) -> None:
+    """Whether an array is of this shape and of one of KINDS."""
+    is_kind = any(np.issubdtype(array.dtype, each) for each in KINDS[kind])
     if not is_kind or array.shape != shape or not array.size:
-        words = {"uint8": "uint8", "iuf": "numbers", "f": "floating-point numbers"}[kinds]
-        raise VerificationError(f"{file}: {name}: must be {words} of shape {shape}, got {array.dtype} {array.shape}")
+        raise VerificationError(f"{file}: {name}: must be {kind} of shape {shape}, got {array.dtype} {array.shape}")
     if not np.isfinite(array).all():
         raise VerificationError(f"{file}: {name}: must be finite, is not")

@@ -29,14 +29,13 @@ def check_container(folder: Path) -> None:
 
 
 def check_formats(folder: Path) -> None:
-    """Looks at the files of an export that LiteRT and ONNX Runtime read; where those are missing, nothing loads them.
+    """Looks at the files of an export whose format has a check; where its reader is missing, nothing loads them.
 
     Raises:
         VerificationError: one is to be refused.
     """
-    for reader, pattern, module in (("litert", "*.tflite", "litert_check"), ("onnx", "*.onnx", "onnx_check")):
-        if FORMATS[reader].missing:
-            continue
+    checks = {Path(each.path).suffix: each.check for each in FORMATS.values() if each.check and not each.missing}
+    for suffix, module in checks.items():
         check = importlib.import_module(f"cnn_tuner.export.{module}").check
-        for file in sorted(folder.rglob(pattern)):
+        for file in sorted(folder.rglob(f"*{suffix}")):
             check(file)

@@ -126,7 +126,7 @@ assets: ## fetch the chart library of the reports again, with npm
 	echo "$(echarts_sha256)  dist/echarts.min.js" | sha256sum --check --quiet; \
 	{ cat NOTICE; printf '\n\n'; cat LICENSE; printf '\n\nlicenses/LICENSE-d3\n-------------------\n'; \
 		cat licenses/LICENSE-d3; } > echarts.LICENSE; \
-	cp dist/echarts.min.js echarts.LICENSE "$(CURDIR)/cnn_tuner/pages/"
+	cp dist/echarts.min.js echarts.LICENSE "$(CURDIR)/cnn_tuner/report/pages/"
 
 clean: ## remove .venv, caches and build products; runs/ stays
 	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -23,17 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from cnn_tuner import machine, space
-from cnn_tuner.architecture import build, sample_feasible
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.shared import shared
 from cnn_tuner.executors.executor import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
-from cnn_tuner.records import EpochEnded, Job, JobDone, Result
-from cnn_tuner.space import Point
-from cnn_tuner.tasks import Objective, Output
+from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.runs import machine
+from cnn_tuner.runs.records import EpochEnded, Job, JobDone, Result
+from cnn_tuner.spaces import space
+from cnn_tuner.spaces.architecture import build, sample_feasible
+from cnn_tuner.spaces.space import Point
 
 SPACE = "seven_steps"
 SEED = 4  # of the points; each point's own seed is its place
@@ -84,7 +85,7 @@ class Trainer:
     def __init__(self, table: dict[str, Any], file: Path, dataset: Dataset, workers: int, folder: Path) -> None:
         self.table, self.file, self.dataset, self.folder = table, file, dataset, folder
         self.output = Output(dataset.task, dataset.outputs)
-        settings = Settings("cnn_tuner.training:open_trainer", str(folder / "data"), slots=workers, threads=1)
+        settings = Settings("cnn_tuner.training.training:open_trainer", str(folder / "data"), slots=workers, threads=1)
         self.executor = ProcessExecutor(settings)
 
     def train(self, points: list[Point], kind: str) -> None:

@@ -19,14 +19,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from cnn_tuner import training
 from cnn_tuner.executors.executor import Settings, Train
 from cnn_tuner.executors.memory import resident_bytes
-from cnn_tuner.machine import Workers
-from cnn_tuner.observer import Silent
-from cnn_tuner.records import Trial
-from cnn_tuner.store import RunStore
-from cnn_tuner.tuning import Request, Tuning
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.records import Trial
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.tuning import Request, Tuning
+from cnn_tuner.training import training
 
 GREEDY = 50  # the trial that is made to exhaust its memory
 MIB = 2**20

@@ -14,15 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from cnn_tuner import space as space_module
-from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.executors.memory import resident_bytes
 from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
-from cnn_tuner.observer import Silent
-from cnn_tuner.records import Epoch, Job, Trial
-from cnn_tuner.search import Search, make_oracle
-from cnn_tuner.store import RunStore
-from cnn_tuner.tensorboard import RunLogs
+from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
+from cnn_tuner.runs.records import Epoch, Job, Trial
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.search import Search, make_oracle
+from cnn_tuner.spaces import space as space_module
 
 SLOTS = 8
 

@@ -15,11 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnn_tuner import best_logs, report
-from cnn_tuner.observer import Silent
-from cnn_tuner.search import Search
-from cnn_tuner.tensorboard import RunLogs
-from cnn_tuner.tuning import Request, Tuning
+from cnn_tuner.logs import best_logs
+from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.report import report
+from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.search import Search
+from cnn_tuner.search.tuning import Request, Tuning
 
 spent: dict[str, float] = {}
 calls: dict[str, int] = {}

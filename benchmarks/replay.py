@@ -26,10 +26,10 @@ import numpy as np
 from surrogate import Key, Training, World, key_of, read
 from threadpoolctl import threadpool_limits
 
+from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import Search
-from cnn_tuner.space import Parameter, Point
-from cnn_tuner.tasks import Objective
+from cnn_tuner.spaces.space import Parameter, Point
 
 CURVES = Path(__file__).with_name("curves-fashion.json.gz")
 OBJECTIVE = Objective("val_accuracy", "max")

@@ -30,10 +30,10 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
-from cnn_tuner import space as space_module
-from cnn_tuner.architecture import build, why_infeasible
-from cnn_tuner.space import Point, SearchSpace
-from cnn_tuner.tasks import Output
+from cnn_tuner.metrics.tasks import Output
+from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces.architecture import build, why_infeasible
+from cnn_tuner.spaces.space import Point, SearchSpace
 
 LEAST_ERROR = 1e-3
 FOLDS = 10

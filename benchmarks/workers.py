@@ -15,18 +15,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cnn_tuner import machine, measuring, space
-from cnn_tuner.architecture import build, sample_feasible
 from cnn_tuner.data import registry
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.shared import shared
 from cnn_tuner.executors.executor import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
-from cnn_tuner.machine import Workers
-from cnn_tuner.records import EpochEnded, Job, JobDone
-from cnn_tuner.session import TRAINER
-from cnn_tuner.tasks import Output, choose_objective
+from cnn_tuner.metrics.tasks import Output, choose_objective
+from cnn_tuner.runs import machine
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.records import EpochEnded, Job, JobDone
+from cnn_tuner.search import measuring
+from cnn_tuner.search.session import TRAINER
+from cnn_tuner.spaces import space
+from cnn_tuner.spaces.architecture import build, sample_feasible
 
 
 def jobs_of(subject: measuring.Subject, count: int, epochs: int, folder: Path, precision: str) -> list[Job]:

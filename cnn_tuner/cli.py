@@ -1,4 +1,4 @@
-"""The command line: the only place, with its commands, that prints, exits and reads the environment."""
+"""The command line: options read, errors told as one line and an exit code."""
 
 from __future__ import annotations
 

@@ -15,11 +15,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from toys import NAMES, toy_space
 
-from cnn_tuner import architecture, model
 from cnn_tuner.errors import InfeasibleError
-from cnn_tuner.export import saved_model
-from cnn_tuner.export.formats import Source
-from cnn_tuner.tasks import Output
+from cnn_tuner.export.formats import saved_model
+from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.metrics.tasks import Output
+from cnn_tuner.models import model
+from cnn_tuner.spaces import architecture
 
 POINT = next(p for p in toy_space("description: x\nblock: {filters: 2, dropout: 0.5}\ndense: {units: 4}").points())
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from cnn_tuner.errors import DataError
-from cnn_tuner.records import Epoch, Result
+from cnn_tuner.runs.records import Epoch, Result
 
 SCORE = 0.5
 kept = []  # what a worker does not let go of between jobs
@@ -34,7 +34,7 @@ def open_acting(settings):
 
 def open_with_a_failure(settings):
     """Trains as always, but for trial 5, for which there is no memory."""
-    from cnn_tuner.training import open_trainer
+    from cnn_tuner.training.training import open_trainer
 
     real = open_trainer(settings)
 

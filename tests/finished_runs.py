@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from toys import NAMES, SPACE, toy_config, toy_dataset, toy_space
 
-from cnn_tuner import evaluation, scores
 from cnn_tuner.data.dataset import Dataset
-from cnn_tuner.intervals import measure_intervals
-from cnn_tuner.records import Epoch, Finalist, JobRecord, Result, Trial, Winner
-from cnn_tuner.store import RunStore
-from cnn_tuner.tasks import TASKS, choose_objective
+from cnn_tuner.metrics import scores
+from cnn_tuner.metrics.intervals import measure_intervals
+from cnn_tuner.metrics.tasks import TASKS, choose_objective
+from cnn_tuner.runs import evaluation
+from cnn_tuner.runs.records import Epoch, Finalist, JobRecord, Result, Trial, Winner
+from cnn_tuner.runs.store import RunStore
 
 SCRIPT, UMLAUT = "<script>alert(1)</script>", 'größe "eins"'
 HOSTILE = (SCRIPT, UMLAUT, "a|b `c`\nd", "@blue {x|y}")

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from toys import toy_part
 
-from cnn_tuner.machine import Workers
-from cnn_tuner.observer import Silent
-from cnn_tuner.store import RunStore
-from cnn_tuner.tuning import Request, Tuning
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.tuning import Request, Tuning
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore")]
 SHOTS = Path(__file__).parent.parent / "browser-shots"

@@ -17,20 +17,21 @@ import pytest
 import toys
 import typer
 from PIL import Image
+from runs.test_folders import holding
+from search.test_planning import POINTS
 from tensorboard import program
-from test_folders import holding
-from test_planning import POINTS
 from toys import SPACE, FormulaExecutor, NoLogs, toy_config, toy_part, toy_run
 
-from cnn_tuner import cli, planning, winner
+from cnn_tuner import cli
 from cnn_tuner.commands import tensorboard, tune
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.machine import Workers
-from cnn_tuner.observer import Silent
-from cnn_tuner.search import Search, make_oracle
-from cnn_tuner.session import Outcome
-from cnn_tuner.store import RunStore
-from cnn_tuner.tuning import Tuning
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search import planning, winner
+from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.search import Search, make_oracle
+from cnn_tuner.search.session import Outcome
+from cnn_tuner.search.tuning import Tuning
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
@@ -742,7 +743,7 @@ def test_a_full_disk_is_one_line(cnn_tuner, monkeypatch, tmp_path):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "runs/a/run.sqlite")
 
-    monkeypatch.setattr("cnn_tuner.folders.check_writable", full)
+    monkeypatch.setattr("cnn_tuner.runs.folders.check_writable", full)
     code, _, err = cnn_tuner("tune", "--runs", tmp_path)
     assert (code, err) == (
         5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from cnn_tuner import cli, errors, space
+from cnn_tuner import cli, errors
 from cnn_tuner.data.registry import SOURCES
+from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.oracles.registry import ORACLES
-from cnn_tuner.tasks import TASKS
+from cnn_tuner.spaces import space
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,13 +55,14 @@ def test_every_option_named_in_the_readme_exists():
     assert set(re.findall(r"`(--[a-z-]+)`", README)) <= everywhere
 
 
-def test_the_file_tree_is_the_packages():
+def test_the_file_tree_has_every_room_with_its_purpose():
     tree = re.search(r"^ {4}cnn_tuner/\n(.*?)^ {4}search_spaces/", README, re.MULTILINE | re.DOTALL).group(1)
-    named = set(re.findall(r"^ {6}([\w./]+)", tree, re.MULTILINE))
+    named = dict(re.findall(r"^ {6}(\S+) +(.*)$", tree, re.MULTILINE))
     package = ROOT / "cnn_tuner"
-    files = {path.name for path in package.glob("*.py")} - {"__init__.py"}
-    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
-    assert named == files | folders
+    rooms = {f"{path.parent.relative_to(package)}/": path for path in package.rglob("*/__init__.py")}
+    files = {path.name: path for path in package.glob("*.py") if path.name != "__init__.py"}
+    purposes = {name: ast.get_docstring(ast.parse(path.read_text())) for name, path in (rooms | files).items()}
+    assert named == {name: text.splitlines()[0] for name, text in purposes.items()}
 
 
 def test_the_example_space_is_valid():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from toys import toy_run
 
-from cnn_tuner.store import RunStore
+from cnn_tuner.runs.store import RunStore
 
 KILLS = 30
 DRIVER = Path(__file__).with_name("driver.py")

@@ -107,7 +107,7 @@ def test_a_wheel_holds_the_package_and_the_search_spaces_only(tmp_path: Path) ->
         commands = archive.read(f"cnn_tuner-{version}.dist-info/entry_points.txt").decode()
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "cnn_tuner").rglob("*.py")}
     spaces = {f"cnn_tuner/search_spaces/{path.name}" for path in (ROOT / "search_spaces").glob("*.yaml")}
-    pages = {f"cnn_tuner/pages/{path.name}" for path in (ROOT / "cnn_tuner" / "pages").iterdir()}
+    pages = {f"cnn_tuner/report/pages/{path.name}" for path in (ROOT / "cnn_tuner" / "report" / "pages").iterdir()}
     assert spaces
     assert {name for name in names if ".dist-info/" not in name} == modules | spaces | pages
     assert f"cnn_tuner-{version}.dist-info/licenses/LICENSE" in names

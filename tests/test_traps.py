@@ -14,35 +14,35 @@ from pathlib import Path
 import keras_tuner
 import numpy as np
 import pytest
+from logs.test_trials import hparams, read
+from oracles.test_contract import history, make, own
+from oracles.test_contract import run as all_suggestions
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
-from test_oracles import history, make, own
-from test_oracles import run as all_suggestions
-from test_tensorboard import hparams, read
 from toys import FINITE_SPACE, SPACE, TIGHT_SPACE, FormulaExecutor, toy_part, toy_run
 
-from cnn_tuner import history as history_module
-from cnn_tuner import training
-from cnn_tuner.architecture import largest_params
-from cnn_tuner.budget import Budget
-from cnn_tuner.checkpoints import FILES_OF_A_SLOT, bound_bytes
 from cnn_tuner.errors import UsageError
 from cnn_tuner.executors import processes
 from cnn_tuner.executors.executor import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.export.served import Served
-from cnn_tuner.forecast import Forecast
-from cnn_tuner.machine import Workers
-from cnn_tuner.observer import Silent
+from cnn_tuner.logs.tensorboard import RunLogs, trial_run
+from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.oracles import bayesian, registry
-from cnn_tuner.records import Job, JobDone, JobLost
-from cnn_tuner.resuming import Resuming, Wishes
-from cnn_tuner.search import Search, make_oracle
-from cnn_tuner.session import Session
-from cnn_tuner.store import RunStore
-from cnn_tuner.tasks import Objective, Output
-from cnn_tuner.tensorboard import RunLogs, trial_run
-from cnn_tuner.tuning import Request, Tuning
+from cnn_tuner.runs import history as history_module
+from cnn_tuner.runs.budget import Budget
+from cnn_tuner.runs.checkpoints import FILES_OF_A_SLOT, bound_bytes
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.records import Job, JobDone, JobLost
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.forecast import Forecast
+from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.resuming import Resuming, Wishes
+from cnn_tuner.search.search import Search, make_oracle
+from cnn_tuner.search.session import Session
+from cnn_tuner.search.tuning import Request, Tuning
+from cnn_tuner.spaces.architecture import largest_params
+from cnn_tuner.training import training
 
 OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 

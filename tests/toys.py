@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_tuner import space as space_module
-from cnn_tuner.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.export.verify import Measured, Reading
-from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Trial
-from cnn_tuner.space import Point, SearchSpace
-from cnn_tuner.store import RunStore
+from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
+from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Trial
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces.space import Point, SearchSpace
 
 SPACE = """
 description: For tests.

@@ -1,1 +1,4 @@
-"""The commands of the command line. A command imports what it needs when it runs, so that `--help` answers at once."""
+"""The commands of the command line, one file a group; with cli.py the only place that prints.
+
+May touch anything below; a command imports what it needs when it runs, so that `--help` answers at once.
+"""

@@ -24,7 +24,8 @@ def doctor(
     Measured is the median network of the space seven_steps on images of 28x28; a search measures its own.
     """
     with quiet_tensorflow():
-        from cnn_tuner import machine, measuring
+        from cnn_tuner.runs import machine
+        from cnn_tuner.search import measuring
 
         facts = machine.facts(Path.cwd())
     width = max(map(len, facts))

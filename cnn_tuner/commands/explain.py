@@ -14,7 +14,7 @@ from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnn_tuner.lessons import Lesson
+    from cnn_tuner.explain.lessons import Lesson
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
@@ -39,12 +39,12 @@ def explain(
 
     A single argument that is a file is the IMAGE. With --space, no run is needed.
     """
-    from cnn_tuner import space as space_module
+    from cnn_tuner.spaces import space as space_module
 
     name, file = _arguments(folder, run, image, space)
     subject = open_run(folder, name) if space is None else space_module.load(space)
     with quiet_tensorflow():
-        from cnn_tuner import lessons
+        from cnn_tuner.explain import lessons
 
         lesson = (
             lessons.of_space(subject, file)
@@ -79,7 +79,7 @@ def _is_image(folder: Path, text: str) -> bool:
 
 
 def _write(lesson: Lesson, page: Path, png: Path | None, as_json: bool) -> None:
-    from cnn_tuner import lessons
+    from cnn_tuner.explain import lessons
 
     lessons.write_page(lesson, page)
     pictures = [] if png is None else lessons.write_pictures(lesson, png)

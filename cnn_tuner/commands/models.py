@@ -44,10 +44,10 @@ def export(
 
     A run that was cut short has its finalists trained to the end first.
     """
-    from cnn_tuner import live_view, terminal
-    from cnn_tuner.export import formats as registry
-    from cnn_tuner.session import Session
-    from cnn_tuner.tuning import export_run
+    from cnn_tuner.export.formats import formats as registry
+    from cnn_tuner.search.session import Session
+    from cnn_tuner.search.tuning import export_run
+    from cnn_tuner.terminal import live_view, terminal
 
     chosen = None if formats is None else registry.choose(formats)
     opened = open_run(folder, run)
@@ -116,8 +116,8 @@ def evaluate(
     from rich.markup import escape
     from rich.table import Table
 
-    from cnn_tuner import texts
     from cnn_tuner.data.files import printable
+    from cnn_tuner.report import texts
 
     options = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
     given = {name: value for name, value in options.items() if value is not None}
@@ -143,8 +143,8 @@ def evaluate(
 
 
 def _on_own_data(model: str | None, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
-    from cnn_tuner.folders import find_export
-    from cnn_tuner.tuning import evaluate_run
+    from cnn_tuner.runs.folders import find_export
+    from cnn_tuner.search.tuning import evaluate_run
 
     for name in given:
         raise UsageError(f"--{name.replace('_', '-')}: goes with --data; a run's own data has its test part already")
@@ -160,6 +160,6 @@ def _on_data(export: Path, data: str, given: dict[str, Any], has_all_parts: bool
 
     options = DataOptions(**given)
     with quiet_tensorflow():
-        from cnn_tuner import evaluating
+        from cnn_tuner.predict import evaluating
 
         return evaluating.evaluate_export(export, data, options, has_all_parts)

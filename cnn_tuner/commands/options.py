@@ -12,9 +12,9 @@ import typer
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnn_tuner.machine import Workers
-    from cnn_tuner.store import RunStore
-    from cnn_tuner.tasks import Output
+    from cnn_tuner.metrics.tasks import Output
+    from cnn_tuner.runs.machine import Workers
+    from cnn_tuner.runs.store import RunStore
 
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
@@ -76,14 +76,14 @@ def latency_seconds(text: str | None) -> float | None:
 
 def budget_seconds(flag: str, text: str | None) -> float | None:
     """`30m` in seconds."""
-    from cnn_tuner.budget import parse_seconds
+    from cnn_tuner.runs.budget import parse_seconds
 
     return None if text is None else parse_seconds(flag, text)
 
 
 def limits(max_params: int | None, max_macs: int | None, max_activation_bytes: int | None) -> Any:
     """The limits that were asked for beside those of the space."""
-    from cnn_tuner.space_file import Limits
+    from cnn_tuner.spaces.space_file import Limits
 
     given = {"max_params": max_params, "max_macs": max_macs, "max_activation_bytes": max_activation_bytes}
     for name, value in given.items():
@@ -105,7 +105,7 @@ def check_precision(text: str) -> Any:
 
 def worker_options(workers: str | None, precision: str, timeout: float) -> Workers:
     """The flags that say with what a run is trained; `auto` is left to be chosen."""
-    from cnn_tuner.machine import Workers
+    from cnn_tuner.runs.machine import Workers
 
     count = None
     if workers is not None and workers != "auto":
@@ -132,7 +132,7 @@ def sizes(flag: str, text: str, count: int) -> Any:
 
 
 def multiclass(classes: int) -> Output:
-    from cnn_tuner.tasks import Output
+    from cnn_tuner.metrics.tasks import Output
 
     if classes < 2:
         raise UsageError(f"--classes: must be a whole number >= 2, got {classes}")
@@ -141,15 +141,15 @@ def multiclass(classes: int) -> Output:
 
 def open_run(folder: Path, name: str | None) -> RunStore:
     """The run called `name` in `folder`; without a name, the newest."""
-    from cnn_tuner import folders
-    from cnn_tuner.store import RunStore
+    from cnn_tuner.runs import folders
+    from cnn_tuner.runs.store import RunStore
 
     return RunStore.open(folders.find_run(folder, name))
 
 
 def open_export(folder: Path, name: str | None) -> Path:
     """The folder of the export that `name` leads to, or of the newest that the run called so has."""
-    from cnn_tuner import folders
+    from cnn_tuner.runs import folders
 
     found = None if name is None else folders.find_export(folder, name)
     return open_run(folder, name).latest_export() if found is None else found

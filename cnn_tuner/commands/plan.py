@@ -11,7 +11,7 @@ from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.commands.searching import takes_a_search
 
 if TYPE_CHECKING:
-    from cnn_tuner.tuning import Request
+    from cnn_tuner.search.tuning import Request
 
 
 @takes_a_search
@@ -21,14 +21,14 @@ def plan(request: Request, as_json: bool) -> None:
     It takes the options of cnn-tuner tune. Three points of the space are trained for a moment, which takes about 20
     seconds; no run is made.
     """
-    from cnn_tuner.observer import Silent
-    from cnn_tuner.plan_table import plan_lines, points_table
-    from cnn_tuner.tuning import Tuning
+    from cnn_tuner.search.observer import Silent
+    from cnn_tuner.search.tuning import Tuning
+    from cnn_tuner.terminal.plan_table import plan_lines, points_table
 
     tuning = Tuning(request, Silent())
     config, dataset = tuning.prepare()
     with quiet_tensorflow():
-        from cnn_tuner.planning import make_plan
+        from cnn_tuner.search.planning import make_plan
 
         found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
     if as_json:

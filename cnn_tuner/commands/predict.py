@@ -54,8 +54,8 @@ def predict(
         raise UsageError(f"--output: {output.absolute().parent}: no such folder")
     exported = open_export(folder, model)
     with quiet_tensorflow():
-        from cnn_tuner import answers, predicting
         from cnn_tuner.export.served import Served
+        from cnn_tuner.predict import answers, predicting
 
         served = Served(exported)
         skip = _skipped if skip_broken else None
@@ -82,8 +82,8 @@ def _check(words: list[str], files_from: str | None) -> None:
 @contextmanager
 def _listed(files_from: str | None) -> Iterator[Iterable[str]]:
     """The paths of a list, which is read as it is needed."""
-    from cnn_tuner import predicting
     from cnn_tuner.data.files import expanded, reading
+    from cnn_tuner.predict import predicting
 
     if files_from is None:
         yield ()

@@ -22,7 +22,8 @@ def refine(
 
     Each line says which trials speak for it. The run's best trial is a point of it.
     """
-    from cnn_tuner import folders, refining
+    from cnn_tuner.analysis import refining
+    from cnn_tuner.runs import folders
 
     if output is not None:
         _check_output(output, force)

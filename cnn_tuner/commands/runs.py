@@ -13,16 +13,17 @@ from cnn_tuner.commands.output import console, say
 from cnn_tuner.errors import CnnTunerError, UsageError
 
 if TYPE_CHECKING:
-    from cnn_tuner.records import Trial, Winner
-    from cnn_tuner.store import RunStore
+    from cnn_tuner.runs.records import Trial, Winner
+    from cnn_tuner.runs.store import RunStore
 
 
 def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
     """List the runs, the oldest first."""
     from rich.table import Table
 
-    from cnn_tuner import folders, texts
-    from cnn_tuner.store import RunStore
+    from cnn_tuner.report import texts
+    from cnn_tuner.runs import folders
+    from cnn_tuner.runs.store import RunStore
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("run", "state", "trials", "objective", "best", "test"):
@@ -69,10 +70,10 @@ def show(
     """Show a run: its trials, which hyperparameters mattered, and the winner with its scores side by side."""
     from dataclasses import asdict
 
-    from cnn_tuner import importance_table, pareto_table
-    from cnn_tuner.importance import importances
-    from cnn_tuner.pareto import front
-    from cnn_tuner.selection import select
+    from cnn_tuner.analysis.importance import importances
+    from cnn_tuner.runs.pareto import front
+    from cnn_tuner.runs.selection import select
+    from cnn_tuner.terminal import importance_table, pareto_table
 
     opened = open_run(folder, run)
     trials, winner, config = opened.trials(), opened.winner(), opened.config
@@ -98,7 +99,8 @@ def show(
 
 
 def _show_trials(opened: RunStore, chosen: list[Trial], total: int) -> None:
-    from cnn_tuner import terminal, texts
+    from cnn_tuner.report import texts
+    from cnn_tuner.terminal import terminal
 
     config, screen = opened.config, console()
     search, data = config.search, config.data
@@ -112,7 +114,7 @@ def _show_trials(opened: RunStore, chosen: list[Trial], total: int) -> None:
 
 
 def _show_winner(opened: RunStore, winner: Winner | None) -> None:
-    from cnn_tuner import terminal
+    from cnn_tuner.terminal import terminal
 
     name, objective = opened.folder.name, opened.config.search.objective
     if winner is None:
@@ -137,7 +139,7 @@ def export_trials(
     """
     import sys
 
-    from cnn_tuner import history
+    from cnn_tuner.runs import history
 
     history.check_format(format)
     opened = open_run(folder, run)
@@ -161,8 +163,9 @@ def steps(
     folder: RunsOption = RUNS,
 ) -> None:
     """Print one architecture as the seven steps, with shapes, parameters and multiply-adds."""
-    from cnn_tuner import architecture, terminal
-    from cnn_tuner import space as space_module
+    from cnn_tuner.spaces import architecture
+    from cnn_tuner.spaces import space as space_module
+    from cnn_tuner.terminal import terminal
 
     if space is not None:
         if run is not None or trial is not None:

@@ -33,7 +33,7 @@ from cnn_tuner.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from cnn_tuner.tuning import Request
+    from cnn_tuner.search.tuning import Request
 
 
 def takes_a_search(command: Callable[[Request, bool], None]) -> Callable[..., None]:
@@ -102,8 +102,8 @@ def _asked(
     as_json: JsonOption = False,
 ) -> tuple[Any, bool]:  # typer looks up what is named here: a Request would be imported for --help
     from cnn_tuner.data.options import DataOptions
-    from cnn_tuner.export import formats as registry
-    from cnn_tuner.tuning import Request
+    from cnn_tuner.export.formats import formats as registry
+    from cnn_tuner.search.tuning import Request
 
     size = None if image_size is None else sizes("--image-size", image_size, 2)
     options = DataOptions(

@@ -29,7 +29,7 @@ def serve(
     folder: RunsOption = RUNS,
 ) -> None:
     """Answer requests for predictions as TensorFlow Serving does, to this machine only. Ctrl-C ends it."""
-    from cnn_tuner.serving import PORT
+    from cnn_tuner.report.serving import PORT
 
     for flag, value in (("--max-images", max_images), ("--max-body", max_body)):
         if value < 1:

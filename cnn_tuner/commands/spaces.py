@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     pass
 
 if TYPE_CHECKING:
-    from cnn_tuner.space import SearchSpace
-    from cnn_tuner.tasks import Output
+    from cnn_tuner.metrics.tasks import Output
+    from cnn_tuner.spaces.space import SearchSpace
 
 
 def spaces(
@@ -27,8 +27,8 @@ def spaces(
     """List the search spaces; with a name, show one with its size, or sample it."""
     from rich.table import Table
 
-    from cnn_tuner import space as space_module
-    from cnn_tuner import terminal
+    from cnn_tuner.spaces import space as space_module
+    from cnn_tuner.terminal import terminal
 
     if space is None:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -51,7 +51,8 @@ def spaces(
 
 
 def _say_points(chosen: SearchSpace, count: int, shape: tuple[int, int, int], output: Output, seed: int) -> None:
-    from cnn_tuner import architecture, texts
+    from cnn_tuner.report import texts
+    from cnn_tuner.spaces import architecture
 
     for point in architecture.sample_feasible(chosen, shape, output, count, seed):
         plan = architecture.build(point, shape, output)

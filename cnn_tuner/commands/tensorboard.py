@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from cnn_tuner import folders
 from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
 from cnn_tuner.commands.output import INTERRUPTED, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
+from cnn_tuner.runs import folders
 
 MOST_SELECTED = 500
 FEW_RUNS = "#timeseries&runFilter=best%7C%5C."  # the best model, and the root with the search's progress
@@ -62,7 +62,7 @@ def logs(
     opened = open_run(folder, run)
     if rebuild:
         with folders.locked(opened.folder), quiet_tensorflow():
-            from cnn_tuner import rebuilding
+            from cnn_tuner.logs import rebuilding
 
             rebuilding.rebuild(opened)
     files = [file for file in opened.tensorboard.rglob("*") if file.is_file()]

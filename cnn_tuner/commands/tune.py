@@ -37,11 +37,11 @@ from cnn_tuner.commands.searching import takes_a_search
 from cnn_tuner.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
-    from cnn_tuner.machine import Workers
-    from cnn_tuner.reporters import Reporter
-    from cnn_tuner.resuming import Resuming, Wishes
-    from cnn_tuner.session import Session
-    from cnn_tuner.tuning import Request, Tuning
+    from cnn_tuner.runs.machine import Workers
+    from cnn_tuner.search.resuming import Resuming, Wishes
+    from cnn_tuner.search.session import Session
+    from cnn_tuner.search.tuning import Request, Tuning
+    from cnn_tuner.terminal.reporters import Reporter
 
 TOP = 5  # trials in the table that ends a search
 AcceptOption = Annotated[
@@ -59,7 +59,7 @@ def tune(request: Request, as_json: bool) -> None:
     --budget says how long all of that may take; cnn-tuner plan says what it buys. Ctrl-C ends the search with the best
     so far exported; a second Ctrl-C ends at once.
     """
-    from cnn_tuner.tuning import Tuning
+    from cnn_tuner.search.tuning import Tuning
 
     _run(lambda observer: Tuning(request, observer), as_json)
 
@@ -91,7 +91,7 @@ def resume(
 
     What differs from when the run began is named. --accept-changes takes it up where that makes sense.
     """
-    from cnn_tuner.resuming import Wishes
+    from cnn_tuner.search.resuming import Wishes
 
     settings = {
         "oracle": oracle,
@@ -125,7 +125,7 @@ def extend(
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a finished run, for --budget more time or --trials more points, knowing those it has had."""
-    from cnn_tuner.resuming import Wishes
+    from cnn_tuner.search.resuming import Wishes
 
     if (budget is None) == (trials is None):
         raise UsageError("extend: how much more? name one of --budget and --trials, such as --budget 10m")
@@ -137,7 +137,7 @@ def extend(
 
 
 def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_json: bool) -> None:
-    from cnn_tuner.resuming import Resuming
+    from cnn_tuner.search.resuming import Resuming
 
     opened = open_run(folder, run)
     _run(lambda observer: Resuming(opened, wishes, observer, workers, command_line()), as_json)
@@ -145,9 +145,9 @@ def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_j
 
 def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     """Runs a session to its end and shows what it found."""
-    from cnn_tuner import live_view, pareto_table, terminal
-    from cnn_tuner.pareto import front
-    from cnn_tuner.records import ranked
+    from cnn_tuner.runs.pareto import front
+    from cnn_tuner.runs.records import ranked
+    from cnn_tuner.terminal import live_view, pareto_table, terminal
 
     screen = console(as_json)
     reporter = live_view.reporter(screen)

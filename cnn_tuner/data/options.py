@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnn_tuner.errors import UsageError
-from cnn_tuner.tasks import TASKS
+from cnn_tuner.metrics.tasks import TASKS
 
 MAX_SIDE = 4096  # pixels; a CNN's first feature map at this side already takes gigabytes
 

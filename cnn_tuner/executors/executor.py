@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from cnn_tuner.machine import Workers
-from cnn_tuner.records import Epoch, Event, Job, Result
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.records import Epoch, Event, Job, Result
 
 # train(job, on_epoch, should_stop): tells each epoch, and asks after each execution of batches whether to stop.
 Train = Callable[[Job, Callable[[Epoch], None], Callable[[], bool]], Result]

@@ -15,7 +15,7 @@ from time import monotonic
 
 from cnn_tuner.executors.executor import Settings
 from cnn_tuner.executors.worker import STOP
-from cnn_tuner.records import Job
+from cnn_tuner.runs.records import Job
 
 LEAVE_SECONDS = 2.0  # for a worker to end by itself
 TAIL_BYTES = 4096  # of a worker's output, in which its last line is looked for

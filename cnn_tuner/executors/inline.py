@@ -10,7 +10,7 @@ import threading
 
 from cnn_tuner.errors import SearchError, UsageError
 from cnn_tuner.executors.executor import Settings, load_trainer
-from cnn_tuner.records import EpochEnded, Event, Job, JobDone
+from cnn_tuner.runs.records import EpochEnded, Event, Job, JobDone
 
 
 class InlineExecutor:

@@ -18,7 +18,7 @@ from cnn_tuner.executors.executor import Settings
 from cnn_tuner.executors.faults import Fault, exception_of
 from cnn_tuner.executors.handle import EXCEPTION, LEAVE_SECONDS, WorkerHandle
 from cnn_tuner.executors.worker import Ended, Ready
-from cnn_tuner.records import EpochEnded, Event, Job, JobDone, JobLost
+from cnn_tuner.runs.records import EpochEnded, Event, Job, JobDone, JobLost
 
 RECYCLE_BYTES = 512 * 2**20  # that a worker may keep between jobs on top of what it held after its first
 MAX_STARTS = 2  # of one slot's worker in a row that came to nothing: the next would too

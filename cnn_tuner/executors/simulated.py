@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Status
+from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Status
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from cnn_tuner.executors import memory
 from cnn_tuner.executors.executor import Settings, Train, load_trainer
 from cnn_tuner.executors.faults import Fault, fault_of
-from cnn_tuner.records import Epoch, EpochEnded, Job, Result
+from cnn_tuner.runs.records import Epoch, EpochEnded, Job, Result
 
 STOP = "stop"
 ALIVE = "alive"

@@ -1,1 +1,4 @@
-"""From the best model to files that others can serve, each proved by a reader in a new process."""
+"""The best model as files that others can serve, each proved by a reader of its own.
+
+May touch TensorFlow, Keras, files, and the processes that read exports.
+"""

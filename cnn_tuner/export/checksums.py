@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.folders import write_aside
+from cnn_tuner.runs.folders import write_aside
 
 FILE = "SHA256SUMS"
 MAX_BYTES = 2**20  # of the list: some thousand files

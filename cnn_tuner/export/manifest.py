@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cnn_tuner.errors import UsageError, VerificationError
-from cnn_tuner.folders import write_aside
+from cnn_tuner.runs.folders import write_aside
 
 FILE = "manifest.json"
 LATENCY_FILE = "latency.json"

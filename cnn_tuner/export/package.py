@@ -9,17 +9,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from cnn_tuner.config import RunConfig
 from cnn_tuner.data.files import one_line
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import checksums, golden, manifest, signatures
-from cnn_tuner.export.formats import FORMATS, SAVED_MODEL, Source
+from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import FormatEntry, Manifest, metrics
 from cnn_tuner.export.verify import Measured, Reading
-from cnn_tuner.folders import write_aside
-from cnn_tuner.machine import identity
-from cnn_tuner.records import Trial, Winner
-from cnn_tuner.scores import measure
+from cnn_tuner.metrics.scores import measure
+from cnn_tuner.runs.config import RunConfig
+from cnn_tuner.runs.folders import write_aside
+from cnn_tuner.runs.machine import identity
+from cnn_tuner.runs.records import Trial, Winner
 
 SAVED_MODEL_PARTS = ("saved_model.pb", "variables", "assets", "assets.extra")
 

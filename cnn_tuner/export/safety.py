@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from cnn_tuner.export import container
-from cnn_tuner.export.formats import FORMATS
-from cnn_tuner.export.graph_check import check_graph
-from cnn_tuner.export.keras_check import check_keras
+from cnn_tuner.export.checks import container
+from cnn_tuner.export.checks.graph_check import check_graph
+from cnn_tuner.export.checks.keras_check import check_keras
+from cnn_tuner.export.formats.formats import FORMATS
 
 __all__ = ["check_container", "check_formats", "check_graph", "check_keras"]
 
@@ -36,6 +36,6 @@ def check_formats(folder: Path) -> None:
     """
     checks = {Path(each.path).suffix: each.check for each in FORMATS.values() if each.check and not each.missing}
     for suffix, module in checks.items():
-        check = importlib.import_module(f"cnn_tuner.export.{module}").check
+        check = importlib.import_module(f"cnn_tuner.export.checks.{module}").check
         for file in sorted(folder.rglob(f"*{suffix}")):
             check(file)

@@ -16,7 +16,7 @@ MAX_SIDE = 4096  # pixels, as for training: images are made of the size that an 
 
 
 class Served:
-    """A SavedModel written by `cnn_tuner.export.saved_model`."""
+    """A SavedModel written by `cnn_tuner.export.formats.saved_model`."""
 
     def __init__(self, folder: Path) -> None:
         """Loads it, once it is known to hold nothing that could run code or read other files.

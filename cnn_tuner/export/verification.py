@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cnn_tuner import scores
 from cnn_tuner.data.files import shown
 from cnn_tuner.errors import UsageError, VerificationError
-from cnn_tuner.export import checksums, golden, manifest, safety, saved_model, signatures
-from cnn_tuner.export.formats import FORMATS
+from cnn_tuner.export import checksums, golden, manifest, safety, signatures
+from cnn_tuner.export.formats import saved_model
+from cnn_tuner.export.formats.formats import FORMATS
 from cnn_tuner.export.manifest import Manifest
 from cnn_tuner.export.verify import MAX_GROWTH, MAX_LOSS, Measured, Reading, compared, readers
+from cnn_tuner.metrics import scores
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_tuner import scores as scores_module
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.export.formats import FORMATS, SAVED_MODEL
+from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL
 from cnn_tuner.export.readers import SECONDS, SECONDS_AN_IMAGE, Reader
+from cnn_tuner.metrics import scores as scores_module
 
 MAX_DIFFERENCE = 1e-5  # of a score between the live model and a reader, relative where scores are larger than 1
 MAX_STEPS = 0.02  # of a score of whole numbers between two processors: some of 256 steps, relative as above

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from cnn_tuner.budget import TYPICAL_POINTS
 from cnn_tuner.errors import SearchError
 from cnn_tuner.oracles import samplers
 from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
 from cnn_tuner.oracles.rungs import FACTOR, ParetoRanking, Ranking, Rung, rung_epochs
 from cnn_tuner.oracles.samplers import Evidence
-from cnn_tuner.space import Point
+from cnn_tuner.runs.budget import TYPICAL_POINTS
+from cnn_tuner.spaces.space import Point
 
 MOST_BEST = 50  # points that a sampler learns from, so that a suggestion costs the same after any number of trials
 MOST_OTHERS = 200

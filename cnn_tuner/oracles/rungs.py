@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnn_tuner.pareto import order
+from cnn_tuner.runs.pareto import order
 
 FACTOR = 3  # a third goes on, three times as long; Li et al., 2018, section 3.5, find it near the best
 

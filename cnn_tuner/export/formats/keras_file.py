@@ -1,0 +1,33 @@
+"""The `.keras` file of a run: loaded with care, and as a part of an export."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import keras
+
+from cnn_tuner.data.files import one_line, shown
+from cnn_tuner.errors import VerificationError
+from cnn_tuner.export.checks.keras_check import check_keras
+from cnn_tuner.export.formats.formats import Source
+
+
+def load(path: Path) -> keras.Model:
+    """The model in a file that may be anybody's, without how it was compiled.
+
+    Raises:
+        VerificationError: it holds what is not to be loaded, or cannot be read.
+    """
+    check_keras(path)
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises almost anything on a damaged file, or on one of a newer Keras
+        raise VerificationError(
+            f"{shown(path)}: cannot be read by Keras {keras.__version__}: {one_line(error)}"
+        ) from error
+
+
+def write(source: Source, path: Path) -> None:
+    """Copies the run's best.keras, which is verified itself: a file written again would hold another date."""
+    shutil.copyfile(source.kept, path)

@@ -1,0 +1,132 @@
+"""What a run was asked for: one validated record, kept as `config.yaml` in the run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cnn_tuner.errors import UsageError
+from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.runs.records import Precision
+from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces.space import SearchSpace
+from cnn_tuner.spaces.space_file import Limits
+
+FORMAT = 3  # of the run folder; a reader refuses one it does not know
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Config):
+    """Which images a run learns from, and what they turned out to be. `images` counts training, validation and test."""
+
+    source: str
+    name: str
+    task: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    output_scale: tuple[float, ...] = ()
+    output_offset: tuple[float, ...] = ()
+    images: tuple[int, int, int]
+    fingerprint: str
+    options: dict[str, Any]
+
+
+class SearchConfig(_Config):
+    """How a run searches.
+
+    It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is the
+    most for one trial, `final_epochs` for one of the `finalists`, in all, each with at most `final_seeds` seeds; the
+    training states of the best `keep` trials stay on disk. `limits` hold besides those of the space. `cost` is a second
+    objective, made as small as can be; a model that takes longer than `max_latency_seconds` for one image is refused.
+    """
+
+    oracle: str
+    sampler: str | None = None
+    objective: str
+    direction: str
+    cost: str | None = None
+    max_latency_seconds: float | None = None
+    max_trials: int | None
+    budget_seconds: float | None = None
+    epochs: int
+    final_epochs: int
+    finalists: int = 3
+    final_seeds: int = 3
+    limits: Limits = Limits()
+    seed: int
+    precision: Precision | Literal["auto"] = "auto"
+    keep: int = 3
+
+    @property
+    def method(self) -> str:
+        """The oracle, with its sampler where it has one: `asha (tpe)`."""
+        return self.oracle if self.sampler is None else f"{self.oracle} ({self.sampler})"
+
+
+class Change(_Config):
+    """A setting that was changed when the run was gone on with."""
+
+    at: str
+    text: str
+
+
+class RunConfig(_Config):
+    """Everything that decides what a run does. `formats` are those in which its winner is exported."""
+
+    format: int = FORMAT
+    created: str
+    command: str
+    versions: dict[str, str]
+    data: DataConfig
+    space_name: str
+    space_place: str
+    space: dict[str, Any]
+    search: SearchConfig
+    formats: tuple[str, ...] = ("tf_saved_model",)
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(self.search.objective, self.search.direction)
+
+    @property
+    def measures_latency(self) -> bool:
+        return self.search.cost == "latency" or self.search.max_latency_seconds is not None
+
+    @property
+    def output(self) -> Output:
+        units = 1 if self.data.task == "binary" else len(self.data.class_names)
+        return Output(self.data.task, units, self.data.output_scale, self.data.output_offset)
+
+    def search_space(self) -> SearchSpace:
+        """The space as it was when the run began, whatever became of its file."""
+        space = space_module.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
+        return space.within(self.search.limits)
+
+    def to_yaml(self) -> str:
+        """The text of `config.yaml`."""
+        head = "# What this run was asked for. To change it: cnn-tuner resume --help\n"
+        return head + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def read(file: Path) -> RunConfig:
+    """The config in `file`.
+
+    Raises:
+        UsageError: it is not one, or of a format that is not known here.
+    """
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = data.get("format") if isinstance(data, dict) else None
+        if isinstance(found, int) and found != FORMAT:
+            raise UsageError(f"{file.parent}: run format {found} is not known here, only {FORMAT}")
+        return RunConfig.model_validate(data)
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{file}: not the config of a run: {reason}") from error

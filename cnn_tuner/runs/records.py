@@ -1,0 +1,225 @@
+"""What passes between search, executors and store: plain, frozen, picklable records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.spaces.space import Point
+
+Status = Literal["running", "completed", "failed", "stopped"]
+Precision = Literal["float32", "bfloat16"]  # in which layers compute; weights are float32 in both
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a trial, counted from 1: its metrics (`loss`, `val_accuracy`, ...) and its seconds."""
+
+    number: int
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train one trial from `initial_epoch` up to `epochs`.
+
+    `number` counts the jobs of a run in the order in which they began. A job leaves its training state in `state_file`,
+    now and then and at its end, and takes up what an earlier attempt left there. Otherwise it begins with
+    `initial_state`, where an earlier job of the same trial left its own; without that file it trains the trial from its
+    first epoch, which gives the same. The learning rate runs its course over `schedule_epochs`, however many of them
+    this job trains. With `patience`, training ends when that many epochs in a row brought no better objective.
+    With `measures_latency`, one image's seconds are measured before anything is trained; a model that takes longer
+    than `max_latency_seconds` fails.
+    """
+
+    number: int
+    trial: int
+    values: Point
+    image_shape: tuple[int, int, int]
+    output: Output
+    objective: Objective
+    epochs: int
+    seed: int
+    state_file: str
+    initial_epoch: int = 0
+    initial_state: str | None = None
+    precision: Precision = "float32"
+    patience: int | None = None
+    attempt: int = 1
+    schedule_epochs: int = 1
+    measures_latency: bool = False
+    max_latency_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job: completed, stopped early by request, or failed for the reason in `message`.
+
+    `score` is the best objective over all epochs of the trial so far, reached in epoch `best_epoch`. `peak_bytes` is
+    the most memory that its process had while the job ran; `latency_seconds` is what one image took, where it was
+    measured.
+    """
+
+    job: int
+    status: Status
+    score: float | None
+    best_epoch: int | None
+    epochs: tuple[Epoch, ...]
+    seconds: float
+    message: str = ""
+    attempt: int = 1
+    peak_bytes: int | None = None
+    latency_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An executor's event: a job finished an epoch."""
+
+    job: int
+    attempt: int
+    epoch: Epoch
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """An executor's event: a job ended, well or by its own fault."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class JobLost:
+    """An executor's event: a job ended by the machine's fault and may be run again."""
+
+    job: int
+    attempt: int
+    reason: str
+
+
+Event = EpochEnded | JobDone | JobLost
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the search space and what the search learned of it.
+
+    `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
+    jobs, and `state_job` is the last of them that left a training state. `schedule_epochs` is the length of its
+    learning rate's schedule: the most epochs that the search would train it when it began.
+    """
+
+    number: int
+    values: Point
+    seed: int
+    params: int
+    macs: int
+    status: Status = "running"
+    score: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    message: str = ""
+    started_at: float = 0.0
+    epochs_done: int = 0
+    state_job: int | None = None
+    schedule_epochs: int = 1
+    latency_seconds: float | None = None
+    epochs: tuple[Epoch, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What the store knows of a job.
+
+    `suggestion` is what the oracle said of it beside the point: its own id of the trial, and KerasTuner's `tuner/...`
+    values; None is the final training of a finalist, by its own seed (`replicate` 0) or another. `began` and `ended`
+    are places in the order in which all jobs of the run began and ended; `ended` is None while it is under way.
+    `losses` counts attempts that the machine lost.
+    """
+
+    number: int
+    trial: int
+    suggestion: dict[str, Any] | None
+    initial_epoch: int
+    epochs: int
+    precision: Precision
+    began: int = 0
+    ended: int | None = None
+    losses: int = 0
+    status: Status = "running"
+    score: float | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    message: str = ""
+    peak_bytes: int | None = None
+    started_at: float = 0.0
+    replicate: int = 0
+
+    def result(self) -> Result:
+        """The job's result, as it was when it ended; its epochs stay in the store."""
+        score, best = self.score, self.best_epoch
+        return Result(self.number, self.status, score, best, (), self.seconds, self.message, peak_bytes=self.peak_bytes)
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A trial that was trained to the end: the search's score, and one for each seed, its own first."""
+
+    trial: int
+    params: int
+    search_score: float
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.scores) / len(self.scores)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation over the seeds; None for one seed."""
+        if len(self.scores) < 2:
+            return None
+        return math.sqrt(sum((score - self.mean) ** 2 for score in self.scores) / (len(self.scores) - 1))
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best trial after the final training.
+
+    `search_score` is the objective that the search measured, `score` the one after the final training with the seed
+    that reached most, and `float32_score` that of its best weights once more, in a new model that computes in float32
+    as the exported one does. `test` holds the loss and metrics on the test part and `test_intervals` their 95 %
+    intervals; it was looked at `looks` times: once for each winner that the run has had. `finalists` are those that it
+    was chosen from, with the score of each seed.
+    """
+
+    trial: int
+    epochs: int
+    best_epoch: int
+    search_score: float
+    score: float
+    float32_score: float
+    test: dict[str, float]
+    test_images: int
+    params: int
+    macs: int
+    seconds: float
+    looks: int = 1
+    job: int = 0
+    test_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    finalists: tuple[Finalist, ...] = ()
+
+    @property
+    def finalist(self) -> Finalist | None:
+        """The winner among the finalists."""
+        return next((each for each in self.finalists if each.trial == self.trial), None)
+
+
+def ranked(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
+    """Trials from the best to the worst: by score, of equals the smaller model first; those without a score last."""
+    sign = -1 if objective.direction == "max" else 1
+    return sorted(trials, key=lambda t: (t.score is None, sign * (t.score or 0.0), t.params, t.number))

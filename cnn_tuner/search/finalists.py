@@ -1,0 +1,72 @@
+"""Which trials are trained to the end, and which of them wins: the one-standard-error rule prefers the smaller model.
+
+Breiman et al., 1984, "Classification and Regression Trees", section 3.4.3: of models whose scores a standard error
+does not tell apart, the simplest. On a small validation part the best score is luck to a good part.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from cnn_tuner.metrics.tasks import Objective
+from cnn_tuner.runs.records import Finalist, Trial, ranked
+
+
+def standard_error(objective: Objective, score: float, images: int) -> float | None:
+    """How far a score may be off because so many validation images are a sample of all; None where that is not known.
+
+    Known for an accuracy, a share of images (one success and one failure added, so that 1.0 is not taken for certain).
+    """
+    if not objective.name.endswith("accuracy"):
+        return None
+    share = (score * images + 1) / (images + 2)
+    return math.sqrt(share * (1 - share) / images)
+
+
+def choose_finalists(trials: Sequence[Trial], objective: Objective, val_images: int, most: int) -> list[Trial]:
+    """At most `most` trials to be trained to the end, the best first.
+
+    After it come the smaller ones whose score is within one standard error of the best, from the best of them on, each
+    smaller than those before; then the next best.
+    """
+    order = [trial for trial in ranked(trials, objective) if trial.score is not None]
+    if not order:
+        return []
+    error = standard_error(objective, float(order[0].score or 0.0), val_images) or 0.0
+    chosen = order[:1]
+    for trial in order[1:]:
+        if trial.params < chosen[-1].params and _gap(objective, order[0].score, trial.score) <= error:
+            chosen.append(trial)
+    rest = [trial for trial in order if trial not in chosen]
+    return [*chosen, *rest][:most]
+
+
+def choose_winner(finalists: Sequence[Finalist], objective: Objective, val_images: int) -> Finalist:
+    """The smallest of the finalists whose mean score is within one standard error of the best mean.
+
+    The error is that of the best finalist's mean over its seeds, or that of the validation part where it is larger.
+    """
+    best = _best(finalists, objective)
+    error = winning_margin(best, objective, val_images)
+    near = [each for each in finalists if _gap(objective, best.mean, each.mean) <= error]
+    smallest = min(each.params for each in near)
+    return _best([each for each in near if each.params == smallest], objective)
+
+
+def winning_margin(best: Finalist, objective: Objective, val_images: int) -> float:
+    """One standard error of the best finalist's score."""
+    of_seeds = statistics.stdev(best.scores) / math.sqrt(len(best.scores)) if len(best.scores) > 1 else 0.0
+    return max(of_seeds, standard_error(objective, best.mean, val_images) or 0.0)
+
+
+def _best(finalists: Sequence[Finalist], objective: Objective) -> Finalist:
+    sign = -1 if objective.direction == "max" else 1
+    return min(finalists, key=lambda each: (sign * each.mean, each.params, each.trial))
+
+
+def _gap(objective: Objective, best: float | None, other: float | None) -> float:
+    """By how much `other` is worse."""
+    difference = float(best or 0.0) - float(other or 0.0)
+    return difference if objective.direction == "max" else -difference

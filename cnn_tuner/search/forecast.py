@@ -1,0 +1,200 @@
+"""How long the rest of a run will take, from its own pace: for its budget, and for people who wait."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cnn_tuner.runs.budget import EPOCHS_SHARE, Budget, Pace
+from cnn_tuner.runs.config import RunConfig, SearchConfig
+from cnn_tuner.runs.records import Epoch, Job, Result, Trial
+from cnn_tuner.spaces.recipe import recipe_of
+
+if TYPE_CHECKING:
+    from cnn_tuner.oracles.feasible import FeasibleOracle
+
+STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
+EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new processes and the report take, in those
+TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
+FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
+FORMAT_PASSES = 2
+BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
+
+
+def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: float) -> float:
+    """What follows the final training: evaluation, export, verification."""
+    train, _, test = config.data.images
+    others = len(config.formats) - 1
+    passes = TEST_PASSES + FORMAT_PASSES * others
+    return (
+        EXPORT_STARTUPS + FORMAT_STARTUPS * others
+    ) * startup_seconds + passes * test * epoch_seconds / train / BACKWARDS
+
+
+def last_epoch(trial: Trial, final_epochs: int) -> int:
+    """The epoch up to which a final training goes: to the end of a learning rate that falls, or to `final_epochs`."""
+    if recipe_of(trial.values).decays:
+        return max(trial.schedule_epochs, trial.epochs_done)
+    return max(final_epochs, trial.epochs_done)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A finalist as it is expected: trained on from epoch `done` to epoch `goal`, an epoch in so many seconds."""
+
+    goal: int
+    done: int
+    epoch_seconds: float
+
+
+def final_trainings(
+    search: SearchConfig, finalists: Sequence[Expected], search_epochs: float
+) -> list[tuple[int, Expected]]:
+    """The trainings that are expected after a search of so many epochs in all, each with its epochs, in their order.
+
+    Each finalist is trained on by its own seed and anew by the others; without a budget of time, the best one's own
+    seed, and then what the share of the search's epochs allows.
+    """
+    own = [(each.goal - each.done, each) for each in finalists]
+    others = [(each.goal, each) for each in finalists] * (search.final_seeds - 1)
+    expected, spent = [], 0
+    for place, (epochs, each) in enumerate([*own, *others]):
+        if search.budget_seconds is not None or place == 0 or spent + epochs <= EPOCHS_SHARE * search_epochs:
+            spent += epochs
+            expected.append((epochs, each))
+    return [(epochs, each) for epochs, each in expected if epochs > 0]
+
+
+def side_by_side(seconds: Iterable[float], slots: int) -> float:
+    """How long jobs of so many seconds take, begun in this order, each when one of the slots is free."""
+    free = [0.0] * slots
+    for each in seconds:
+        heapq.heapreplace(free, free[0] + each)
+    return max(free)
+
+
+@dataclass
+class _Running:
+    """A job under way: when it was submitted, and its last epoch so far."""
+
+    job: Job
+    began: float
+    epoch: int
+    epoch_seconds: float = 0.0
+
+
+@dataclass
+class Forecast:
+    """Of one process at work on a run. All times are monotonic seconds.
+
+    `earlier_epochs` are those of the search that earlier processes trained. `workers_began` is when the worker
+    processes were started, None for the first job's submission.
+    """
+
+    config: RunConfig
+    budget: Budget
+    earlier_epochs: int = 0
+    workers_began: float | None = None
+    pace: Pace = field(default_factory=Pace)
+    _leaders: list[tuple[float, int, Expected]] = field(default_factory=list)  # the best so far, with their scores
+    _running: dict[int, _Running] = field(default_factory=dict)
+
+    def job_began(self, job: Job, now: float) -> None:
+        """A job was submitted."""
+        self._running[job.number] = _Running(job, now, job.initial_epoch)
+
+    def epoch_ended(self, job: Job, epoch: Epoch, now: float) -> None:
+        """A job under way finished an epoch."""
+        running = self._running[job.number]
+        self.pace.note_epoch(epoch.seconds, now - (running.began if self.workers_began is None else self.workers_began))
+        running.epoch, running.epoch_seconds = epoch.number, epoch.seconds
+
+    def job_ended(self, job: Job, result: Result) -> None:
+        """A job ended; both its seconds and its epochs are those of all attempts at it, none if it was lost."""
+        self._running.pop(job.number, None)
+        if result.epochs and result.seconds > 0:
+            self.pace.note_job(result.seconds - math.fsum(epoch.seconds for epoch in result.epochs))
+        if result.epochs and result.score is not None:
+            self._note_leader(job, result, result.score)
+
+    def _note_leader(self, job: Job, result: Result, score: float) -> None:
+        """Keeps as many of the best trials as there will be finalists."""
+        search = self.config.search
+        done = max(result.epochs[-1].number, search.epochs)  # until the search ends the best are promoted
+        goal = max(job.schedule_epochs if recipe_of(job.values).decays else search.final_epochs, done)
+        expected = Expected(goal, done, _epoch_seconds(result.epochs))
+        sign = -1 if self.config.objective.direction == "max" else 1
+        others = [leader for leader in self._leaders if leader[1] != job.trial]
+        self._leaders = sorted([*others, (sign * score, job.trial, expected)], key=lambda leader: leader[:2])
+        del self._leaders[search.finalists :]
+
+    def seconds_of(self, trial: Trial | None) -> float:
+        """Of an epoch of this trial, or on average where it has none."""
+        if trial is None or not trial.epochs:
+            return self.pace.epoch_seconds
+        return _epoch_seconds(trial.epochs)
+
+    def export_seconds(self, best: Trial | None) -> float:
+        """From the end of the final training to the end of the run."""
+        startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
+        return export_seconds(self.config, startup, self.seconds_of(best))
+
+    def final_seconds(self, best: Trial | None, slots: int, search_epochs: float = 0.0) -> float:
+        """Of the final training, if every finalist is trained to its last epoch with every seed that is expected.
+
+        The finalists are taken to be the best so far, in the place of those that are not known as long as the best.
+        """
+        search = self.config.search
+        goal = search.final_epochs if best is None else last_epoch(best, search.final_epochs)
+        typical = Expected(goal, 0 if best is None else best.epochs_done, self.seconds_of(best))
+        known = [expected for *_, expected in self._leaders]
+        finalists = [*known, *[typical] * (search.finalists - len(known))]
+        trainings = final_trainings(search, finalists, search_epochs)
+        setup = self.pace.setup_seconds
+        return side_by_side((setup + epochs * each.epoch_seconds for epochs, each in trainings), slots)
+
+    def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
+        """When the search has to end."""
+        return self.budget.search_ends_at(self.final_seconds(best, slots), self.export_seconds(best))
+
+    def seconds_left(self, oracle: FeasibleOracle, best: Trial | None, slots: int, now: float) -> float | None:
+        """Until the run is done; None while nothing is known yet."""
+        if not self.pace.epochs:
+            return None
+        ahead = oracle.epochs_ahead()
+        if ahead is None:
+            return max(0.0, self.budget.ends_at - now)
+        under_way = [self._seconds_left_of(running) for running in self._running.values()]
+        last = (1 - 1 / slots) * self.config.search.epochs * self.pace.epoch_seconds / 2  # some slots are idle then
+        search = side_by_side(sorted(under_way, reverse=True), slots)
+        if ahead > 0:
+            search = max(search, (sum(under_way) + ahead * self._seconds_per_epoch()) / slots + last)
+        epochs_left = sum(running.job.epochs - running.epoch for running in self._running.values()) + ahead
+        search_epochs = self.earlier_epochs + self.pace.epochs + epochs_left
+        final, export = self.final_seconds(best, slots, search_epochs), self.export_seconds(best)
+        return min(search + final + export, max(0.0, self.budget.ends_at - now))
+
+    def final_seconds_left(self, ahead: Iterable[tuple[int, Trial]], best: Trial, slots: int, now: float) -> float:
+        """Until the run is done, in its final training: what is under way, and so many epochs of these trials."""
+        under_way = [self._seconds_left_of(running) for running in self._running.values()]
+        wanted = [self.pace.setup_seconds + epochs * self.seconds_of(trial) for epochs, trial in ahead]
+        training = side_by_side([*under_way, *wanted], slots)
+        room = max(0.0, self.budget.training_ends_at(self.export_seconds(best)) - now)
+        return min(training, room) + self.export_seconds(best)
+
+    def _seconds_left_of(self, running: _Running) -> float:
+        each = running.epoch_seconds or self.pace.epoch_seconds
+        return (running.job.epochs - running.epoch) * each
+
+    def _seconds_per_epoch(self) -> float:
+        """Of an epoch of a job that has not begun, its share of setting up included."""
+        return self.pace.epoch_seconds + self.pace.jobs_setup_seconds / max(1, self.pace.epochs)
+
+
+def _epoch_seconds(epochs: Sequence[Epoch]) -> float:
+    """Of an epoch on average: the first one compiles."""
+    later = epochs[1:] or epochs
+    return sum(epoch.seconds for epoch in later) / len(later)

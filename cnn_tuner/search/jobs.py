@@ -1,0 +1,93 @@
+"""The jobs that train a trial: their seeds, what each does, whom an event means, and what the trial is afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cnn_tuner.runs.records import Event, Job, JobDone, JobRecord, Result, Trial
+from cnn_tuner.runs.store import RunStore
+
+MAX_ATTEMPTS = 2  # of a job that the machine lost
+
+
+def trial_seed(run_seed: int, number: int) -> int:
+    """The seed of a trial: of its own, and the same whichever trials ran before or beside it."""
+    return int(np.random.SeedSequence([run_seed, number]).generate_state(1)[0])
+
+
+def replicate_seed(trial: Trial, replicate: int) -> int:
+    """The seed with which a trial is trained once more in the final training; 0 is the trial's own."""
+    if replicate == 0:
+        return trial.seed
+    return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
+
+
+def next_job(store: RunStore, trial: Trial, record: JobRecord, patience: int | None = None) -> Job:
+    """The job that trains a trial on, from where it is, or anew with another seed, as its record says."""
+    config = store.config
+    goes_on = trial.state_job is not None and record.replicate == 0
+    return Job(
+        record.number,
+        trial.number,
+        trial.values,
+        config.data.image_shape,
+        config.output,
+        config.objective,
+        record.epochs,
+        replicate_seed(trial, record.replicate),
+        str(store.state_file(record.number)),
+        initial_epoch=record.initial_epoch,
+        initial_state=str(store.state_file(trial.state_job)) if goes_on and trial.state_job is not None else None,
+        precision=record.precision,
+        patience=patience,
+        attempt=record.losses + 1,
+        schedule_epochs=trial.schedule_epochs,
+        measures_latency=config.measures_latency and trial.latency_seconds is None,
+        max_latency_seconds=config.search.max_latency_seconds,
+    )
+
+
+def job_meant(event: Event | None, under_way: Mapping[int, Job]) -> Job | None:
+    """The job under way that an event speaks of; None if it speaks of an earlier attempt, or there is no event."""
+    if event is None:
+        return None
+    number, attempt = (
+        (event.result.job, event.result.attempt) if isinstance(event, JobDone) else (event.job, event.attempt)
+    )
+    job = under_way.get(number)
+    return job if job is not None and job.attempt == attempt else None
+
+
+def before_job(trial: Trial, job: JobRecord) -> Trial:
+    """A trial as it was before a job that was stopped and goes on: the job tells all that it trains once more."""
+    if trial.state_job != job.number:
+        return trial
+    return replace(trial, status="running", epochs_done=job.initial_epoch, seconds=trial.seconds - job.seconds)
+
+
+def after_job(trial: Trial, result: Result) -> Trial:
+    """A trial after one more of its jobs. What it had reached before a job that failed still counts."""
+    kept = tuple(epoch for epoch in trial.epochs if epoch.number <= trial.epochs_done)
+    seconds = trial.seconds + result.seconds
+    if result.latency_seconds is not None:
+        trial = replace(trial, latency_seconds=result.latency_seconds)
+    if result.status == "failed" and trial.score is not None:
+        message = f"trained on from epoch {trial.epochs_done} it failed: {result.message}"
+        return replace(trial, status="completed", seconds=seconds, message=message, epochs=kept)
+    has_state = bool(result.epochs) and result.status != "failed"
+    if result.status == "stopped" and not has_state:  # while it trained again what a lost state had held
+        return replace(trial, status="stopped", seconds=seconds, message=result.message, epochs=kept)
+    return replace(
+        trial,
+        status=result.status,
+        score=result.score,
+        best_epoch=result.best_epoch,
+        seconds=seconds,
+        message=result.message,
+        epochs_done=result.epochs[-1].number if has_state else trial.epochs_done,
+        state_job=result.job if has_state else trial.state_job,
+        epochs=(*kept, *result.epochs),
+    )

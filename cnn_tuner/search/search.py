@@ -1,0 +1,348 @@
+"""The loop between oracle and executor: points come from one, jobs go to the other, every event goes to the store."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cnn_tuner.errors import SearchError
+from cnn_tuner.executors.executor import Executor
+from cnn_tuner.logs.tensorboard import RunLogs, has_curve, trial_run
+from cnn_tuner.oracles import registry
+from cnn_tuner.oracles.feasible import FeasibleOracle
+from cnn_tuner.oracles.feasible import Search as OracleSearch
+from cnn_tuner.runs.budget import Budget
+from cnn_tuner.runs.checkpoints import Checkpoints
+from cnn_tuner.runs.config import RunConfig
+from cnn_tuner.runs.pareto import cost_of, front
+from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial, ranked
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.finalists import choose_finalists
+from cnn_tuner.search.forecast import Forecast
+from cnn_tuner.search.jobs import MAX_ATTEMPTS, after_job, before_job, job_meant, next_job, trial_seed
+from cnn_tuner.search.observer import Observer
+from cnn_tuner.spaces.architecture import build, why_infeasible
+
+HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
+HOPELESS = 5  # first trials that all failed: the next would too
+ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
+
+
+def make_oracle(config: RunConfig) -> FeasibleOracle:
+    """The oracle that a run's config asks for."""
+    space = config.search_space()
+    reason = why_infeasible(space, config.data.image_shape, config.output)
+    search = config.search
+    asked = OracleSearch(
+        space,
+        reason,
+        config.objective,
+        search.max_trials,
+        search.epochs,
+        search.seed,
+        search.sampler,
+        search.cost is not None,
+    )
+    return registry.create(search.oracle, asked)
+
+
+class Search:
+    """One run's search, from its first trial, or from where an earlier process left it, to its last."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        oracle: FeasibleOracle,
+        executor: Executor,
+        logs: RunLogs,
+        observer: Observer,
+        forecast: Forecast | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store, self.oracle, self.executor, self.logs, self.observer = store, oracle, executor, logs, observer
+        self.forecast = Forecast(store.config, Budget()) if forecast is None else forecast
+        self.clock = clock
+        self.is_stopping = False
+        self.is_out_of_time = False
+        self.best: Trial | None = None
+        self._waiting: deque[int] = deque()  # jobs of an earlier process that had not ended
+        self._jobs: dict[int, Job] = {}  # under way, by number
+        self._records: dict[int, JobRecord] = {}  # of the same
+        self._asked: dict[int, Any] = {}  # KerasTuner's trials behind them
+        self._numbers: dict[str, int] = {}  # KerasTuner's trial ids: promoted ones belong to an earlier trial
+        self._trials: dict[int, Trial] = {}
+        self._trained_on: set[int] = set()  # the trials that were promoted
+        self._failed = 0
+        self._jobs_begun = self._jobs_ended = 0
+        keep, objective = store.config.search.keep, store.config.objective
+        self._checkpoints = Checkpoints(
+            keep, oracle.most_continuable(), objective, self._drop_state, self._likely_finalists
+        )
+
+    def request_stop(self) -> None:
+        """Ends the search soon: trials under way end at their next batch and what they reached counts."""
+        self.is_stopping = True
+        self.executor.stop()
+
+    def run(self) -> None:
+        """Searches until the oracle has nothing more to suggest, its time is over, or a stop is requested.
+
+        Raises:
+            SearchError: no trial completed.
+        """
+        self._restore()
+        while True:
+            self._watch_the_time()
+            self._fill_slots()
+            if not self._jobs:
+                break
+            event = self.executor.next_event(self._seconds_to_wait())
+            if event is not None:
+                self._handle(event)
+        if (cost := self.store.config.search.cost) is not None:
+            self.logs.front(front(self.store.trials(), self.store.config.objective, cost), cost)
+        self._checkpoints.tidy()
+        if self.best is None and not self.is_stopping:
+            raise SearchError(self._why_nothing())
+        self.store.set_search_ended(not self.is_stopping)
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether no more jobs are to begin."""
+        return self.is_stopping or self.is_out_of_time
+
+    def _watch_the_time(self) -> None:
+        """Ends the search when its time is over: trials under way end at their next batch, what they reached counts.
+
+        Not before something was reached at all: a search without a result is worth nothing.
+        """
+        has_result = self.best is not None or bool(self.forecast.pace.epochs)
+        if (
+            has_result
+            and not self._has_ended
+            and self.clock() >= self.forecast.search_ends_at(self.best, self.executor.slots)
+        ):
+            self.is_out_of_time = True
+            self.executor.stop()
+
+    def _seconds_to_wait(self) -> float | None:
+        """Until the time of the search is over; None without a limit, or when it is over."""
+        ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
+        left = ends_at - self.clock()
+        return None if self._has_ended or math.isinf(ends_at) or left <= 0 else left
+
+    def _restore(self) -> None:
+        """Takes up what earlier processes recorded: the oracle's suggestions, the results, jobs that had not ended."""
+        self._trials = {trial.number: trial for trial in self.store.trials()}
+        jobs = [job for job in self.store.jobs() if job.suggestion is not None]
+        events = [(job.began, job) for job in jobs] + [(job.ended, job) for job in jobs if job.ended is not None]
+        for place, job in sorted(events, key=lambda event: event[0]):
+            if place == job.began:
+                self._restore_beginning(job)
+            else:
+                self._tell_oracle(self._asked.pop(job.number), job.result(), self._trials[job.trial])
+                self._jobs_ended += 1
+        self._jobs_begun = self.store.last_job()
+        self._waiting.extend(self._asked)
+        self._restore_standing()
+
+    def _restore_beginning(self, job: JobRecord) -> None:
+        suggestion = job.suggestion or {}
+        own = {name: value for name, value in suggestion.items() if name.startswith(ORACLE_OWN)}
+        self._asked[job.number] = self.oracle.restore(suggestion["id"], self._trials[job.trial].values | own)
+        self._numbers[suggestion["id"]] = job.trial
+        self._records[job.number] = job
+        if job.initial_epoch:
+            self._trained_on.add(job.trial)
+
+    def _restore_standing(self) -> None:
+        self._records = {number: self._records[number] for number in self._waiting}
+        for job in self._records.values():
+            self._trials[job.trial] = before_job(self._trials[job.trial], job)
+        ended = [trial for trial in self._trials.values() if trial.status != "running"]
+        self._failed = sum(trial.status == "failed" for trial in ended)
+        for trial in ended:
+            self.best = self._better_of(trial)
+        self.forecast.earlier_epochs = sum(trial.epochs_done for trial in self._trials.values())
+        running, continuable = self._needed_states()
+        for trial in self._trials.values():
+            self._checkpoints.add(trial, running | self._trials.keys(), continuable)
+        self._checkpoints.tidy(running, continuable)
+        standing = {trial.state_job for trial in self._trials.values()} | set(self._waiting)
+        for job in self.store.jobs():  # a process that is killed before it dropped a state leaves it
+            if job.suggestion is not None and job.number not in standing:
+                self._drop_state(job.number)
+        unfinished = [self._records[number].trial for number in self._waiting]
+        for number in self._trials if self.oracle.promotes else unfinished:
+            self._begin_logs(number)
+        self.observer.search_restored(list(self._trials.values()), self.best)
+
+    def _fill_slots(self) -> None:
+        while len(self._jobs) < self.executor.slots and not self._has_ended:
+            if self._waiting:
+                self._submit(self._records[self._waiting.popleft()])
+                continue
+            asked = None if self._is_hopeless() else self.oracle.create_trial(f"job-{self._jobs_begun}")
+            if asked is None or asked.status != "RUNNING":  # STOPPED: there is no more; IDLE: it waits for a result
+                return
+            self._start(asked)
+
+    def _start(self, asked: Any) -> None:
+        values = asked.hyperparameters.values
+        parent = values.get("tuner/trial_id")
+        trial = self._new_trial(values) if parent is None else self._trials[self._numbers[parent]]
+        own = {name: value for name, value in values.items() if name.startswith(ORACLE_OWN)}
+        settings = self.store.config.search
+        self._jobs_begun += 1
+        job = JobRecord(
+            self._jobs_begun,
+            trial.number,
+            {"id": asked.trial_id} | own,
+            trial.epochs_done,
+            int(values.get("tuner/epochs", settings.epochs)),
+            self.store.precision or "float32",
+            started_at=time.time(),
+        )
+        self.store.start_job(job, trial if parent is None else None)
+        self._numbers[asked.trial_id] = trial.number
+        self._trials[trial.number] = replace(trial, status="running")
+        self._asked[job.number], self._records[job.number] = asked, job
+        if job.initial_epoch:
+            self._train_on(trial.number)
+        self._submit(job)
+
+    def _train_on(self, trial: int) -> None:
+        """Notes a promotion; a trial that had no curve until now has one from its first epoch on."""
+        had_curve = has_curve(trial, trial in self._trained_on)
+        self._trained_on.add(trial)
+        if not had_curve:
+            self._begin_logs(trial)
+
+    def _new_trial(self, values: dict[str, Any]) -> Trial:
+        config = self.store.config
+        number = len(self._trials) + 1
+        point = {name: value for name, value in values.items() if not name.startswith(ORACLE_OWN)}
+        plan = build(point, config.data.image_shape, config.output)
+        seed = trial_seed(config.search.seed, number)
+        return Trial(
+            number, point, seed, plan.params, plan.macs, started_at=time.time(), schedule_epochs=config.search.epochs
+        )
+
+    def _submit(self, record: JobRecord) -> None:
+        trial = self._trials[record.trial]
+        job = next_job(self.store, trial, record)
+        self._jobs[job.number] = job
+        self.forecast.job_began(job, self.clock())
+        self.executor.submit(job)
+        if self.is_stopping:  # asked for while the job was on its way: it has not heard
+            self.executor.stop()
+        self.observer.trial_started(trial, job.epochs)
+
+    def _handle(self, event: Event) -> None:
+        job = job_meant(event, self._jobs)
+        match event:
+            case EpochEnded(epoch=epoch) if job is not None:
+                self._note_epoch(job, epoch)
+            case JobLost(reason=reason) if job is not None:
+                self._retry_or_fail(job, reason)
+            case JobDone(result) if job is not None:
+                self._end(result)
+
+    def _note_epoch(self, job: Job, epoch: Epoch) -> None:
+        if has_curve(job.trial, job.trial in self._trained_on):
+            self.logs.epoch(trial_run(job.trial), epoch)
+        self.store.add_epoch(job.number, epoch)
+        self.forecast.epoch_ended(job, epoch, self.clock())
+        self.observer.epoch_ended(job.trial, epoch)
+        self._tell_time_left()
+
+    def _retry_or_fail(self, job: Job, reason: str) -> None:
+        if job.attempt < MAX_ATTEMPTS and not self._has_ended:
+            self.store.lose_job(job.number)
+            self._begin_logs(job.trial)
+            self._records[job.number] = replace(self._records[job.number], losses=job.attempt)
+            self.observer.job_lost(job.trial, reason)
+            self._submit(self._records[job.number])
+        else:
+            epochs = self.store.epochs(job.number)
+            self._end(Result(job.number, "failed", None, None, epochs, 0.0, reason, job.attempt))
+
+    def _begin_logs(self, trial: int) -> None:
+        """Leaves in a trial's logs what its ended jobs trained: the job under way tells its epochs from its first."""
+        known = self._trials[trial]
+        ended = [epoch for epoch in known.epochs if epoch.number <= known.epochs_done]
+        self.logs.rewrite(trial_run(trial), ended if has_curve(trial, trial in self._trained_on) else ())
+        if known.status != "running" or known.score is not None:
+            self.logs.trial_ended(known)
+
+    def _end(self, result: Result) -> None:
+        trial = after_job(self._trials[self._jobs[result.job].trial], result)
+        self.logs.trial_ended(trial)  # before it is recorded: a process that is killed in between does both again
+        self.store.end_job(result, trial)
+        self._trials[trial.number] = trial if self.oracle.promotes else replace(trial, epochs=())
+        self.forecast.job_ended(self._jobs[result.job], result)
+        for under_way in (self._jobs, self._records):
+            del under_way[result.job]
+        self._tell_oracle(self._asked.pop(result.job), result, trial)
+        self._jobs_ended += 1
+        self._failed += trial.status == "failed"
+        self.best = self._better_of(trial)
+        self._checkpoints.add(trial, *self._needed_states())
+        if trial.state_job != result.job:
+            self._drop_state(result.job)  # of a trial that failed in between
+        if self.best is not None:
+            budget = self.forecast.budget
+            seconds = budget.active_seconds(self.clock())
+            self.logs.progress(self._jobs_ended, float(self.best.score or 0.0), seconds, budget.seconds)
+        self.observer.trial_ended(trial, self.best)
+        self._tell_time_left()
+
+    def _tell_time_left(self) -> None:
+        seconds = self.forecast.seconds_left(self.oracle, self.best, self.executor.slots, self.clock())
+        if seconds is not None:
+            self.observer.time_left(seconds)
+
+    def _better_of(self, trial: Trial) -> Trial | None:
+        """The best so far, a trial that just ended considered. One that was continued replaces what it was."""
+        rivals = [t for t in (self.best, trial) if t is not None and t.score is not None]
+        rivals = [t for t in rivals if t is trial or t.number != trial.number]
+        return ranked(rivals, self.store.config.objective)[0] if rivals else None
+
+    def _tell_oracle(self, asked: Any, result: Result, trial: Trial) -> None:
+        if result.score is None:
+            asked.status, asked.message = "FAILED", result.message
+        else:
+            cost = self.store.config.search.cost
+            if cost is not None:
+                self.oracle.costs[asked.trial_id] = float(cost_of(trial, cost) or 0.0)
+            metrics = {self.store.config.objective.name: result.score}
+            self.oracle.update_trial(asked.trial_id, metrics, step=result.best_epoch)
+            asked.status = "COMPLETED"
+        self.oracle.end_trial(asked)
+
+    def _needed_states(self) -> tuple[set[int], set[int]]:
+        """The trials with a job under way, and those that may be trained on."""
+        running = {job.trial for job in self._records.values()}
+        return running, {self._numbers[trial_id] for trial_id in self.oracle.continuable()}
+
+    def _likely_finalists(self, trials: Sequence[Trial], most: int) -> list[Trial]:
+        config = self.store.config
+        return choose_finalists(trials, config.objective, config.data.images[1], most)
+
+    def _drop_state(self, job: int) -> None:
+        self.store.state_file(job).unlink(missing_ok=True)
+
+    def _is_hopeless(self) -> bool:
+        ended = len(self._trials) - len({job.trial for job in self._records.values()})
+        is_limited = self.store.config.search.max_latency_seconds is not None
+        return self._failed == ended >= (HOPELESS_UNDER_A_LIMIT if is_limited else HOPELESS)
+
+    def _why_nothing(self) -> str:
+        failed = [trial for trial in self._trials.values() if trial.status == "failed"]
+        if not failed:
+            return "the search space has no feasible point left to try"
+        return f"all {len(failed)} trials failed; the last one: {failed[-1].message}"

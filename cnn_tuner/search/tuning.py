@@ -1,0 +1,296 @@
+"""What is asked of a new run, and what can be had from a finished one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn_tuner.data import registry as data_registry
+from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.options import DataOptions
+from cnn_tuner.errors import DataError, UsageError
+from cnn_tuner.metrics.tasks import Output, choose_objective
+from cnn_tuner.oracles import registry as oracle_registry
+from cnn_tuner.runs import folders
+from cnn_tuner.runs.budget import parse_seconds
+from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
+from cnn_tuner.runs.machine import Workers, versions
+from cnn_tuner.runs.pareto import check_cost
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.observer import Observer
+from cnn_tuner.search.session import Outcome, Session
+from cnn_tuner.spaces import space
+from cnn_tuner.spaces.architecture import check_feasible
+from cnn_tuner.spaces.space import SearchSpace
+from cnn_tuner.spaces.space_file import Limits
+
+if TYPE_CHECKING:
+    from cnn_tuner.search.winner import Export
+
+FINAL_FACTOR = 3  # how many times the epochs of a trial a finalist may train, when nothing else is said
+BUDGET_SECONDS = 600.0  # of a search of a space that says nothing of its length
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of a search. None leaves a choice to the space, the task or the data."""
+
+    data: str = "digits"
+    space: str = "quick"
+    data_options: DataOptions = field(default_factory=DataOptions)
+    oracle: str | None = None
+    sampler: str | None = None
+    objective: str | None = None
+    cost: str | None = None
+    max_latency_seconds: float | None = None
+    budget_seconds: float | None = None
+    max_trials: int | None = None
+    epochs: int | None = None
+    final_epochs: int | None = None
+    finalists: int = 3
+    final_seeds: int = 3
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+    runs: Path = Path("runs")
+    name: str | None = None
+    command: str = ""
+    workers: Workers = field(default_factory=Workers)
+    keep: int = 3
+    formats: tuple[str, ...] = ("tf_saved_model",)
+
+
+def _output(dataset: Dataset) -> Output:
+    if dataset.task != "regression":
+        return Output(dataset.task, dataset.outputs)
+    mean, deviation = dataset.train.y.mean(axis=0), dataset.train.y.std(axis=0)
+    scale = np.where(deviation > 0, deviation, 1.0)
+    return Output(dataset.task, dataset.outputs, tuple(map(float, scale)), tuple(map(float, mean)))
+
+
+def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
+    output = _output(dataset)
+    return DataConfig(
+        source=dataset.source,
+        name=dataset.name,
+        task=dataset.task,
+        class_names=dataset.class_names,
+        image_shape=dataset.image_shape,
+        output_scale=output.scale,
+        output_offset=output.offset,
+        images=(len(dataset.train), len(dataset.val), len(dataset.test)),
+        fingerprint=dataset.fingerprint,
+        options=asdict(options),
+    )
+
+
+def lasting(place: str) -> str:
+    """Where a space can be found again, from whatever folder: a shipped space's name, or the full path of its file."""
+    return place if place in space.shipped_names() else str(Path(place).expanduser().resolve())
+
+
+def is_there(place: str) -> bool:
+    """Whether the space at a lasting place still is."""
+    return place in space.shipped_names() or Path(place).is_file()
+
+
+def _check_oracle(oracle: str, sampler: str | None, where: str = "--") -> None:
+    oracle_registry.check_name(oracle, f"{where}oracle")
+    oracle_registry.check_sampler(oracle, sampler, f"{where}sampler")
+
+
+def _at_least_one(flag: str, given: int | None, default: int) -> int:
+    value = default if given is None else given
+    if value < 1:
+        raise UsageError(f"{flag}: must be a whole number >= 1, got {value}")
+    return value
+
+
+class Tuning(Session):
+    """One run from its request to its export."""
+
+    def __init__(self, request: Request, observer: Observer) -> None:
+        super().__init__(observer, request.workers, request.command)
+        self.request = request
+
+    def run(self) -> Outcome:
+        """Searches, trains the winner to the end, evaluates it, exports it and has the export verified.
+
+        Raises:
+            UsageError, DataError, SpaceError, StorageError: the request cannot be met; nothing was trained.
+            SearchError: no trial completed.
+            VerificationError: the export does not predict what was measured.
+        """
+        folders.check_writable(self.request.runs)
+        config, dataset = self.prepare()
+        run = self._create(config)
+        try:
+            return self.go_on(run, dataset)
+        finally:
+            if not run.trials():
+                run.discard()
+            run.close()
+
+    def prepare(self) -> tuple[RunConfig, Dataset]:
+        """What the run is asked for, and its data; nothing is written.
+
+        Raises:
+            UsageError, DataError, SpaceError, StorageError: the request cannot be met.
+        """
+        chosen = self._check_request()
+        dataset = data_registry.load(self.request.data, self.request.data_options)
+        return self._config(chosen, dataset), dataset
+
+    def _check_request(self) -> SearchSpace:
+        """What can be checked before any image is read."""
+        chosen = space.load(self.request.space).within(self.request.limits)
+        _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{self.request.space}: search.")
+        oracle, sampler = self._oracle(chosen)
+        _check_oracle(oracle, sampler)
+        if self.request.cost is not None:
+            check_cost(self.request.cost)
+            oracle_registry.check_cost(oracle, self.request.cost)
+        if self.request.name is not None:
+            folders.check_name(self.request.runs, self.request.name)
+        self._search_numbers(chosen)
+        return chosen
+
+    def _oracle(self, chosen: SearchSpace) -> tuple[str, str | None]:
+        """The oracle and its sampler: what was asked for, or what the space says."""
+        asked, defaults = self.request, chosen.defaults
+        if asked.oracle is None or asked.oracle == defaults.oracle:
+            return defaults.oracle, defaults.sampler if asked.sampler is None else asked.sampler
+        return asked.oracle, asked.sampler
+
+    def _search_numbers(self, chosen: SearchSpace) -> dict[str, Any]:
+        """How long to search, as values of `SearchConfig`."""
+        request, defaults = self.request, chosen.defaults
+        epochs = _at_least_one("--max-epochs", request.epochs, defaults.epochs)
+        return self._lengths(chosen) | {
+            "epochs": epochs,
+            "final_epochs": _at_least_one("--final-epochs", request.final_epochs, FINAL_FACTOR * epochs),
+            "finalists": _at_least_one("--finalists", request.finalists, 1),
+            "final_seeds": _at_least_one("--final-seeds", request.final_seeds, 1),
+            "keep": _at_least_one("--keep", request.keep, 1),
+        }
+
+    def _lengths(self, chosen: SearchSpace) -> dict[str, Any]:
+        """The budget and the number of trials: those that were asked for; of the space only where none was."""
+        request, defaults = self.request, chosen.defaults
+        if request.max_trials is not None or request.budget_seconds is not None:
+            trials = None if request.max_trials is None else _at_least_one("--max-trials", request.max_trials, 1)
+            return {"max_trials": trials, "budget_seconds": request.budget_seconds}
+        text = defaults.budget
+        seconds = None if text is None else parse_seconds(f"{request.space}: search.budget", text)
+        if seconds is None and defaults.max_trials is None:
+            seconds = BUDGET_SECONDS
+        return {"max_trials": defaults.max_trials, "budget_seconds": seconds}
+
+    def _config(self, chosen: SearchSpace, dataset: Dataset) -> RunConfig:
+        """What the run is asked for, once the data is known to suit it."""
+        request = self.request
+        objective = choose_objective(dataset.task, request.objective)
+        check_feasible(chosen, dataset.image_shape, _output(dataset))
+        oracle, sampler = self._oracle(chosen)
+        return RunConfig(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            command=request.command,
+            versions=versions(),
+            data=_data_config(dataset, request.data_options),
+            space_name=chosen.name,
+            space_place=lasting(chosen.place),
+            space=chosen.to_dict(),
+            search=SearchConfig(
+                oracle=oracle,
+                sampler=sampler,
+                objective=objective.name,
+                direction=objective.direction,
+                cost=request.cost,
+                max_latency_seconds=request.max_latency_seconds,
+                limits=request.limits,
+                seed=request.seed,
+                precision=request.workers.precision or "auto",
+                **self._search_numbers(chosen),
+            ),
+            formats=request.formats,
+        )
+
+    def _create(self, config: RunConfig) -> RunStore:
+        runs, name = self.request.runs, self.request.name
+        stem = f"{config.data.name}-{config.space_name}"
+        return RunStore.create(runs, folders.next_name(runs, stem) if name is None else name, config)
+
+
+def load_data(run: RunStore, source: str | None = None) -> Dataset:
+    """The data of a run, read again as it was when the run began; with `source`, from where it lies now.
+
+    Raises:
+        DataError: it cannot be read, or is not what it was; the message says what differs.
+    """
+    config = run.config.data
+    options = dict(config.options)
+    size = options.pop("image_size")
+    place = config.source if source is None else source
+    dataset = data_registry.load(place, DataOptions(image_size=tuple(size) if size else None, **options))
+    if dataset.fingerprint != config.fingerprint:
+        differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
+        raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
+    return dataset
+
+
+def _differs(before: DataConfig, now: Dataset) -> str:
+    """The first thing in which data differs from what a run began with."""
+    counts = (len(now.train), len(now.val), len(now.test))
+    facts: tuple[tuple[str, Any, Any], ...] = (
+        ("the task", before.task, now.task),
+        ("the shape of its images", before.image_shape, now.image_shape),
+        ("its classes", before.class_names, now.class_names),
+        ("the number of training, validation and test images", before.images, counts),
+    )
+    for what, old, new in facts:
+        if old != new:
+            return f"{what} was {_plain(old)}, is {_plain(new)}"
+    return "its pixels or labels have changed"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def export_run(
+    run: RunStore, session: Session, trial: int | None = None, formats: Sequence[str] | None = None
+) -> Export:
+    """Exports a run's winner as the next version; a run that was cut short has its finalists trained to the end first.
+
+    With `trial`, that one is trained to the end, evaluated, and the winner from now on. Without `formats`, those that
+    the run was asked for.
+
+    Raises:
+        UsageError: the run has no such trial.
+        SearchError: no trial of the run completed.
+        DataError: the data cannot be read again, or has changed.
+        VerificationError: the export does not predict what was measured.
+    """
+    numbers = [each.number for each in run.trials()]
+    if trial is not None and trial not in numbers:
+        known = f"1 to {max(numbers)}" if numbers else "none yet"
+        raise UsageError(f"--trial: {run.folder.name} has no such trial: {trial}; choices: {known}")
+    return session.export(run, load_data(run), trial, formats)
+
+
+def evaluate_run(run: RunStore) -> dict[str, Any]:
+    """What a run's newest export says of the run's test part: metrics, their 95 % intervals, each class by itself.
+
+    Raises:
+        UsageError: the run has no export.
+        DataError: the data cannot be read again, or has changed.
+    """
+    from cnn_tuner.predict import evaluating
+
+    folder = run.latest_export()
+    dataset = load_data(run)
+    return {"run": run.folder.name} | evaluating.evaluated(folder, dataset)

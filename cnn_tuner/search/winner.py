@@ -1,0 +1,147 @@
+"""What follows the final training: the best model saved, evaluated once on the test part, exported and verified."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cnn_tuner.data.dataset import Dataset, Part
+from cnn_tuner.errors import SearchError
+from cnn_tuner.export import package, verification
+from cnn_tuner.export.formats import keras_file, saved_model
+from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL, Source
+from cnn_tuner.export.manifest import Manifest
+from cnn_tuner.export.verify import Measured, Reading, verify
+from cnn_tuner.metrics import scores
+from cnn_tuner.metrics.intervals import measure_intervals
+from cnn_tuner.report import model_card
+from cnn_tuner.report.model_card import FormatRow
+from cnn_tuner.runs import evaluation
+from cnn_tuner.runs.records import Winner
+from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.final_training import Candidate
+from cnn_tuner.search.observer import Observer
+from cnn_tuner.training import training
+
+
+@dataclass(frozen=True)
+class Export:
+    """A SavedModel that was verified: its folder, and the largest difference of a score by format."""
+
+    path: Path
+    differences: dict[str, float]
+
+
+def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Observer) -> Winner:
+    """Saves the best model as `best.keras` and evaluates it on the test part, once: unless it is the winner already."""
+    earlier = store.winner()
+    trial, result = candidate.trial, candidate.result
+    is_known = earlier is not None and (earlier.job, earlier.epochs) == (candidate.job.number, candidate.epochs)
+    if earlier is not None and is_known and store.keeps_winner:
+        return earlier
+    observer.phase("evaluating on the test part")
+    started = time.monotonic()
+    model = training.load_best(candidate.job)
+    float32_score = training.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
+    x, y = dataset.test.x, dataset.test.y
+    found = predict(model, x)
+    test = scores.measure(dataset.task, y, found)
+    evaluation.save(evaluation.evaluate(dataset.task, Part(x, y), found), store.evaluation)
+    _save_keras(model, store.best_model)
+    if result.score is None or result.best_epoch is None or trial.score is None:
+        raise SearchError(f"trial {trial.number} has no score")
+    winner = Winner(
+        trial.number,
+        candidate.epochs,
+        result.best_epoch,
+        trial.score,
+        result.score,
+        float32_score,
+        test,
+        len(dataset.test),
+        trial.params,
+        trial.macs,
+        result.seconds + time.monotonic() - started,
+        looks=1 if earlier is None else earlier.looks + (not is_known),
+        job=candidate.job.number,
+        test_intervals={
+            name: (interval.low, interval.high) for name, interval in measure_intervals(dataset.task, y, found).items()
+        },
+        finalists=candidate.finalists,
+    )
+    store.set_winner(winner)
+    return winner
+
+
+def drop_other_states(store: RunStore, candidate: Candidate) -> None:
+    """Drops the states of final trainings that nothing goes on with any more."""
+    for job in store.jobs():
+        if job.suggestion is None and job.number != candidate.job.number:
+            store.state_file(job.number).unlink(missing_ok=True)
+
+
+def _save_keras(model: keras.Model, path: Path) -> None:
+    aside = path.with_name(f".{path.name}.tmp.keras")
+    model.save(aside)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The scores (N, units) of images (N, H, W, C) uint8."""
+    found: np.ndarray = model.predict(images, batch_size=training.EVALUATION_BATCH, verbose=0)
+    return found
+
+
+def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Sequence[str] = (SAVED_MODEL,)) -> Export:
+    """Writes the winner as the next version of `export/<data>/<n>/`, once new processes have proved what it predicts.
+
+    Raises:
+        SearchError: the run has no winner yet.
+        VerificationError: it does not predict what was measured; nothing is left behind.
+    """
+    winner, live = store.winner(), evaluation.load(store.evaluation)
+    if winner is None or not store.best_model.is_file() or live is None:
+        raise SearchError(f"{store.folder}: has no best.keras with an evaluation.npz to export")
+    observer.phase("exporting, and verifying in a new process")
+    model = saved_model.in_float32(keras_file.load(store.best_model))
+    source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)
+    folder = store.folder / "export" / dataset.name
+    aside = folder / f".{os.getpid()}"
+    measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live.scores, dataset.test.y)
+    try:
+        exports = package.write_formats(source, aside, formats)
+        readings = verify(measured, {"keras": store.best_model} | exports)
+        trial = next(each for each in store.trials() if each.number == winner.trial)
+        own = {name: readings[name] for name in exports}
+        found = package.write_papers(aside, measured, own, store.config, winner, trial)
+        version = f"{dataset.name}/{saved_model.next_version(folder)}"
+        model_card.write(store, aside, version, _rows(found, own))
+        package.seal(aside)
+        for _ in verification.check_files(aside):
+            pass
+        differences = {name: reading.difference for name, reading in readings.items()}
+        return Export(saved_model.publish(aside, folder), differences)
+    finally:
+        saved_model.discard(aside)
+
+
+def _rows(found: Manifest, readings: dict[str, Reading]) -> list[FormatRow]:
+    return [
+        FormatRow(
+            name,
+            FORMATS[name].path,
+            found.formats[name].bytes,
+            found.formats[name].test,
+            reading.difference,
+            {images: 1000 * seconds for images, seconds in reading.latency.items()},
+        )
+        for name, reading in readings.items()
+    ]

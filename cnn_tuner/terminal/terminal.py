@@ -1,0 +1,160 @@
+"""How runs, spaces and architectures look in a terminal. Builds text and tables; only the command line prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL
+from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.report.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
+from cnn_tuner.runs.records import Trial, Winner
+from cnn_tuner.search.session import Outcome
+from cnn_tuner.spaces.architecture import Architecture, check_feasible
+from cnn_tuner.spaces.space import SearchSpace
+
+
+def describe_data(dataset: Dataset) -> list[str]:
+    """What was loaded, and what was noticed."""
+    sizes = ", ".join(f"{len(part):,} {name}" for name, part in _parts(dataset))
+    kinds = {"multilabel": "labels", "regression": "targets"}.get(dataset.task, "classes")
+    head = f"{dataset.name}: {sizes} images of {shape(dataset.image_shape)}, {len(dataset.class_names)} {kinds}"
+    return [f"{head} ({dataset.task})", *(f"  {note}" for note in dataset.notes)]
+
+
+def _parts(dataset: Dataset) -> list[tuple[str, Any]]:
+    return [("training", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
+
+
+CURVE = 10  # characters of a curve in a table
+
+
+def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
+    """Trials as rows in their order, those that failed with their reason."""
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        caption=SUMMARY_LEGEND,
+        caption_justify="left",
+        caption_style="dim",
+    )
+    for title in ("trial", objective.name, "epoch", "params", "multiply-adds", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    has_curves = any(len(trial.epochs) > 1 for trial in trials)
+    if has_curves:
+        table.add_column("curve", no_wrap=True)
+    table.add_column("blocks | dense | training", overflow="fold")
+    for trial in trials:
+        what = f"failed: {trial.message}" if trial.status == "failed" else summary(trial.values)
+        if trial.status in ("running", "stopped"):
+            what = f"{trial.status} after {epochs(len(trial.epochs))}: {what}"
+        epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
+        cells = (str(trial.number), score(trial.score), epoch, f"{trial.params:,}", f"{trial.macs:,}")
+        curve = [sparkline([epoch.metrics[objective.name] for epoch in trial.epochs], CURVE)] if has_curves else []
+        table.add_row(*cells, duration(trial.seconds), *curve, escape(what))
+    return table
+
+
+def finalists_table(winner: Winner, objective: str) -> Table:
+    """Those that were trained to the end, the winner first: what the search measured, and each seed's score."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("finalist", "params", f"{objective} in the search", "mean of its seeds", "+-"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("each seed, its own first")
+    for each in sorted(winner.finalists, key=lambda each: each.trial != winner.trial):
+        numbers = (score(each.search_score), score(each.mean), score(each.spread))
+        table.add_row(str(each.trial), f"{each.params:,}", *numbers, " ".join(map(score, each.scores)))
+    return table
+
+
+def winner_lines(winner: Winner, objective: str) -> list[str]:
+    """The winner and its scores side by side: of the search, after retraining, as exported, on the test part."""
+    test = ", ".join(metric(name, value, winner.test_intervals.get(name)) for name, value in winner.test.items())
+    trained = f"{_retrained(winner)} (best: epoch {winner.best_epoch} of {winner.epochs})"
+    in_float32 = f"{score(winner.float32_score)} as exported"
+    looks = "looked at once" if winner.looks == 1 else f"looked at {winner.looks} times: once for each winner so far"
+    lines = [
+        f"winner    trial {winner.trial}: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image",
+        f"scores    {objective} {score(winner.search_score)} in the search, {trained}, {in_float32}",
+        f"test      {test} on {winner.test_images:,} images, {looks}",
+    ]
+    return [*lines[:1], *_chosen_lines(winner), *lines[1:]]
+
+
+def _retrained(winner: Winner) -> str:
+    """What training to the end reached: with one seed, or its mean and spread over several and the best of them."""
+    found = winner.finalist
+    if found is None or found.spread is None:
+        return f"{score(winner.score)} after training on"
+    mean = f"{score(found.mean)} +- {score(found.spread)} trained to the end with {len(found.scores)} seeds"
+    return f"{mean}, {score(winner.score)} the best of them"
+
+
+def _chosen_lines(winner: Winner) -> list[str]:
+    """Over which other finalists the winner was preferred."""
+    others = [each for each in winner.finalists if each.trial != winner.trial]
+    if not others:
+        return []
+    own = winner.finalist
+    told = "; ".join(f"trial {each.trial} {score(each.mean)}, {each.params:,} parameters" for each in others)
+    better = [] if own is None else [each for each in others if each.mean > own.mean]
+    is_smaller = own is not None and bool(better) and all(own.params < each.params for each in better)
+    reason = " (not told apart by one standard error: the smaller model wins)" if is_smaller else ""
+    return [f"over      {told}{reason}"]
+
+
+def verified_line(differences: dict[str, float]) -> str:
+    """What the verification of an export found."""
+    worst = max(difference for name, difference in differences.items() if FORMATS[name].is_exact)
+    also = [name for name in differences if name not in (SAVED_MODEL, "keras")]
+    told = f"verified  new processes predict the same from it and from best.keras (largest difference {worst:.1g})"
+    return f"{told}, and read {', '.join(also)}" if also else told
+
+
+def outcome_lines(outcome: Outcome, program: str) -> list[str]:
+    """The winner, where it lies, and what to do next with `program`, the command as this person can type it."""
+    return [
+        *winner_lines(outcome.winner, outcome.objective.name),
+        f"export    {outcome.export}",
+        f"report    {outcome.report}",
+        verified_line(outcome.differences),
+        f"next      {program} explain; {program} tensorboard; {program} predict IMAGE...",
+    ]
+
+
+def feasible_line(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> str:
+    """How many points a space has, and how many of them images of this shape allow."""
+    share = check_feasible(space, image_shape, output)
+    return f"{space.size()} points, {share:.0%} of them feasible for images of {shape(image_shape)}"
+
+
+def steps_table(architecture: Architecture) -> Table:
+    """One architecture as the seven steps, a row each, with shapes, parameters, multiply-adds and receptive fields."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    table.add_column("step")
+    for title in ("output", "params", "mult-adds", "sees"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in step_rows(architecture):
+        table.add_row(row.place, row.step, row.output, row.params, row.macs, row.sees)
+    return table
+
+
+def space_table(space: SearchSpace) -> Table:
+    """Every hyperparameter of a space; those of a block once, since the blocks are alike."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("hyperparameter", no_wrap=True)
+    table.add_column("values")
+    for parameter in space.parameters:
+        if not parameter.name.startswith(("block_", "dense_")) or "_1." in parameter.name or "." not in parameter.name:
+            name = parameter.name.replace("block_1.", "each block: ").replace("dense_1.", "each dense layer: ")
+            table.add_row(name, parameter.describe())
+    for name, limit in space.limits.model_dump().items():
+        if limit is not None:
+            table.add_row(name, f"{limit:,}")
+    return table

@@ -1,0 +1,40 @@
+"""What this machine is, and with what a run is trained when nobody says."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnn_tuner.commands import options
+from cnn_tuner.executors.executor import Settings
+from cnn_tuner.runs import machine
+from cnn_tuner.runs.machine import Workers, memory_share
+
+
+@pytest.fixture(autouse=True)
+def of_ten_gigabytes(monkeypatch):
+    monkeypatch.setattr(machine, "machine_bytes", lambda: 10 * machine.GIB)
+
+
+def test_together_the_workers_leave_memory_for_the_driver():
+    assert memory_share(2) == 4 * machine.GIB
+    assert all(count * memory_share(count) <= 8 * machine.GIB for count in range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("workers", "text"),
+    [
+        (Workers(1, 1, "float32"), "1 worker process, 1 thread each, float32"),
+        (Workers(2, 3, "bfloat16"), "2 worker processes, 3 threads each, bfloat16"),
+        (Workers(2, 3, "float32", gpus=("0", "1")), "2 worker processes, a GPU each, float32"),
+    ],
+)
+def test_workers_read_as_a_line(workers, text):
+    assert str(workers) == text
+
+
+def test_the_versions_name_what_decides_a_result():
+    assert list(machine.versions()) == ["python", "cnn-tuner", "tensorflow", "keras", "keras-tuner", "numpy"]
+
+
+def test_the_timeout_of_the_commands_is_that_of_the_workers():
+    assert options.HANG_SECONDS == machine.HANG_SECONDS == Settings("", "").hang_seconds

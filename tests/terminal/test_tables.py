@@ -1,0 +1,324 @@
+"""What a person sees: exact lines, and a live view that counts trials at once."""
+
+from __future__ import annotations
+
+from io import StringIO
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+from toys import toy_config, toy_dataset
+
+from cnn_tuner.metrics.tasks import Objective
+from cnn_tuner.report import texts
+from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.records import Epoch, Trial, Winner
+from cnn_tuner.terminal import live_view, terminal
+from cnn_tuner.terminal.live_view import LiveReporter
+from cnn_tuner.terminal.reporters import Reporter
+
+VALUES = {
+    "blocks": 1,
+    "block_1.convolutions": 1,
+    "block_1.filters": 4,
+    "block_1.kernel_size": 3,
+    "block_1.strides": 1,
+    "block_1.pool_size": 2,
+    "dense_layers": 0,
+    "learning_rate": 0.01,
+    "batch_size": 32,
+}
+EPOCHS = tuple(Epoch(n, {"val_accuracy": 0.5}, 1.0) for n in (1, 2, 3))
+
+
+def trial(number: int, status: str = "completed", score: float | None = 0.75, **change: object) -> Trial:
+    facts = {"best_epoch": 3, "seconds": 65.0, "epochs_done": 3, "epochs": EPOCHS, **change}
+    return Trial(number, VALUES, 0, 1234, 5678, status, score, **facts)
+
+
+@pytest.fixture
+def run(tmp_path) -> SimpleNamespace:
+    return SimpleNamespace(folder=tmp_path / "toy", config=toy_config(max_trials=10))
+
+
+def said(reporter: Reporter) -> list[str]:
+    return reporter.console.file.getvalue().splitlines()
+
+
+@pytest.fixture
+def plain(run) -> Reporter:
+    reporter = Reporter(Console(file=StringIO(), width=200))
+    reporter.run = run
+    return reporter
+
+
+@pytest.fixture
+def live(run):
+    reporter = LiveReporter(Console(force_terminal=True, file=StringIO(), width=200))
+    reporter.run = run
+    reporter._progress.live.auto_refresh = False
+    yield reporter
+    reporter.close()
+
+
+def state(reporter: LiveReporter) -> tuple[float, str]:
+    """How far the bar is, and what stands behind it."""
+    [task] = reporter._progress.tasks
+    return task.completed, task.fields["state"]
+
+
+def lines(reporter: LiveReporter) -> list[tuple[str, str]]:
+    """What stands above the bar."""
+    return list(reporter._progress.lines.items())
+
+
+def test_a_run_opens_with_its_data_and_what_was_asked_for(plain, run):
+    plain.run_opened(run, toy_dataset())
+    assert said(plain) == [
+        "toy: 96 training, 32 validation, 40 test images of 8x8x1, 4 classes (multiclass)",
+        f"{run.folder}: random search of toy, 10 trials of up to 3 epochs for the best val_accuracy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("workers", "count", "text"),
+    [
+        (Workers(2, 1, "float32"), 12 * 2**20, "2 worker processes, 1 thread each, float32; "),
+        (Workers(1, 4, "bfloat16", reason="fast"), 12 * 2**20, "1 worker process, 4 threads each, bfloat16 (fast); "),
+    ],
+)
+def test_workers_are_told_with_what_the_checkpoints_take(plain, workers, count, text):
+    plain.workers_chosen(workers, count)
+    assert said(plain) == [text + "checkpoints take at most 12 MB"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "1 MB"), (2**20, "1 MB"), (300 * 2**20, "300 MB"), (3 * 2**29, "1.5 GB")]
+)
+def test_sizes(count, text):
+    assert texts.size(count) == text
+
+
+def test_a_first_search_says_nothing_of_earlier_ones(plain):
+    plain.search_restored([], None)
+    assert said(plain) == []
+
+
+def test_a_restored_search_says_what_it_goes_on_after(plain):
+    plain.search_restored([trial(1), trial(2, score=0.5), trial(3, "running", None)], trial(1))
+    assert said(plain) == ["going on after 2 trials, 1 to be gone on with; best so far: trial 1, 0.7500"]
+
+
+def test_a_restored_search_without_running_trials_or_a_best(plain):
+    plain.search_restored([trial(1)], trial(1))
+    plain.search_restored([trial(1, "failed", None), trial(2, "failed", None)], None)
+    assert said(plain) == ["going on after 1 trials; best so far: trial 1, 0.7500", "going on after 2 trials"]
+
+
+def test_a_lost_job_is_told_with_its_reason(plain):
+    plain.job_lost(3, "its process was killed (signal 9)")
+    assert said(plain) == ["trial 3: its process was killed (signal 9); run again"]
+
+
+def test_a_trial_is_a_line_with_a_star_for_the_best(plain):
+    plain.trial_ended(trial(7), trial(7))
+    plain.trial_ended(trial(8, score=0.5), trial(7))
+    plain.trial_ended(trial(9, "failed", None, message="out of memory", epochs=()), trial(7))
+    assert said(plain) == [
+        "trial  7/10  0.7500    3 epochs      1,234 params   1:05  4k3p2 | no dense | lr 0.01, batch 32 *",
+        "trial  8/10  0.5000    3 epochs      1,234 params   1:05  4k3p2 | no dense | lr 0.01, batch 32",
+        "trial  9/10  -    0 epochs      1,234 params   1:05  out of memory",
+    ]
+
+
+def test_what_a_message_brackets_is_no_markup(plain):
+    plain.job_lost(1, "[red]exit code 1[/red]")
+    assert said(plain) == ["trial 1: [red]exit code 1[/red]; run again"]
+
+
+def test_two_trials_at_once_are_shown_with_their_epochs(live):
+    for number in (1, 2):
+        live.trial_started(trial(number, "running", None, epochs_done=0), 4)
+    live.epoch_ended(2, EPOCHS[0])
+    live.epoch_ended(1, EPOCHS[1])
+    completed, text = state(live)
+    assert completed == 0.75
+    assert text == "0/10 done"
+    assert lines(live) == [
+        ("best", "no result yet"),
+        ("trial 1", "epoch 2 of 4  0.5000  ▁"),
+        ("trial 2", "epoch 1 of 4  0.5000  ▁"),
+    ]
+
+
+def test_a_trial_that_ended_leaves_the_other_and_counts(live):
+    for number in (1, 2):
+        live.trial_started(trial(number, "running", None, epochs_done=0), 4)
+    live.trial_ended(trial(1), trial(1))
+    live.epoch_ended(2, EPOCHS[1])
+    completed, text = state(live)
+    assert completed == 1.5
+    assert text == "1/10 done"
+    assert lines(live) == [
+        ("best", "0.7500  trial 1: 4k3p2 | no dense | lr 0.01, batch 32"),
+        ("trial 2", "epoch 2 of 4  0.5000  ▁"),
+    ]
+    assert any("trial  1/10  0.7500" in line for line in said(live))
+
+
+def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
+    live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
+    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1000.0)
+    live.time_left(300.0)
+    live.trial_started(trial(5, "running", None, epochs_done=0), 4)
+    assert state(live) == (4, "4/10 done, 5:00 left")
+    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
+    live.epoch_ended(5, EPOCHS[0])
+    assert state(live)[1] == "4/10 done, 4:00 left"
+
+
+def test_without_a_number_of_trials_the_bar_is_of_the_time(live, run, monkeypatch):
+    run.config = toy_config(max_trials=None, budget_seconds=600)
+    live.started = 1000.0
+    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
+    live.time_left(540.0)
+    live.trial_started(trial(5, "running", None, epochs_done=0), 4)
+    [task] = live._progress.tasks
+    assert (task.completed, task.total) == (60, 600)
+    assert task.fields["state"] == "0 done, 9:00 left"
+    live.trial_ended(trial(5), trial(5))
+    assert any("trial    5  0.7500" in line for line in said(live))
+
+
+def test_a_trial_that_is_trained_on_counts_once(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 3)
+    live.trial_ended(trial(1), trial(1))
+    live.trial_started(trial(1, "running", epochs_done=3), 9)
+    completed, text = state(live)
+    assert completed == pytest.approx(1 / 3)
+    assert text == "0/10 done"
+    assert lines(live)[1] == ("trial 1", "epoch 3 of 9  0.5000  ▁▁▁")
+    live.trial_ended(trial(1), trial(1))
+    live.trial_started(trial(2, "running", None, epochs_done=0), 3)
+    assert state(live)[0] == 1
+
+
+def test_a_restored_trial_that_is_gone_on_with_is_not_counted_as_done(live):
+    live.search_restored([trial(1), trial(2, "running", None)], trial(1))
+    live.trial_started(trial(2, "running", None, epochs_done=0), 4)
+    live.epoch_ended(2, EPOCHS[1])
+    assert state(live)[0] == 1.5
+    live.trial_ended(trial(2), trial(1))
+    live.trial_started(trial(3, "running", None, epochs_done=0), 4)
+    assert state(live)[0] == 2
+
+
+def test_the_bar_never_runs_over_its_end(live):
+    live.search_restored([trial(n) for n in range(1, 11)], trial(1))
+    live.trial_started(trial(3, "running", epochs_done=3), 9)  # promoted
+    assert state(live)[0] == 10
+
+
+def test_the_final_training_is_a_bar_of_its_own(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 4)
+    live.phase("training trial 1 to the end", 9)
+    live.epoch_ended(1, Epoch(5, {"val_accuracy": 0.8}, 1.0))
+    live.epoch_ended(2, Epoch(1, {"val_accuracy": 0.7}, 1.0))
+    assert state(live) == (2, "2/9 epochs, trial 2 0.7000")
+    assert live._progress.tasks[0].description == "training trial 1 to the end"
+
+
+def test_lines_and_bar_go_to_the_terminal_together(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 4)
+    live.job_lost(1, "it hung")
+    live._progress.refresh()
+    text = "\n".join(said(live))
+    assert "trial 1: it hung; run again" in text
+    assert "no result yet" in text
+    assert "0/10 done" in text
+
+
+def test_the_view_says_how_the_best_grew_what_failed_and_with_what_it_trains(live):
+    live.workers_chosen(Workers(2, 1, "float32"), 12 * 2**20)
+    for number, reached in enumerate((0.5, 0.6, 0.75), 1):
+        live.trial_started(trial(number, "running", None, epochs=()), 4)
+        live.trial_ended(trial(number, score=reached), trial(number, score=reached))
+    for number in (4, 5):
+        live.trial_ended(trial(number, "failed", None, message="out of [b]memory", epochs=()), trial(3))
+    live.trial_started(trial(6, "running", None, epochs=()), 4)
+    assert lines(live) == [
+        ("best", "0.7500  trial 3: 4k3p2 | no dense | lr 0.01, batch 32  ▁▄███  0.2500 better in 4 trials"),
+        ("trial 6", "epoch 3 of 4"),
+        ("failed", "2 failed, the last one trial 5: out of [b]memory"),
+        ("workers", "2 worker processes, 1 thread each, float32"),
+    ]
+    live._progress.refresh()
+    assert any("out of [b]memory" in line for line in said(live)), "no markup"
+
+
+def test_after_the_search_its_lines_are_gone(live):
+    live.trial_started(trial(1, "running", None, epochs_done=0), 4)
+    live.phase("evaluating on the test part")
+    assert lines(live) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "text"),
+    [((), 4, ""), ((1, 1), 4, "▁▁"), ((0, 1, 7), 4, "▁▂█"), (range(100), 4, "▁▃▅█"), ((3, 2, 1), 8, "█▅▁")],
+)
+def test_numbers_as_a_row_of_bars(values, width, text):
+    assert texts.sparkline(list(values), width) == text
+
+
+def test_a_table_says_what_became_of_each_trial():
+    table = Console(file=StringIO(), width=200)
+    stopped = trial(2, "stopped", 0.5, epochs=EPOCHS[:1])
+    failed = trial(3, "failed", None, best_epoch=None, message="out of [b]memory", epochs=())
+    table.print(terminal.trials_table([trial(1), stopped, failed], Objective("val_accuracy", "max")))
+    rows = table.file.getvalue().splitlines()
+    assert rows[1].split()[:7] == ["1", "0.7500", "3", "1,234", "5,678", "1:05", "▁▁▁"]
+    assert "stopped after 1 epoch: 4k3p2 | no dense" in rows[2]
+    assert "failed: out of [b]memory" in rows[3]
+
+
+def test_there_is_a_live_view_in_a_terminal_only():
+    assert type(live_view.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
+    assert type(live_view.reporter(Console(file=StringIO()))) is Reporter
+
+
+def winner(**change: object) -> Winner:
+    facts = {"looks": 1} | change
+    return Winner(3, 12, 9, 0.9, 0.95, 0.94, {"accuracy": 0.93}, 1000, 1234, 5678, 30.0, **facts)
+
+
+def test_the_winner_is_told_with_all_its_scores():
+    assert terminal.winner_lines(winner(), "val_accuracy") == [
+        "winner    trial 3: 1,234 parameters, 5,678 multiply-adds an image",
+        "scores    val_accuracy 0.9000 in the search, 0.9500 after training on (best: epoch 9 of 12), "
+        "0.9400 as exported",
+        "test      accuracy 0.9300 on 1,000 images, looked at once",
+    ]
+
+
+def test_a_test_part_that_was_looked_at_more_than_once_is_told():
+    last = terminal.winner_lines(winner(looks=3), "val_accuracy")[-1]
+    assert last == "test      accuracy 0.9300 on 1,000 images, looked at 3 times: once for each winner so far"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "interval", "text"),
+    [
+        ("accuracy", 0.98888, [0.97178, 0.9957], "accuracy 0.9889 (95 % interval 0.972 to 0.996)"),
+        ("mae", 12.3456, [11.111, 13.2], "mae 12.3456 (95 % interval 11.11 to 13.2)"),
+        ("auc", float("nan"), None, "auc nan"),
+    ],
+)
+def test_a_metric_is_told_with_its_interval(name, value, interval, text):
+    assert texts.metric(name, value, interval) == text
+
+
+def test_a_point_says_of_its_training_what_is_not_as_usual():
+    assert texts.summary(VALUES).endswith("| lr 0.01, batch 32")
+    recipe = {"optimizer": "sgd", "schedule": "one_cycle", "weight_decay": 0.001, "label_smoothing": 0.1}
+    found = texts.summary(VALUES | recipe | {"flip": "both", "erase": 0.25, "warmup": 0.0})
+    assert found.endswith("| sgd, lr 0.01 one_cycle, batch 32, decay 0.001, smoothing 0.1, augmented: flip erase")

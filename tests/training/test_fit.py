@@ -1,0 +1,712 @@
+"""Training one job: exact continuation, also of a job that was killed, seeds, stopping, failures as results."""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from toys import toy_dataset, toy_part
+
+from cnn_tuner.data.shared import opened, shared
+from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.runs.records import Epoch, Job, Result
+from cnn_tuner.training import training, training_state
+
+VALUES = {
+    "blocks": 1,
+    "block_1.convolutions": 1,
+    "block_1.filters": 4,
+    "block_1.kernel_size": 3,
+    "block_1.strides": 1,
+    "block_1.padding": "same",
+    "block_1.pool_size": 2,
+    "block_1.dropout": 0.3,
+    "dense_layers": 1,
+    "dense_1.units": 8,
+    "dense_1.dropout": 0.2,
+    "learning_rate": 0.01,
+    "batch_size": 20,  # 96 images: the last batch is a short one
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> training.Data:
+    return training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+
+
+def job_in(folder: Path) -> Job:
+    objective = Objective("val_accuracy", "max")
+    state = str(folder / "checkpoints" / "state.npz")
+    return Job(1, 1, VALUES, (8, 8, 1), Output("multiclass", 4), objective, epochs=4, seed=0, state_file=state)
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    return job_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> tuple[Job, Result]:
+    """The job, trained without a break, and what it reached."""
+    job = job_in(tmp_path_factory.mktemp("whole"))
+    return job, train(job, data)
+
+
+@pytest.fixture
+def part(whole, tmp_path) -> Job:
+    """The first epoch of the same trial."""
+    return replace(whole[0], epochs=1, state_file=str(tmp_path / "part.npz"))
+
+
+def train(job: Job, data: training.Data, kept: training.KeptNetwork | None = None, stops: bool = False) -> Result:
+    heard: list[Epoch] = []
+    return training.train(job, data, heard.append, lambda: stops and bool(heard), kept)
+
+
+def metrics(result: Result) -> list[dict[str, float]]:
+    return [epoch.metrics for epoch in result.epochs]
+
+
+def weights(job: Job) -> list[np.ndarray]:
+    return training.load_best(job).get_weights()
+
+
+def arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """What a state file holds, apart from seconds and other facts."""
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files if name != "facts"}
+
+
+def assert_same_state(a: Job, b: Job) -> None:
+    """That two jobs left the same weights, optimizer, random states and best weights, to the last bit."""
+    first, second = arrays(a.state_file), arrays(b.state_file)
+    assert list(first) == list(second)
+    assert {name.rsplit("_", 1)[0] for name in first} == {"variables", "optimizer", "best_weights"}
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def elsewhere(job: Job, name: str = "other") -> Job:
+    return replace(job, state_file=str(Path(job.state_file).with_name(f"{name}.npz")))
+
+
+def continued(job: Job, initial: Job, initial_epoch: int) -> Job:
+    """A later job of the trial that begins with the state that an earlier one left."""
+    return replace(elsewhere(job, "later"), initial_state=initial.state_file, initial_epoch=initial_epoch)
+
+
+def test_training_on_equals_training_without_a_break_to_the_last_bit(whole, part, job, data):
+    expected = whole[1]
+    first, later = train(part, data), continued(job, part, 1)
+    then = train(later, data)
+    assert metrics(first) + metrics(then) == metrics(expected)
+    assert (then.score, then.best_epoch) == (expected.score, expected.best_epoch)
+    assert_same_state(whole[0], later)
+
+
+@pytest.fixture
+def set_up(monkeypatch) -> list[Job]:
+    """The jobs whose networks are set up, in their order."""
+    jobs: list[Job] = []
+
+    def counted(job, data, original=training._set_up):
+        jobs.append(job)
+        return original(job, data)
+
+    monkeypatch.setattr(training, "_set_up", counted)
+    return jobs
+
+
+def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, job, data, set_up):
+    kept, later = training.KeptNetwork(), continued(job, part, 1)
+    first, then = train(part, data, kept), train(later, data, kept)
+    assert set_up == [part]
+    assert metrics(first) + metrics(then) == metrics(whole[1])
+    assert_same_state(whole[0], later)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_only(whole, part, data, set_up):
+    kept = training.KeptNetwork()
+    train(part, data, kept)
+    other = replace(elsewhere(part), seed=1)
+    train(other, data, kept)
+    assert set_up == [part, other]
+    lost = replace(continued(other, part, 1), initial_state=f"{part.state_file}.lost", epochs=2)
+    again = train(lost, data, kept)
+    assert set_up == [part, other, lost], "from its initial weights, not from those that were trained"
+    assert metrics(again) == metrics(train(lost, data))
+
+
+@pytest.mark.slow
+def test_a_network_that_was_stopped_within_an_epoch_is_set_up_anew(whole, part, job, data, set_up):
+    kept = training.KeptNetwork()
+    stopped = train(replace(part, epochs=4), data, kept, stops=True)
+    assert (stopped.status, len(stopped.epochs)) == ("stopped", 1)
+    later = continued(job, part, 1)
+    assert metrics(train(later, data, kept)) == metrics(whole[1])[1:]
+    assert len(set_up) == 2
+
+
+def test_a_step_of_training_is_traced_once(job, data, monkeypatch):
+    traced = []
+    original = keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda self, batch: traced.append(1) or original(self, batch))
+    train(replace(job, epochs=2), data)
+    assert len(traced) == 1, "twice takes half a second longer"
+
+
+RECIPES = {
+    "a schedule": {"schedule": "one_cycle", "optimizer": "sgd", "weight_decay": 0.01},
+    "a warm-up": {"schedule": "constant", "warmup": 0.5, "label_smoothing": 0.1},
+    "augmentation": {"flip": "both", "shift": 0.1, "erase": 0.5},
+}
+
+
+ALL = {name: value for recipe in reversed(RECIPES.values()) for name, value in recipe.items()}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [ALL, *(pytest.param(recipe, marks=pytest.mark.slow) for recipe in RECIPES.values())],
+    ids=["all at once", *RECIPES],
+)
+def test_training_on_is_exact_whatever_the_recipe(recipe, job, data):
+    whole = replace(job, values=VALUES | recipe, schedule_epochs=4)
+    part = replace(elsewhere(whole, "part"), epochs=2)
+    expected, first = train(whole, data), train(part, data)
+    then = train(continued(whole, part, 2), data)
+    assert metrics(first) + metrics(then) == metrics(expected)
+    assert_same_state(whole, continued(whole, part, 2))
+
+
+@pytest.mark.slow
+def test_the_length_of_the_schedule_and_not_of_the_job_decides(job, data):
+    cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=2, schedule_epochs=2)
+    longer = replace(elsewhere(cosine), schedule_epochs=8)
+    assert metrics(train(cosine, data)) != metrics(train(longer, data))
+
+
+@pytest.mark.slow
+def test_a_later_job_leaves_the_state_that_it_began_with(job, data):
+    first = replace(job, epochs=1)
+    train(first, data)
+    before = Path(first.state_file).read_bytes()
+    train(continued(job, first, 1), data)
+    assert Path(first.state_file).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_later_job_that_gets_no_better_keeps_the_best_weights_of_the_earlier_one(job, data):
+    low = Objective("val_loss", "min")
+    first = replace(job, epochs=3, objective=low)
+    reached = train(first, data)
+    wild = replace(continued(first, first, 3), epochs=4)
+    with np.load(first.state_file) as file:  # the learning rate is part of the optimizer's state
+        state = dict(file)
+    rate = [n for n, a in state.items() if n.startswith("optimizer") and a.shape == () and a.dtype == np.float32]
+    np.savez(first.state_file, **state | dict.fromkeys(rate, np.float32(10)))
+    then = train(wild, data)
+    assert then.epochs[0].metrics["val_loss"] > reached.score
+    assert (then.score, then.best_epoch) == (reached.score, reached.best_epoch)
+    for a, b in zip(weights(first), weights(wild), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class KilledError(BaseException):
+    """What ends a job under way as a kill does: at once, with no chance to save."""
+
+
+@pytest.fixture
+def saves_each_epoch(monkeypatch):
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "MOST_SAVING", 0)
+
+
+def kill(job: Job, data: training.Data, epoch: int) -> list[Epoch]:
+    """Trains until the end of `epoch`, which is told but not saved; the epochs that were told."""
+    told: list[Epoch] = []
+
+    def on_epoch(ended: Epoch) -> None:
+        told.append(ended)
+        if ended.number == epoch:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        training.train(job, data, on_epoch, should_stop=lambda: False)
+    return told
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+@pytest.mark.slow
+def test_a_job_that_was_killed_goes_on_to_the_same_end_to_the_last_bit(whole, job, data, saves_each_epoch, epoch):
+    expected = whole[1]
+    kill(job, data, epoch)
+    result = train(replace(job, attempt=2), data)
+    assert metrics(result) == metrics(expected)
+    assert (result.score, result.best_epoch, result.attempt) == (expected.score, expected.best_epoch, 2)
+    assert_same_state(whole[0], job)
+
+
+@pytest.mark.slow
+def test_a_job_without_dropout_that_was_killed_goes_on_to_the_same_end(job, data, saves_each_epoch):
+    job = replace(job, values=VALUES | {"block_1.dropout": 0.0, "dense_1.dropout": 0.0})
+    expected, again = train(job, data), elsewhere(job)
+    kill(again, data, 3)
+    assert metrics(train(again, data)) == metrics(expected)
+    assert_same_state(job, again)
+
+
+@pytest.mark.slow
+def test_a_later_job_that_was_killed_again_and_again_goes_on_with_its_own_state(
+    whole, part, job, data, saves_each_epoch
+):
+    train(part, data)
+    later = continued(job, part, 1)
+    kill(later, data, 2)
+    kill(later, data, 3)
+    Path(part.state_file).unlink()  # it is no longer needed
+    kill(later, data, 4)
+    assert metrics(train(later, data)) == metrics(whole[1])[1:]
+    assert_same_state(whole[0], later)
+
+
+@pytest.mark.slow
+def test_epochs_of_an_earlier_attempt_are_told_again_as_they_were(job, data, saves_each_epoch):
+    first = kill(job, data, 3)
+    told: list[Epoch] = []
+    result = training.train(job, data, told.append, should_stop=lambda: False)
+    assert told[:2] == first[:2], "those that were saved, with their seconds"
+    assert [epoch.number for epoch in told] == [1, 2, 3, 4]
+    assert result.epochs == tuple(told)
+    assert told[2].metrics == first[2].metrics
+
+
+@pytest.mark.slow
+def test_the_seconds_of_an_earlier_attempt_count(job, data, saves_each_epoch):
+    kill(job, data, 3)
+    before = training_state.load_state(Path(job.state_file), job).seconds
+    assert 0 < before < train(job, data).seconds
+
+
+@pytest.mark.slow
+def test_patience_counts_the_epochs_of_an_earlier_attempt(job, data, saves_each_epoch):
+    wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=3)
+    wild = replace(wild, objective=Objective("val_loss", "min"))
+    whole, again = train(wild, data), elsewhere(wild)
+    kill(again, data, whole.best_epoch + 2)
+    assert metrics(train(again, data)) == metrics(whole)
+
+
+def test_a_job_that_ended_but_was_not_recorded_has_its_result_at_once(whole, data, monkeypatch):
+    job, before = whole
+    state = arrays(job.state_file)
+    monkeypatch.setattr(training.model, "build", None)  # no model is needed
+    told: list[Epoch] = []
+    again = training.train(replace(job, attempt=2), data, told.append, should_stop=lambda: False)
+    assert replace(again, seconds=before.seconds, attempt=1) == before
+    assert again.seconds == pytest.approx(before.seconds, abs=1)
+    assert tuple(told) == before.epochs
+    for name, array in arrays(job.state_file).items():
+        np.testing.assert_array_equal(array, state[name])
+
+
+@pytest.mark.slow
+def test_a_job_that_lost_its_patience_has_its_result_at_once_too(job, data, monkeypatch):
+    wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
+    before = train(wild, data)
+    assert len(before.epochs) < 50
+    monkeypatch.setattr(training.model, "build", None)
+    assert train(wild, data).epochs == before.epochs
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def garble(path: Path) -> None:
+    """Changes one byte in the middle, which the checksum of the archive tells."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"NUMPY", len(content) // 2) + 200
+    content[at] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def array_bytes() -> bytes:
+    """A file that NumPy reads, but as one array."""
+    file = io.BytesIO()
+    np.save(file, np.arange(3))
+    return file.getvalue()
+
+
+DAMAGES = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": truncate,
+    "a byte changed": garble,
+    "garbage": lambda path: path.write_bytes(b"not an archive" * 100),
+    "an array": lambda path: path.write_bytes(array_bytes()),
+    "another archive": lambda path: np.savez(path, x=np.arange(3)),
+    "an older archive": lambda path: np.savez(path, facts=np.array("{}")),
+    "facts that are no object": lambda path: np.savez(path, facts=np.array("[1]")),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_counts_as_none(whole, part, damage):
+    shutil.copy(whole[0].state_file, part.state_file)
+    assert training_state.take_up(part).epochs_done == 4
+    DAMAGES[damage](Path(part.state_file))
+    for job in (part, continued(part, part, 1)):
+        assert training_state.take_up(job) == training_state.Progress()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"values": VALUES | {"learning_rate": 0.02}}, {"precision": "bfloat16"}, {"schedule_epochs": 9}],
+    ids=str,
+)
+def test_the_state_of_another_trial_counts_as_none(whole, part, change):
+    shutil.copy(whole[0].state_file, part.state_file)
+    assert training_state.take_up(replace(part, **change)) == training_state.Progress()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+@pytest.mark.slow
+def test_a_state_that_is_missing_or_damaged_costs_time_only(whole, part, job, data, damage):
+    expected = whole[1]
+    train(part, data)
+    DAMAGES[damage](Path(part.state_file))
+    told: list[Epoch] = []
+    later = continued(job, part, 1)
+    result = training.train(later, data, told.append, should_stop=lambda: False)
+    assert [epoch.number for epoch in told] == [2, 3, 4], "what was told before is not told again"
+    assert metrics(result) == metrics(expected)[1:]
+    assert (result.score, result.best_epoch) == (expected.score, expected.best_epoch)
+    assert_same_state(whole[0], later)
+
+
+@pytest.mark.slow
+def test_an_own_state_that_is_damaged_leaves_the_one_of_the_earlier_job(whole, part, job, data, saves_each_epoch):
+    train(part, data)
+    later = continued(job, part, 1)
+    kill(later, data, 3)
+    truncate(Path(later.state_file))
+    assert metrics(train(later, data)) == metrics(whole[1])[1:]
+    assert_same_state(whole[0], later)
+
+
+def test_a_state_that_does_not_fit_is_a_failure_with_its_reason(whole, part, data):
+    with np.load(whole[0].state_file) as file:
+        state = dict(file)
+    state["variables_0"] = state["variables_0"][..., :2]
+    facts = state["facts"].item().replace('"has_ended": true', '"has_ended": false').replace('_done": 4', '_done": 3')
+    np.savez(part.state_file, **state | {"facts": np.array(facts)})
+    result = train(replace(part, epochs=4), data)
+    assert (result.status, result.message[:12]) == ("failed", "ValueError: ")
+
+
+@pytest.mark.slow
+def test_the_same_seed_trains_the_same_and_another_does_not(job, data):
+    first = train(job, data)
+    assert metrics(train(elsewhere(job), data)) == metrics(first)
+    assert metrics(train(replace(job, seed=1, state_file=f"{job.state_file}2"), data)) != metrics(first)
+
+
+def test_it_learns(job, data):
+    result = train(replace(job, epochs=25), data)
+    assert result.status == "completed"
+    assert result.score > 0.9
+
+
+@pytest.mark.slow
+def test_the_score_is_the_best_epochs_and_the_best_weights_are_kept(job, data):
+    result = train(replace(job, epochs=6), data)
+    values = [epoch.metrics["val_accuracy"] for epoch in result.epochs]
+    assert result.score == max(values)
+    model = training.load_best(job)
+    found = model.evaluate(data.val, verbose=0, return_dict=True)
+    best = result.epochs[result.best_epoch - 1].metrics
+    assert found["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
+    assert found["loss"] == pytest.approx(best["val_loss"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_of_epochs_with_the_same_score_the_one_with_the_lowest_loss_is_the_best(job, data):
+    result = train(replace(job, epochs=25), data)
+    equals = [e for e in result.epochs if e.metrics["val_accuracy"] == result.score]
+    assert len(equals) > 1, "this test needs a tie"
+    assert result.best_epoch == min(equals, key=lambda e: e.metrics["val_loss"]).number
+
+
+def test_patience_ends_training_that_no_longer_improves(job, data):
+    wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
+    result = train(replace(wild, objective=Objective("val_loss", "min")), data)
+    assert result.status == "completed"
+    assert len(result.epochs) == result.best_epoch + 2 < 50
+
+
+def test_each_epoch_is_told_when_it_ends(job, data):
+    told = []
+    result = training.train(job, data, on_epoch=told.append, should_stop=lambda: False)
+    assert tuple(told) == result.epochs
+    assert [epoch.number for epoch in told] == [1, 2, 3, 4]
+    assert set(told[0].metrics) == {"accuracy", "loss", "val_accuracy", "val_loss"}
+
+
+@pytest.mark.slow
+def test_a_request_to_stop_drops_the_epoch_under_way_and_what_was_reached_counts(whole, job, data):
+    told: list[Epoch] = []
+    result = training.train(job, data, told.append, should_stop=lambda: len(told) == 2)
+    assert (result.status, len(result.epochs)) == ("stopped", 2)
+    assert metrics(result) == metrics(whole[1])[:2]
+    assert metrics(train(continued(job, job, 2), data)) == metrics(whole[1])[2:]
+    assert metrics(train(job, data)) == metrics(whole[1]), "the stopped job itself can be gone on with"
+    assert_same_state(whole[0], job)
+
+
+@pytest.mark.slow
+def test_a_request_to_stop_in_the_middle_of_validation_drops_that_epoch(whole, job, data, monkeypatch):
+    asked = []
+    begin = lambda self, batch, logs=None: asked.append(batch)  # noqa: E731
+    monkeypatch.setattr(training._Recorder, "on_test_batch_begin", begin, raising=False)
+    told: list[Epoch] = []
+    result = training.train(job, data, told.append, should_stop=lambda: len(asked) == 2)
+    assert (result.status, len(result.epochs), len(told)) == ("stopped", 1, 1)
+    assert metrics(train(job, data)) == metrics(whole[1])
+
+
+def test_a_job_stopped_before_its_first_epoch_has_no_score(job, data):
+    result = training.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: True)
+    assert (result.status, result.score, result.epochs) == ("stopped", None, ())
+
+
+def test_a_loss_that_is_not_finite_is_a_failure_with_a_reason(job, data):
+    broken = replace(job, output=Output("regression", 1, (1e30,), (0.0,)), objective=Objective("val_mae", "min"))
+    x = toy_part("regression", 96, 0)
+    result = train(broken, training.Data(x, x))
+    assert result.status == "failed"
+    assert result.message == "the loss was no longer finite in epoch 1; a smaller learning rate may help"
+
+
+def test_a_state_that_cannot_be_written_is_no_failure_of_the_trial(job, data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        train(replace(job, state_file=str(tmp_path / "file" / "state.npz"), epochs=1), data)
+
+
+def test_a_state_for_which_there_is_no_room_is_not_begun(job, data, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, training_state.RESERVED_BYTES))
+    with pytest.raises(OSError, match=r"No space left on device: '.*/checkpoints/state\.npz'$") as error:
+        train(replace(job, epochs=1), data)
+    assert error.value.errno == errno.ENOSPC
+    assert list(Path(job.state_file).parent.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_while_a_state_is_written_keeps_the_one_before(job, data, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    train(replace(job, epochs=1), data)
+    before = Path(job.state_file).read_bytes()
+    monkeypatch.setattr(training_state.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        train(continued(job, job, 1), data)
+    assert [path.read_bytes() for path in Path(job.state_file).parent.iterdir()] == [before]
+
+
+def test_a_job_that_reached_no_epoch_leaves_no_state(job, data):
+    training.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: True)
+    assert not Path(job.state_file).exists()
+
+
+def test_states_are_saved_now_and_then_only(job, data):
+    kill(job, data, 3)
+    assert not Path(job.state_file).exists(), "not every epoch of a short job"
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(data):
+    batches = list(data.batches(seed=3, batch_size=20, initial_epoch=0).take(10))
+    epochs = [np.concatenate([x.numpy() for x, _ in batches[i : i + 5]]) for i in (0, 5)]
+    sorted_ = [np.sort(epoch.reshape(96, -1), axis=0) for epoch in epochs]
+    np.testing.assert_array_equal(sorted_[0], sorted_[1])
+    assert not np.array_equal(epochs[0], epochs[1])
+    [(later, _)] = list(data.batches(seed=3, batch_size=20, initial_epoch=1).take(1))
+    np.testing.assert_array_equal(later.numpy(), epochs[1][:20])
+
+
+@pytest.mark.parametrize(
+    ("steps", "macs", "expected"), [(36, 1, 18), (37, 1, 1), (20, 1, 20), (36, 10**9, 1), (36, 3 * 10**8, 4)]
+)
+def test_steps_at_once_divide_the_epoch_and_stay_short(steps, macs, expected):
+    assert training._steps_per_execution(steps, macs) == expected
+
+
+def test_the_best_model_of_a_job_without_a_state_is_missed(job):
+    with pytest.raises(FileNotFoundError):
+        training.load_best(job)
+
+
+@pytest.fixture
+def in_bfloat16(job) -> Job:
+    return replace(job, precision="bfloat16")
+
+
+@pytest.mark.slow
+def test_bfloat16_learns_and_trains_unlike_float32(whole, in_bfloat16, data):
+    result = train(replace(in_bfloat16, epochs=25), data)
+    assert result.status == "completed"
+    assert result.score > 0.9
+    assert metrics(result)[:4] != metrics(whole[1])
+
+
+@pytest.mark.slow
+def test_the_state_of_a_bfloat16_job_is_float32(in_bfloat16, data):
+    train(replace(in_bfloat16, epochs=1), data)
+    state = arrays(in_bfloat16.state_file)
+    kinds = {name.rsplit("_", 1)[0]: set() for name in state}
+    for name, array in state.items():
+        kinds[name.rsplit("_", 1)[0]].add(str(array.dtype))
+    integers = {"int64", "uint32", "int32"}  # the random state of dropout, the optimizer's steps
+    assert [found - integers for found in kinds.values()] == [{"float32"}] * 3
+
+
+@pytest.mark.slow
+def test_the_best_model_of_a_bfloat16_job_computes_in_float32(in_bfloat16, data):
+    result = train(in_bfloat16, data)
+    built = training.load_best(in_bfloat16)
+    assert {layer.compute_dtype for layer in built.layers if layer.name != "image"} == {"float32"}
+    assert {str(w.dtype) for w in built.trainable_variables} == {"float32"}
+    found = training.evaluate(built, toy_part("multiclass", 32, 1))
+    assert found["accuracy"] == pytest.approx(result.score, abs=0.1)
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.slow
+def test_a_bfloat16_job_is_continued_to_the_last_bit(in_bfloat16, data, saves_each_epoch):
+    job = replace(in_bfloat16, epochs=3)
+    expected = train(job, data)
+    part = replace(elsewhere(job), epochs=1)
+    train(part, data)
+    later = continued(job, part, 1)
+    kill(later, data, 3)
+    assert metrics(train(later, data)) == metrics(expected)[1:]
+    assert_same_state(job, later)
+
+
+def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_last_bit(whole, job, tmp_path):
+    dataset = toy_dataset()  # whose parts are those of `data`
+    with shared(dataset, tmp_path / "data") as folder:
+        mapped = train(job, training.Data(*opened(folder)))
+    assert metrics(mapped) == metrics(whole[1])
+    assert_same_state(whole[0], job)
+
+
+def test_a_mapped_part_becomes_a_tensor_without_a_copy(tmp_path):
+    with shared(toy_dataset(), tmp_path / "data") as folder:
+        parts = opened(folder)
+        data = training.Data(*parts)
+        parts[0].x[0, 0, 0, 0] = 77  # copy-on-write: seen by whoever shares the array's memory
+        parts[0].y[0] = 3
+        assert (int(data.x[0, 0, 0, 0]), int(data.y[0])) == (77, 3)
+
+
+def test_a_part_that_may_not_be_shared_is_copied():
+    part = toy_part("multiclass", 32, 0)
+    part.x.flags.writeable = False
+    data = training.Data(part, part)
+    np.testing.assert_array_equal(data.x.numpy(), part.x)
+
+
+def python(code: str, *arguments: object) -> str:
+    """What a new Python process prints."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+CONTINUES = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+from cnn_tuner.data.shared import shared
+from cnn_tuner.executors.executor import Settings, load_trainer
+from training.test_fit import VALUES
+from toys import toy_dataset
+from cnn_tuner.runs.records import Job
+from cnn_tuner.metrics.tasks import Objective, Output
+
+folder = Path(sys.argv[1])
+with shared(toy_dataset(), folder / "data") as data:
+    train = load_trainer(Settings("cnn_tuner.training.training:open_trainer", str(data), threads=1))
+    run = lambda job: train(job, lambda epoch: None, lambda: False)
+    objective = Objective("val_accuracy", "max")
+    whole = Job(1, 1, VALUES, (8, 8, 1), Output("multiclass", 4), objective, 9, 0, str(folder / "whole.npz"))
+    first = replace(whole, epochs=3, state_file=str(folder / "first.npz"))
+    then = replace(whole, initial_epoch=3, initial_state=first.state_file, state_file=str(folder / "then.npz"))
+    results = [run(job) for job in (whole, first, then)]
+import tensorflow as tf
+assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+nine, three, six = ([epoch.metrics for epoch in result.epochs] for result in results)
+assert (len(three), len(six)) == (3, 6)
+assert three + six == nine
+with np.load(folder / "whole.npz") as a, np.load(folder / "then.npz") as b:
+    assert a.files == b.files
+    compared = [name for name in a.files if name != "facts"]
+    assert sum(name.startswith("optimizer") for name in compared) > 4
+    for name in compared:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+print(len(compared))
+"""
+
+
+@pytest.mark.slow
+def test_three_epochs_and_six_more_are_nine_epochs_in_a_process_with_one_thread(tmp_path):
+    assert int(python(CONTINUES, tmp_path)) > 20
+
+
+MEASURES = """
+import sys
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+from cnn_tuner.training import training
+from cnn_tuner.data.dataset import Dataset, Part
+from cnn_tuner.data.shared import opened, shared
+from cnn_tuner.executors.memory import resident_bytes
+
+part = Part(np.zeros((200_000, 32, 32, 1), np.uint8), np.zeros(200_000, np.int32))
+small = Part(part.x[:10], part.y[:10])
+with shared(Dataset("x", "x", "multiclass", ("a", "b"), part, small, small), Path(sys.argv[1]) / "data") as folder:
+    del part, small
+    few = training.Data(*(Part(np.zeros((64, 32, 32, 1), np.uint8), np.zeros(64, np.int32)) for _ in "ab"))
+    list(few.batches(0, 32, 0).take(4))  # TensorFlow itself is awake
+    before = resident_bytes()
+    data = training.Data(*opened(folder))
+    mapped = resident_bytes() - before
+    for x, y in data.batches(seed=0, batch_size=1000, initial_epoch=0).take(200):
+        x.numpy().sum()
+    print(mapped, resident_bytes() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_mapping_200_mb_and_reading_all_of_it_copies_none_of_it(tmp_path):
+    mapped, read = map(int, python(MEASURES, tmp_path).split())
+    assert mapped < 10 * 2**20
+    assert read < 40 * 2**20, "batches, and the order of an epoch"

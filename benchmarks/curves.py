@@ -27,14 +27,14 @@ from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.shared import shared
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone, Result
-from cnn_tuner.spaces import space
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, sample_feasible
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 SPACE = "seven_steps"
 SEED = 4  # of the points; each point's own seed is its place
@@ -85,7 +85,7 @@ class Trainer:
     def __init__(self, table: dict[str, Any], file: Path, dataset: Dataset, workers: int, folder: Path) -> None:
         self.table, self.file, self.dataset, self.folder = table, file, dataset, folder
         self.output = Output(dataset.task, dataset.outputs)
-        settings = Settings("cnn_tuner.training.training:open_trainer", str(folder / "data"), slots=workers, threads=1)
+        settings = Settings("cnn_tuner.training.fit:open_trainer", str(folder / "data"), slots=workers, threads=1)
         self.executor = ProcessExecutor(settings)
 
     def train(self, points: list[Point], kind: str) -> None:
@@ -135,7 +135,7 @@ def promising(file: Path, count: int, seed: int) -> list[Point]:
 
 
 def new_table(dataset: Dataset, workers: int) -> dict[str, Any]:
-    chosen = space.load(SPACE)
+    chosen = tree.load(SPACE)
     return {
         "about": f"{SPACE} on a part of {dataset.name}; {machine.identity()}, {workers} workers of one thread",
         "space": chosen.source,
@@ -165,7 +165,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, shared(dataset, Path(name) / "data"):
         trainer = Trainer(table, asked.output, dataset, asked.workers, Path(name))
         try:
-            chosen, output = space.from_text(table["space"], SPACE), trainer.output
+            chosen, output = tree.from_text(table["space"], SPACE), trainer.output
             trainer.train(sample_feasible(chosen, dataset.image_shape, output, asked.points, SEED), "random")
             for number in range(1, ROUNDS + 1):
                 kind = f"promising {number}"

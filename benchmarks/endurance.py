@@ -19,14 +19,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from cnn_tuner.executors.executor import Settings, Train
+from cnn_tuner.executors.base import Settings, Train
 from cnn_tuner.executors.memory import resident_bytes
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.tuning import Request, Tuning
-from cnn_tuner.training import training
+from cnn_tuner.training import fit
 
 GREEDY = 50  # the trial that is made to exhaust its memory
 MIB = 2**20
@@ -34,7 +34,7 @@ MIB = 2**20
 
 def open_trainer(settings: Settings) -> Train:
     """The real trainer, but that one trial has a network whose maps need more memory than a worker may take."""
-    train = training.open_trainer(settings)
+    train = fit.open_trainer(settings)
 
     def training_one_greedily(job, on_epoch, should_stop):  # type: ignore[no-untyped-def]
         if job.trial == GREEDY:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from cnn_tuner.executors.memory import resident_bytes
 from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
-from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.runs.records import Epoch, Job, Trial
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search, make_oracle
-from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces import tree
 
 SLOTS = 8
 
@@ -41,7 +41,7 @@ def outcome(job: Job) -> Simulated:
 
 def config(oracle: str, trials: int, epochs: int) -> RunConfig:
     """A search of `seven_steps` on images of 28x28."""
-    space = space_module.load("seven_steps")
+    space = tree.load("seven_steps")
     return RunConfig(
         created="",
         command="benchmarks/engine.py",

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cnn_tuner.logs import best_logs
-from cnn_tuner.logs.tensorboard import RunLogs
-from cnn_tuner.report import report
+from cnn_tuner.logs import best
+from cnn_tuner.logs.trials import RunLogs
+from cnn_tuner.report import page
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search
 from cnn_tuner.search.tuning import Request, Tuning
 
 spent: dict[str, float] = {}
@@ -51,8 +51,8 @@ def main() -> None:
     for name in ("epoch", "trial_ended", "progress", "front"):
         timed(RunLogs, name, f"logs: {name}")
     timed(Search, "run", "search")
-    timed(best_logs, "write", "best model's run")
-    timed(report, "write", "report")
+    timed(best, "write", "best model's run")
+    timed(page, "write", "report")
     with tempfile.TemporaryDirectory() as folder:
         request = Request(asked.data, asked.space, budget_seconds=asked.budget, runs=Path(folder))
         outcome = Tuning(request, Silent()).run()

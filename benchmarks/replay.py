@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import Search
-from cnn_tuner.spaces.space import Parameter, Point
+from cnn_tuner.spaces.tree import Parameter, Point
 
 CURVES = Path(__file__).with_name("curves-fashion.json.gz")
 OBJECTIVE = Objective("val_accuracy", "max")

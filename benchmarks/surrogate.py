@@ -31,9 +31,9 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, why_infeasible
-from cnn_tuner.spaces.space import Point, SearchSpace
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
 LEAST_ERROR = 1e-3
 FOLDS = 10
@@ -66,7 +66,7 @@ def read(path: Path) -> Table:
     data = json.loads(gzip.decompress(path.read_bytes()))
     rows = [row for row in data["points"] if len(row["val_accuracy"]) == data["epochs"]]
     return Table(
-        space_module.from_text(data["space"], path.name),
+        tree.from_text(data["space"], path.name),
         tuple(data["image_shape"]),
         Output("multiclass", data["classes"]),
         data["about"],

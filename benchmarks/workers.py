@@ -19,7 +19,7 @@ from cnn_tuner.data import registry
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.shared import shared
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.metrics.tasks import Output, choose_objective
 from cnn_tuner.runs import machine
@@ -27,7 +27,7 @@ from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import measuring
 from cnn_tuner.search.session import TRAINER
-from cnn_tuner.spaces import space
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, sample_feasible
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     dataset = part_of(registry.load(asked.data, DataOptions()), asked.images)
     output = Output(dataset.task, dataset.outputs)
     with tempfile.TemporaryDirectory() as scratch, shared(dataset, Path(scratch) / "data") as folder:
-        subject = measuring.Subject(space.load(asked.space), dataset.image_shape, output, str(folder))
+        subject = measuring.Subject(tree.load(asked.space), dataset.image_shape, output, str(folder))
         length = measuring.Length(10**6, 1, len(dataset.train))
         began = time.perf_counter()
         auto = measuring.choose(Workers(must_measure=True), None, subject, length, Path(scratch) / "measured.json")

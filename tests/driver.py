@@ -9,13 +9,13 @@ import os
 import sys
 from pathlib import Path
 
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
-from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.oracles import bayesian, hyperband  # noqa: F401 - loaded before the forks
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search, make_oracle
 
 
 def drive(folder: Path, slots: int) -> None:

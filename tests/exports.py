@@ -17,9 +17,9 @@ from toys import NAMES, toy_space
 
 from cnn_tuner.errors import InfeasibleError
 from cnn_tuner.export.formats import saved_model
-from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.export.formats.registry import Source
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture
 
 POINT = next(p for p in toy_space("description: x\nblock: {filters: 2, dropout: 0.5}\ndense: {units: 4}").points())
@@ -28,7 +28,7 @@ POINT = next(p for p in toy_space("description: x\nblock: {filters: 2, dropout: 
 def network(task: str = "multiclass", point: dict[str, Any] = POINT, shape=(8, 8, 1)) -> keras.Model:
     units = 1 if task == "binary" else len(NAMES[task])
     scale = {"scale": (50.0,), "offset": (175.0,)} if task == "regression" else {}
-    return model.build(architecture.build(point, shape, Output(task, units, **scale)), seed=3)
+    return builder.build(architecture.build(point, shape, Output(task, units, **scale)), seed=3)
 
 
 def write(folder: Path, task: str = "multiclass", live: keras.Model | None = None) -> Path:

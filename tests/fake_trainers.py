@@ -34,7 +34,7 @@ def open_acting(settings):
 
 def open_with_a_failure(settings):
     """Trains as always, but for trial 5, for which there is no memory."""
-    from cnn_tuner.training.training import open_trainer
+    from cnn_tuner.training.fit import open_trainer
 
     real = open_trainer(settings)
 

@@ -15,7 +15,7 @@ from cnn_tuner import cli, errors
 from cnn_tuner.data.registry import SOURCES
 from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.oracles.registry import ORACLES
-from cnn_tuner.spaces import space
+from cnn_tuner.spaces import tree as space
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -43,8 +43,9 @@ HEAVY = {
     "rich": {"cli", "commands", "terminal"},
     "tf2onnx": {"export.formats.onnx_file"},
     "onnxruntime": {"export.reader"},
-    "ai_edge_litert": {"export.checks.litert_check", "export.reader"},
+    "ai_edge_litert": {"export.checks.litert", "export.reader"},
 }
+MOST_LINES = 470
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -101,6 +102,18 @@ def test_every_folder_has_its_floor_and_says_what_it_is_for():
 def test_rooms_import_downwards(module):
     floor = FLOORS.index(room(module))
     assert not {name for name in own_imports(module) if FLOORS.index(room(name)) < floor}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_name_does_not_repeat_its_folders(module):
+    *folders, name = module.split(".")
+    repeated = {form for folder in folders for form in (folder, folder.removesuffix("s"))}
+    assert not repeated & set(name.split("_"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_is_read_in_one_go(module):
+    assert len((PACKAGE / f"{module.replace('.', '/')}.py").read_text().splitlines()) <= MOST_LINES
 
 
 def test_no_import_goes_in_a_circle():

@@ -23,10 +23,10 @@ from toys import FINITE_SPACE, SPACE, TIGHT_SPACE, FormulaExecutor, toy_part, to
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.executors import processes
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.export.served import Served
-from cnn_tuner.logs.tensorboard import RunLogs, trial_run
+from cnn_tuner.logs.trials import RunLogs, trial_run
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.oracles import bayesian, registry
 from cnn_tuner.runs import history as history_module
@@ -36,13 +36,13 @@ from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Job, JobDone, JobLost
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.forecast import Forecast
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.resuming import Resuming, Wishes
-from cnn_tuner.search.search import Search, make_oracle
 from cnn_tuner.search.session import Session
 from cnn_tuner.search.tuning import Request, Tuning
 from cnn_tuner.spaces.architecture import largest_params
-from cnn_tuner.training import training
+from cnn_tuner.training import fit as training
 
 OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 

@@ -13,8 +13,8 @@ from cnn_tuner.export.verify import Measured, Reading
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.spaces import space as space_module
-from cnn_tuner.spaces.space import Point, SearchSpace
+from cnn_tuner.spaces import tree
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
 SPACE = """
 description: For tests.
@@ -61,7 +61,7 @@ training:
 
 
 def toy_space(text: str = SPACE) -> SearchSpace:
-    return space_module.from_text(text, "toy")
+    return tree.from_text(text, "toy")
 
 
 def labels(task: str, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

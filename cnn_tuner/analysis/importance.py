@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.records import Trial
-from cnn_tuner.spaces.space import Parameter, SearchSpace, Value
+from cnn_tuner.spaces.tree import Parameter, SearchSpace, Value
 
 MIN_TRIALS = 10  # of fewer, what the best have in common is what any five have
 MIN_BEST = 5  # Optuna's advice for PED-ANOVA

@@ -21,10 +21,10 @@ from cnn_tuner.analysis.importance import CHANCE, is_best, measured, why_unknown
 from cnn_tuner.errors import SpaceError, UsageError
 from cnn_tuner.runs.records import Trial, ranked
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import check_feasible
-from cnn_tuner.spaces.space import Parameter, SearchSpace, Value
-from cnn_tuner.spaces.space_file import SpaceFile, parse
+from cnn_tuner.spaces.rules import SpaceFile, parse
+from cnn_tuner.spaces.tree import Parameter, SearchSpace, Value
 
 UNSEARCHED = ("description", "limits", "search")  # of a file's keys: the others hold hyperparameters
 EDGE = 0.1  # of a range, at either end
@@ -96,7 +96,7 @@ def refine(run: RunStore, file_name: str) -> str:
     evidence = _evidence(run, space)
     narrowed = {key: _narrow(key, evidence, space) for key in _keys(space)}
     text = "\n".join([*_head(run, evidence, file_name), *_lines(space, narrowed)]) + "\n"
-    proposed = space_module.from_text(text, file_name)
+    proposed = tree.from_text(text, file_name)
     if not proposed.contains(evidence.best[0].values):
         raise RuntimeError(f"the proposal lost the best trial of {run.folder.name}")
     check_feasible(proposed, config.data.image_shape, config.output)

@@ -39,17 +39,15 @@ def explain(
 
     A single argument that is a file is the IMAGE. With --space, no run is needed.
     """
-    from cnn_tuner.spaces import space as space_module
+    from cnn_tuner.spaces import tree
 
     name, file = _arguments(folder, run, image, space)
-    subject = open_run(folder, name) if space is None else space_module.load(space)
+    subject = open_run(folder, name) if space is None else tree.load(space)
     with quiet_tensorflow():
         from cnn_tuner.explain import lessons
 
         lesson = (
-            lessons.of_space(subject, file)
-            if isinstance(subject, space_module.SearchSpace)
-            else lessons.of_run(subject, file)
+            lessons.of_space(subject, file) if isinstance(subject, tree.SearchSpace) else lessons.of_run(subject, file)
         )
     home = lessons.home(folder, subject) / lesson.stem
     page, pictures = output or home / "explain.html", png or (home if output is None else None)

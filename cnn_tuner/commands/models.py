@@ -44,10 +44,10 @@ def export(
 
     A run that was cut short has its finalists trained to the end first.
     """
-    from cnn_tuner.export.formats import formats as registry
+    from cnn_tuner.export.formats import registry as registry
     from cnn_tuner.search.session import Session
     from cnn_tuner.search.tuning import export_run
-    from cnn_tuner.terminal import live_view, terminal
+    from cnn_tuner.terminal import live_view, tables
 
     chosen = None if formats is None else registry.choose(formats)
     opened = open_run(folder, run)
@@ -60,7 +60,7 @@ def export(
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")
-    reporter.line(terminal.verified_line(exported.differences))
+    reporter.line(tables.verified_line(exported.differences))
     if as_json:
         print(json.dumps({"run": opened.folder.name, "export": str(exported.path), "verified": exported.differences}))
 

@@ -83,7 +83,7 @@ def budget_seconds(flag: str, text: str | None) -> float | None:
 
 def limits(max_params: int | None, max_macs: int | None, max_activation_bytes: int | None) -> Any:
     """The limits that were asked for beside those of the space."""
-    from cnn_tuner.spaces.space_file import Limits
+    from cnn_tuner.spaces.rules import Limits
 
     given = {"max_params": max_params, "max_macs": max_macs, "max_activation_bytes": max_activation_bytes}
     for name, value in given.items():

@@ -55,13 +55,13 @@ def predict(
     exported = open_export(folder, model)
     with quiet_tensorflow():
         from cnn_tuner.export.served import Served
-        from cnn_tuner.predict import answers, predicting
+        from cnn_tuner.predict import answers, inputs
 
         served = Served(exported)
         skip = _skipped if skip_broken else None
         with _listed(files_from) as listed:
-            found = predicting.sources(chain(words, listed), None if files_from == STDIN else sys.stdin.buffer)
-            _write(answers.FORMATS[form](predicting.predict(served, found, skip)), form, output)
+            found = inputs.sources(chain(words, listed), None if files_from == STDIN else sys.stdin.buffer)
+            _write(answers.FORMATS[form](inputs.predict(served, found, skip)), form, output)
 
 
 def _format(form: str | None, as_json: bool) -> str:
@@ -83,18 +83,18 @@ def _check(words: list[str], files_from: str | None) -> None:
 def _listed(files_from: str | None) -> Iterator[Iterable[str]]:
     """The paths of a list, which is read as it is needed."""
     from cnn_tuner.data.files import expanded, reading
-    from cnn_tuner.predict import predicting
+    from cnn_tuner.predict import inputs
 
     if files_from is None:
         yield ()
     elif files_from == STDIN:
-        yield predicting.lines(sys.stdin.buffer)
+        yield inputs.lines(sys.stdin.buffer)
     else:
         path = expanded(files_from)
         with reading(path):
             stream = path.open("rb")
         with stream:
-            yield predicting.lines(stream)
+            yield inputs.lines(stream)
 
 
 def _skipped(error: BrokenImageError) -> None:

@@ -22,7 +22,7 @@ def report(
 
     The winner and its steps, scores, curves, what mattered, mistakes, data, how to serve and to repeat it.
     """
-    from cnn_tuner.report import report as reports
+    from cnn_tuner.report import page as reports
 
     file = reports.write(open_run(folder, run), output)
     if as_json:

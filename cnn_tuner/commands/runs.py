@@ -100,28 +100,28 @@ def show(
 
 def _show_trials(opened: RunStore, chosen: list[Trial], total: int) -> None:
     from cnn_tuner.report import texts
-    from cnn_tuner.terminal import terminal
+    from cnn_tuner.terminal import tables
 
     config, screen = opened.config, console()
     search, data = config.search, config.data
     say(f"{opened.folder}: {search.method} search of {config.space_name}, seed {search.seed}, {config.created}")
     say(f"{data.source}: images of {texts.shape(data.image_shape)}, {data.task}")
     screen.print()
-    screen.print(terminal.trials_table(chosen, config.objective))
+    screen.print(tables.trials_table(chosen, config.objective))
     if len(chosen) < total:
         say(f"{len(chosen)} of {total} trials")
     screen.print()
 
 
 def _show_winner(opened: RunStore, winner: Winner | None) -> None:
-    from cnn_tuner.terminal import terminal
+    from cnn_tuner.terminal import tables
 
     name, objective = opened.folder.name, opened.config.search.objective
     if winner is None:
         say(f"no winner yet: cnn-tuner resume {name} goes on, cnn-tuner export {name} exports the best so far")
         return
-    console().print(terminal.finalists_table(winner, objective), "")
-    for line in terminal.winner_lines(winner, objective):
+    console().print(tables.finalists_table(winner, objective), "")
+    for line in tables.winner_lines(winner, objective):
         say(line)
     for path in sorted(opened.folder.glob("export/*/*")):
         say(f"export    {path}")
@@ -163,22 +163,21 @@ def steps(
     folder: RunsOption = RUNS,
 ) -> None:
     """Print one architecture as the seven steps, with shapes, parameters and multiply-adds."""
-    from cnn_tuner.spaces import architecture
-    from cnn_tuner.spaces import space as space_module
-    from cnn_tuner.terminal import terminal
+    from cnn_tuner.spaces import architecture, tree
+    from cnn_tuner.terminal import tables
 
     if space is not None:
         if run is not None or trial is not None:
             raise UsageError("--space: shows a point of a space, so it takes no RUN and no --trial")
         shape, output = sizes("--image", image, 3), multiclass(classes)
-        [point] = architecture.sample_feasible(space_module.load(space), shape, output, 1, seed)
+        [point] = architecture.sample_feasible(tree.load(space), shape, output, 1, seed)
         plan = architecture.build(point, shape, output)
     else:
         opened = open_run(folder, run)
         shown = _trial(opened, trial)
         say(f"{opened.folder.name}, trial {shown.number}")
         plan = architecture.build(shown.values, opened.config.data.image_shape, opened.config.output)
-    console().print(terminal.steps_table(plan))
+    console().print(tables.steps_table(plan))
 
 
 def _trial(opened: RunStore, number: int | None) -> Trial:

@@ -102,7 +102,7 @@ def _asked(
     as_json: JsonOption = False,
 ) -> tuple[Any, bool]:  # typer looks up what is named here: a Request would be imported for --help
     from cnn_tuner.data.options import DataOptions
-    from cnn_tuner.export.formats import formats as registry
+    from cnn_tuner.export.formats import registry as registry
     from cnn_tuner.search.tuning import Request
 
     size = None if image_size is None else sizes("--image-size", image_size, 2)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from cnn_tuner.metrics.tasks import Output
-    from cnn_tuner.spaces.space import SearchSpace
+    from cnn_tuner.spaces.tree import SearchSpace
 
 
 def spaces(
@@ -27,27 +27,27 @@ def spaces(
     """List the search spaces; with a name, show one with its size, or sample it."""
     from rich.table import Table
 
-    from cnn_tuner.spaces import space as space_module
-    from cnn_tuner.terminal import terminal
+    from cnn_tuner.spaces import tree
+    from cnn_tuner.terminal import tables
 
     if space is None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("space", "points", "purpose"):
             table.add_column(title, no_wrap=title != "purpose")
-        for each in map(space_module.load, space_module.shipped_names()):
+        for each in map(tree.load, tree.shipped_names()):
             table.add_row(each.name, str(each.size()), each.description)
         console().print(table)
         return
-    chosen = space_module.load(space)
+    chosen = tree.load(space)
     shape, output = sizes("--image", image, 3), multiclass(classes)
     if sample:
         _say_points(chosen, sample, shape, output, seed)
         return
-    feasible = terminal.feasible_line(chosen, shape, output)
+    feasible = tables.feasible_line(chosen, shape, output)
     say(f"{chosen.name}: {chosen.description}")
     say(feasible)
     console().print()
-    console().print(terminal.space_table(chosen))
+    console().print(tables.space_table(chosen))
 
 
 def _say_points(chosen: SearchSpace, count: int, shape: tuple[int, int, int], output: Output, seed: int) -> None:

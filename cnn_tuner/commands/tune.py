@@ -147,7 +147,7 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     """Runs a session to its end and shows what it found."""
     from cnn_tuner.runs.pareto import front
     from cnn_tuner.runs.records import ranked
-    from cnn_tuner.terminal import live_view, pareto_table, terminal
+    from cnn_tuner.terminal import live_view, pareto_table, tables
 
     screen = console(as_json)
     reporter = live_view.reporter(screen)
@@ -164,14 +164,14 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     finally:
         reporter.close()
     screen.print()
-    screen.print(terminal.trials_table(ranked(outcome.trials, outcome.objective)[:TOP], outcome.objective))
+    screen.print(tables.trials_table(ranked(outcome.trials, outcome.objective)[:TOP], outcome.objective))
     if outcome.cost is not None:
         found = front(outcome.trials, outcome.objective, outcome.cost)
         screen.print()
         reporter.line(pareto_table.headline(found, outcome.objective, outcome.cost))
         screen.print(pareto_table.table(found, outcome.objective, outcome.cost))
     screen.print()
-    for line in terminal.outcome_lines(outcome, _program()):
+    for line in tables.outcome_lines(outcome, _program()):
         reporter.line(line)
     if as_json:
         print(json.dumps(outcome.to_dict()))

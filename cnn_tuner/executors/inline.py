@@ -9,7 +9,7 @@ import queue
 import threading
 
 from cnn_tuner.errors import SearchError, UsageError
-from cnn_tuner.executors.executor import Settings, load_trainer
+from cnn_tuner.executors.base import Settings, load_trainer
 from cnn_tuner.runs.records import EpochEnded, Event, Job, JobDone
 
 

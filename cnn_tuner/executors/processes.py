@@ -14,7 +14,7 @@ from multiprocessing.connection import wait
 from time import monotonic
 
 from cnn_tuner.errors import SearchError, UsageError
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.faults import Fault, exception_of
 from cnn_tuner.executors.handle import EXCEPTION, LEAVE_SECONDS, WorkerHandle
 from cnn_tuner.executors.worker import Ended, Ready

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from cnn_tuner.errors import UsageError
-from cnn_tuner.executors.executor import Executor, Settings
+from cnn_tuner.executors.base import Executor, Settings
 
 EXECUTORS = {
     "inline": "InlineExecutor",

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cnn_tuner.executors import memory
-from cnn_tuner.executors.executor import Settings, Train, load_trainer
+from cnn_tuner.executors.base import Settings, Train, load_trainer
 from cnn_tuner.executors.faults import Fault, fault_of
 from cnn_tuner.runs.records import Epoch, EpochEnded, Job, Result
 

@@ -15,21 +15,21 @@ from cnn_tuner.data.files import expanded, shown
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.pictures import read_header, read_image
 from cnn_tuner.errors import UsageError
-from cnn_tuner.explain import explain_page
-from cnn_tuner.explain.explain import explain
-from cnn_tuner.explain.explain_pictures import pictures
-from cnn_tuner.explain.explanation import Explanation, Subject
+from cnn_tuner.explain import page as explain_page
+from cnn_tuner.explain.parts import Explanation, Subject
+from cnn_tuner.explain.pictures import pictures
+from cnn_tuner.explain.walkthrough import explain
 from cnn_tuner.export.formats import keras_file
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
-from cnn_tuner.report import page
+from cnn_tuner.models import builder
+from cnn_tuner.report import templates
 from cnn_tuner.runs import evaluation
 from cnn_tuner.runs.evaluation import Evaluation
 from cnn_tuner.runs.folders import write_aside
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.spaces import architecture
 from cnn_tuner.spaces.architecture import Architecture
-from cnn_tuner.spaces.space import SearchSpace
+from cnn_tuner.spaces.tree import SearchSpace
 
 LESSON_SIDE = 32  # pixels at most of an image that an untrained network is shown: as large as those of CIFAR
 DIGIT_SIDE = 28  # to which a digit of 8x8 is magnified, as large as those of MNIST
@@ -110,7 +110,7 @@ def of_space(space: SearchSpace, file: Path | None) -> Lesson:
     output = Output("multiclass", len(DIGITS))
     points = architecture.sample_feasible(space, (height, width, channels), output, POINTS, seed=0)
     plan = _typical([architecture.build(point, (height, width, channels), output) for point in points])
-    explanation = explain(model.build(plan, 0, "float32"), plan, image.pixels, DIGITS if file is None else ())
+    explanation = explain(builder.build(plan, 0, "float32"), plan, image.pixels, DIGITS if file is None else ())
     subject = Subject(image.name, f"an untrained network of the space {space.name}", False, image.truth)
     return Lesson(explanation, subject, stem(image.name))
 
@@ -175,7 +175,7 @@ def write_pictures(lesson: Lesson, folder: Path) -> list[Path]:
     written = []
     for name, picture in pictures(lesson.explanation).items():
         path = folder / f"{name.replace('/', '-')}.png"
-        path.write_bytes(page.png(picture))
+        path.write_bytes(templates.png(picture))
         written.append(path)
     return written
 

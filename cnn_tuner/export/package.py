@@ -12,7 +12,7 @@ import numpy as np
 from cnn_tuner.data.files import one_line
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import checksums, golden, manifest, signatures
-from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL, Source
+from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import FormatEntry, Manifest, metrics
 from cnn_tuner.export.verify import Measured, Reading
 from cnn_tuner.metrics.scores import measure

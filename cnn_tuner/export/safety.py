@@ -10,9 +10,9 @@ import importlib
 from pathlib import Path
 
 from cnn_tuner.export.checks import container
-from cnn_tuner.export.checks.graph_check import check_graph
-from cnn_tuner.export.checks.keras_check import check_keras
-from cnn_tuner.export.formats.formats import FORMATS
+from cnn_tuner.export.checks.graph import check_graph
+from cnn_tuner.export.checks.keras_file import check_keras
+from cnn_tuner.export.formats.registry import FORMATS
 
 __all__ = ["check_container", "check_formats", "check_graph", "check_keras"]
 

@@ -12,7 +12,7 @@ from cnn_tuner.data.files import shown
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import checksums, golden, manifest, safety, signatures
 from cnn_tuner.export.formats import saved_model
-from cnn_tuner.export.formats.formats import FORMATS
+from cnn_tuner.export.formats.registry import FORMATS
 from cnn_tuner.export.manifest import Manifest
 from cnn_tuner.export.verify import MAX_GROWTH, MAX_LOSS, Measured, Reading, compared, readers
 from cnn_tuner.metrics import scores

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL
+from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.export.readers import SECONDS, SECONDS_AN_IMAGE, Reader
 from cnn_tuner.metrics import scores as scores_module
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cnn_tuner.logs import best_logs
-from cnn_tuner.logs.tensorboard import RunLogs, has_curve, trial_run
+from cnn_tuner.logs import best as best_logs
+from cnn_tuner.logs.trials import RunLogs, has_curve, trial_run
 from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.runs.pareto import front
 from cnn_tuner.runs.records import JobRecord

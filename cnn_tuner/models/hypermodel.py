@@ -1,6 +1,6 @@
 """A search space as a KerasTuner HyperModel, for people who bring their own KerasTuner tuner.
 
-space = cnn_tuner.spaces.space.load("quick")
+space = cnn_tuner.spaces.tree.load("quick")
 hypermodel = CNNHyperModel(space, image_shape=(28, 28, 1), output=Output("multiclass", 10))
 tuner = keras_tuner.RandomSearch(hypermodel, objective="val_accuracy", max_trials=10)
 tuner.search(x_train, y_train, validation_data=(x_val, y_val), epochs=5)
@@ -15,10 +15,10 @@ import keras_tuner
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture, hyperparameters
 from cnn_tuner.spaces.recipe import recipe_of
-from cnn_tuner.spaces.space import SearchSpace
+from cnn_tuner.spaces.tree import SearchSpace
 
 
 class CNNHyperModel(keras_tuner.HyperModel):
@@ -56,8 +56,8 @@ class CNNHyperModel(keras_tuner.HyperModel):
                 "CNNHyperModel(..., schedule_steps=epochs * batches an epoch)"
             )
         plan = architecture.fit(self.space, values, self.image_shape, self.output)
-        built = model.build(plan, self.seed, recipe=recipe)
-        model.compile_model(built, recipe, self.output, schedule_steps=self.schedule_steps)
+        built = builder.build(plan, self.seed, recipe=recipe)
+        builder.compile_model(built, recipe, self.output, schedule_steps=self.schedule_steps)
         return built
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:

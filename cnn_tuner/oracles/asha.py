@@ -17,7 +17,7 @@ from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
 from cnn_tuner.oracles.rungs import FACTOR, ParetoRanking, Ranking, Rung, rung_epochs
 from cnn_tuner.oracles.samplers import Evidence
 from cnn_tuner.runs.budget import TYPICAL_POINTS
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 MOST_BEST = 50  # points that a sampler learns from, so that a suggestion costs the same after any number of trials
 MOST_OTHERS = 200

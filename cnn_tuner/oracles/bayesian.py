@@ -17,7 +17,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 
 from cnn_tuner.oracles.feasible import FeasibleOracle, Search
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 RANDOM_CANDIDATES = 500
 NEIGHBOURS = 20  # of each of the best points

@@ -19,7 +19,7 @@ from cnn_tuner.errors import SearchError
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.budget import TYPICAL_POINTS
 from cnn_tuner.spaces import hyperparameters
-from cnn_tuner.spaces.space import Point, SearchSpace
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
 MAX_DRAWS = 2_000  # at random for one new feasible point, before the space is taken for exhausted
 MAX_LISTED = 20_000  # points of a finite space that are listed rather than drawn

@@ -8,7 +8,7 @@ from dataclasses import replace
 from keras_tuner.oracles import GridSearchOracle
 
 from cnn_tuner.oracles.feasible import FeasibleOracle, Search
-from cnn_tuner.spaces.space import Point, SearchSpace
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
 GRID_VALUES = 5  # of a continuous range, its ends included
 

@@ -10,7 +10,7 @@ import keras_tuner
 from cnn_tuner.errors import SearchError
 from cnn_tuner.oracles.feasible import IDLE, STOPPED, FeasibleOracle, Search
 from cnn_tuner.runs.budget import TYPICAL_POINTS
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 Bracket = dict[str, Any]  # KerasTuner's: {"bracket_num": s, "rounds": [[{"past_id": ..., "id": ...}, ...], ...]}
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Protocol
 
 from cnn_tuner.errors import UsageError
-from cnn_tuner.spaces.space import Point, SearchSpace
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
 DEFAULT = "tpe"
 

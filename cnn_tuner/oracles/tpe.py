@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from cnn_tuner.oracles.samplers import Ask, Evidence
-from cnn_tuner.spaces.space import Parameter, Point, SearchSpace
+from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace
 
 BINS = 20  # of a continuous range: a value is drawn anywhere in its bin
 WIDTH = 0.15  # of a kernel, as a share of the range

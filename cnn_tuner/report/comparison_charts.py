@@ -12,7 +12,7 @@ from cnn_tuner.report.charts import Chart, Options, Sheet, axis, focus, legend, 
 from cnn_tuner.report.texts import score, summary
 from cnn_tuner.runs.pareto import COSTS, cost_of
 from cnn_tuner.runs.records import Trial, ranked
-from cnn_tuner.spaces.space import Parameter, SearchSpace
+from cnn_tuner.spaces.tree import Parameter, SearchSpace
 
 MOST_LINES = 1000  # more take a browser seconds, and cover each other
 MOST_AXES = 16

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from cnn_tuner.spaces.architecture import STEPS, Architecture, Layer, padding_pixels
 from cnn_tuner.spaces.recipe import Recipe, recipe_of
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 
 def duration(seconds: float) -> str:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.records import Precision
-from cnn_tuner.spaces import space as space_module
-from cnn_tuner.spaces.space import SearchSpace
-from cnn_tuner.spaces.space_file import Limits
+from cnn_tuner.spaces import tree
+from cnn_tuner.spaces.rules import Limits
+from cnn_tuner.spaces.tree import SearchSpace
 
 FORMAT = 3  # of the run folder; a reader refuses one it does not know
 
@@ -106,7 +106,7 @@ class RunConfig(_Config):
 
     def search_space(self) -> SearchSpace:
         """The space as it was when the run began, whatever became of its file."""
-        space = space_module.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
+        space = tree.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
         return space.within(self.search.limits)
 
     def to_yaml(self) -> str:

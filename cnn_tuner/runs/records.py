@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cnn_tuner.metrics.tasks import Objective, Output
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 Status = Literal["running", "completed", "failed", "stopped"]
 Precision = Literal["float32", "bfloat16"]  # in which layers compute; weights are float32 in both

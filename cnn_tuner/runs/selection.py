@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.records import Trial, ranked
-from cnn_tuner.spaces.space import Value
+from cnn_tuner.spaces.tree import Value
 
 Cell = Value | None
 COLUMNS: dict[str, Callable[[Trial], Cell]] = {

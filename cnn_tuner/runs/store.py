@@ -29,7 +29,7 @@ from cnn_tuner.runs import config as config_module
 from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.records import Epoch, Finalist, JobRecord, Precision, Result, Trial, Winner, ranked
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 SCHEMA = """
 CREATE TABLE trials (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.executors.executor import Executor
+from cnn_tuner.executors.base import Executor
 from cnn_tuner.runs.budget import EPOCHS_SHARE
 from cnn_tuner.runs.records import Epoch, EpochEnded, Finalist, Job, JobDone, JobLost, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore

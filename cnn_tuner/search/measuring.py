@@ -22,18 +22,18 @@ import numpy as np
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.memory import machine_bytes
 from cnn_tuner.data.shared import shared
-from cnn_tuner.executors.executor import Executor, Settings
+from cnn_tuner.executors.base import Executor, Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.metrics.tasks import Output, choose_objective
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.folders import write_aside
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone, Precision
-from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, sample_feasible
-from cnn_tuner.spaces.space import Point, SearchSpace
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
-STOPWATCH = "cnn_tuner.training.training:open_stopwatch"
+STOPWATCH = "cnn_tuner.training.fit:open_stopwatch"
 SECONDS = 1.5  # that each combination is measured
 REFERENCE_IMAGES = (4096, 256, 1)  # for training, validation, test
 POINTS = 25  # drawn at random, of which the median is measured
@@ -123,7 +123,7 @@ def measure_reference() -> list[Speed]:
     gpus, cores = machine.gpus(), machine.cores()
     counts = [len(gpus)] if gpus else splits(cores, cores)
     with tempfile.TemporaryDirectory() as scratch, shared(dataset, Path(scratch) / "data") as folder:
-        subject = Subject(space_module.load("seven_steps"), (28, 28, 1), Output("multiclass", 10), str(folder))
+        subject = Subject(tree.load("seven_steps"), (28, 28, 1), Output("multiclass", 10), str(folder))
         return measure(subject, counts, cores, _precisions(None, bool(gpus)), gpus)
 
 

@@ -24,7 +24,7 @@ from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors import registry
-from cnn_tuner.executors.executor import Executor, settings_of
+from cnn_tuner.executors.base import Executor, settings_of
 from cnn_tuner.runs.budget import FINAL_SHARE, TYPICAL_POINTS
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.machine import Workers
@@ -41,7 +41,7 @@ from cnn_tuner.spaces.architecture import (
     why_infeasible,
 )
 from cnn_tuner.spaces.recipe import recipe_of
-from cnn_tuner.spaces.space import Point, Size
+from cnn_tuner.spaces.tree import Point, Size
 
 if TYPE_CHECKING:
     from cnn_tuner.oracles.feasible import FeasibleOracle
@@ -112,7 +112,7 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
         began = monotonic()
         executor = registry.create(chosen.executor, settings_of(chosen, TRAINER, data))
         try:
-            from cnn_tuner.search.search import make_oracle  # loads TensorFlow while the workers do, as in a search
+            from cnn_tuner.search.loop import make_oracle  # loads TensorFlow while the workers do, as in a search
 
             oracle = make_oracle(config)
             startup = monotonic() - began

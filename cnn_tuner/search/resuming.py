@@ -15,9 +15,9 @@ from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
 from cnn_tuner.search.tuning import is_there, lasting, load_data
-from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import check_feasible
-from cnn_tuner.spaces.space import Parameter, SearchSpace
+from cnn_tuner.spaces.tree import Parameter, SearchSpace
 
 PROMOTING = ("asha", "hyperband")  # oracles whose rounds are made of what went before, by its epochs
 LENGTHS = ("max_trials", "budget_seconds")
@@ -134,7 +134,7 @@ class Resuming(Session):
         if wishes.space is None and (wishes.keeps_space or not is_there(config.space_place)):
             return before
         place = config.space_place if wishes.space is None else wishes.space
-        return space_module.load(place).within(config.search.limits)
+        return tree.load(place).within(config.search.limits)
 
     def _settings(self, config: RunConfig) -> dict[str, Any]:
         wishes = self.wishes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import StorageError, VerificationError, storage_error
-from cnn_tuner.export.formats import formats
+from cnn_tuner.export.formats import registry as formats
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.checkpoints import bound_bytes
 from cnn_tuner.runs.machine import Workers, versions
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from cnn_tuner.executors.executor import Executor
-    from cnn_tuner.logs.tensorboard import RunLogs
+    from cnn_tuner.executors.base import Executor
+    from cnn_tuner.logs.trials import RunLogs
     from cnn_tuner.search.final_training import Candidate
     from cnn_tuner.search.forecast import Forecast
-    from cnn_tuner.search.search import Search
+    from cnn_tuner.search.loop import Search
     from cnn_tuner.search.winner import Export
 
 MEASURED = ".measured.json"  # beside the runs: how fast this machine trains
-TRAINER = "cnn_tuner.training.training:open_trainer"
+TRAINER = "cnn_tuner.training.fit:open_trainer"
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Session:
     @contextmanager
     def _executing(self, run: RunStore, dataset: Dataset, forecast: Forecast) -> Iterator[Executor]:
         from cnn_tuner.executors import registry
-        from cnn_tuner.executors.executor import settings_of
+        from cnn_tuner.executors.base import settings_of
 
         with shared(dataset, run.shared_data) as folder:
             workers = self._choose(run, dataset, folder)
@@ -220,7 +220,7 @@ class Session:
         return workers
 
     def _checkpoint_bytes(self, run: RunStore, workers: Workers) -> int:
-        from cnn_tuner.search.search import make_oracle
+        from cnn_tuner.search.loop import make_oracle
 
         config = run.config
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
@@ -237,7 +237,7 @@ class Session:
         return Forecast(run.config, Budget(seconds, run.active_seconds(), self.began))
 
     def _searched(self, run: RunStore, executor: Executor, forecast: Forecast) -> None:
-        from cnn_tuner.search.search import Search, make_oracle
+        from cnn_tuner.search.loop import Search, make_oracle
 
         with self._logging(run) as logs:
             self._search = Search(run, make_oracle(run.config), executor, logs, self.observer, forecast)
@@ -268,11 +268,11 @@ class Session:
     def _show(self, run: RunStore) -> None:
         """Writes what people look at: the best model in TensorBoard, and the report."""
         from cnn_tuner.logs import rebuilding
-        from cnn_tuner.report import report
+        from cnn_tuner.report import page
 
         self.observer.phase("writing the report")
         rebuilding.write_best(run, rebuilding.logs_of(run, run.tensorboard))
-        report.write(run)
+        page.write(run)
 
     def _outcome(self, run: RunStore, exported: Export, unmet: str, is_interrupted: bool) -> Outcome:
         trials, winner = run.trials(), run.winner()

@@ -24,10 +24,10 @@ from cnn_tuner.runs.pareto import check_cost
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
-from cnn_tuner.spaces import space
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import check_feasible
-from cnn_tuner.spaces.space import SearchSpace
-from cnn_tuner.spaces.space_file import Limits
+from cnn_tuner.spaces.rules import Limits
+from cnn_tuner.spaces.tree import SearchSpace
 
 if TYPE_CHECKING:
     from cnn_tuner.search.winner import Export
@@ -90,12 +90,12 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
 
 def lasting(place: str) -> str:
     """Where a space can be found again, from whatever folder: a shipped space's name, or the full path of its file."""
-    return place if place in space.shipped_names() else str(Path(place).expanduser().resolve())
+    return place if place in tree.shipped_names() else str(Path(place).expanduser().resolve())
 
 
 def is_there(place: str) -> bool:
     """Whether the space at a lasting place still is."""
-    return place in space.shipped_names() or Path(place).is_file()
+    return place in tree.shipped_names() or Path(place).is_file()
 
 
 def _check_oracle(oracle: str, sampler: str | None, where: str = "--") -> None:
@@ -147,7 +147,7 @@ class Tuning(Session):
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
-        chosen = space.load(self.request.space).within(self.request.limits)
+        chosen = tree.load(self.request.space).within(self.request.limits)
         _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{self.request.space}: search.")
         oracle, sampler = self._oracle(chosen)
         _check_oracle(oracle, sampler)

@@ -15,7 +15,7 @@ from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import package, verification
 from cnn_tuner.export.formats import keras_file, saved_model
-from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL, Source
+from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import Manifest
 from cnn_tuner.export.verify import Measured, Reading, verify
 from cnn_tuner.metrics import scores
@@ -27,7 +27,7 @@ from cnn_tuner.runs.records import Winner
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.final_training import Candidate
 from cnn_tuner.search.observer import Observer
-from cnn_tuner.training import training
+from cnn_tuner.training import fit
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         return earlier
     observer.phase("evaluating on the test part")
     started = time.monotonic()
-    model = training.load_best(candidate.job)
-    float32_score = training.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
+    model = fit.load_best(candidate.job)
+    float32_score = fit.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
     x, y = dataset.test.x, dataset.test.y
     found = predict(model, x)
     test = scores.measure(dataset.task, y, found)
@@ -96,7 +96,7 @@ def _save_keras(model: keras.Model, path: Path) -> None:
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """The scores (N, units) of images (N, H, W, C) uint8."""
-    found: np.ndarray = model.predict(images, batch_size=training.EVALUATION_BATCH, verbose=0)
+    found: np.ndarray = model.predict(images, batch_size=fit.EVALUATION_BATCH, verbose=0)
     return found
 
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from cnn_tuner.errors import InfeasibleError, SpaceError
 from cnn_tuner.metrics.tasks import TASKS, Output
-from cnn_tuner.spaces.space import Point, SearchSpace, Value
-from cnn_tuner.spaces.space_file import Limits
+from cnn_tuner.spaces.rules import Limits
+from cnn_tuner.spaces.tree import Point, SearchSpace, Value
 
 FLOAT32_BYTES = 4
 BLOCK_VALUES = ("convolutions", "filters", "kernel_size", "strides", "padding", "pool_size", "pool_strides")

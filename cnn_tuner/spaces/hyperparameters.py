@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import keras_tuner
 
-from cnn_tuner.spaces.space import Parameter, Point, SearchSpace, Value
+from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace, Value
 
 
 class SharedHyperParameters(keras_tuner.HyperParameters):

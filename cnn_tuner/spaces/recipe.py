@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from cnn_tuner.spaces.space import Point
+from cnn_tuner.spaces.tree import Point
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from cnn_tuner.report.texts import duration, score, size, summary
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Epoch, Trial
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.terminal.terminal import describe_data
+from cnn_tuner.terminal.tables import describe_data
 
 
 class Reporter:

@@ -15,8 +15,8 @@ from cnn_tuner.analysis import refining
 from cnn_tuner.analysis.refining import chance_of_fewer, chance_of_more, chance_of_span, refine
 from cnn_tuner.errors import UsageError
 from cnn_tuner.runs.records import ranked
-from cnn_tuner.spaces import space as space_module
-from cnn_tuner.spaces.space import load, shipped_names
+from cnn_tuner.spaces import tree
+from cnn_tuner.spaces.tree import load, shipped_names
 
 
 def run_of(space, score, count, epochs=lambda number: 3, seed=0):
@@ -30,7 +30,7 @@ def run_of(space, score, count, epochs=lambda number: 3, seed=0):
 def refined(run):
     """The proposal as a space, and its lines by key."""
     text = refine(run, "narrow.yaml")
-    return space_module.from_text(text, "narrow.yaml"), {line.split(":")[0].strip(): line for line in text.splitlines()}
+    return tree.from_text(text, "narrow.yaml"), {line.split(":")[0].strip(): line for line in text.splitlines()}
 
 
 def parameter(space, name):
@@ -107,7 +107,7 @@ def test_the_best_at_an_end_says_try_beyond():
 
 
 def test_a_key_that_would_have_no_effect_is_left_out():
-    pooled = space_module.from_text(
+    pooled = tree.from_text(
         """
 description: For tests.
 blocks: 1
@@ -122,7 +122,7 @@ training: {learning_rate: {min: 0.001, max: 0.01}}
 
 
 def test_a_range_of_values_shrinks_as_a_range():
-    wide = space_module.from_text(
+    wide = tree.from_text(
         "description: For tests.\nblock: {filters: {min: 1, max: 400}, dropout: {min: 0, max: 0.5, step: 0.1}}\n", "toy"
     )
 
@@ -145,7 +145,7 @@ def test_hyperbands_short_trials_are_compared_fairly():
 
 def test_limits_and_search_defaults_are_kept():
     source = SPACE.source + "limits: {max_params: 100_000}\nsearch: {oracle: bayesian, max_trials: 7}\n"
-    limited = space_module.from_text(source, "toy")
+    limited = tree.from_text(source, "toy")
     space, _ = refined(run_of(limited, learning_rate_decides, 30))
     assert (space.limits, space.defaults) == (limited.limits, limited.defaults)
 

@@ -19,7 +19,7 @@ import pytest
 
 from cnn_tuner.errors import DataError, SearchError, UsageError
 from cnn_tuner.executors import handle, memory, processes, registry, worker
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.inline import InlineExecutor
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.metrics.tasks import Objective, Output
@@ -406,7 +406,7 @@ def test_a_worker_that_does_not_leave_is_ended(make, started, monkeypatch):
 
 
 DRIVER = """
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.runs.records import EpochEnded
 from executors.test_contract import job, pid_of

@@ -7,7 +7,7 @@ import pytest
 from explain.test_walkthrough import explained, point
 
 from cnn_tuner.explain import feature_maps
-from cnn_tuner.explain.explain_pictures import bars, pictures
+from cnn_tuner.explain.pictures import bars, pictures
 
 
 def test_blue_is_negative_white_is_0_and_orange_positive():

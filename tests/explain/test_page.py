@@ -15,15 +15,15 @@ from toys import TIGHT_SPACE, toy_config, toy_dataset, toy_run, toy_space
 
 from cnn_tuner import cli
 from cnn_tuner.errors import DataError, SpaceError, UsageError, VerificationError
-from cnn_tuner.explain import explain_page, lessons
-from cnn_tuner.explain.explain_words import number
-from cnn_tuner.explain.explanation import Convolution, Subject
-from cnn_tuner.models import model
+from cnn_tuner.explain import lessons
+from cnn_tuner.explain import page as explain_page
+from cnn_tuner.explain.parts import Convolution, Subject
+from cnn_tuner.explain.words import number
+from cnn_tuner.models import builder
 from cnn_tuner.runs import evaluation
 from cnn_tuner.runs.records import JobRecord, Trial, Winner
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.spaces import architecture
-from cnn_tuner.spaces import space as space_module
+from cnn_tuner.spaces import architecture, tree
 
 SUBJECT = Subject("an image", "a network", True, "1")
 EVIL = '<script>alert(1)</script> größe "eins"'
@@ -143,7 +143,7 @@ def crowned(tmp_path_factory):
     runs = tmp_path_factory.mktemp("explain") / "runs"
     store, dataset = RunStore.create(runs, "toy", toy_config()), toy_dataset()
     plan = architecture.build(VALUES, dataset.image_shape, store.config.output)
-    built = model.build(plan, 0, "float32")
+    built = builder.build(plan, 0, "float32")
     built.save(store.best_model)
     found = built.predict(dataset.test.x, verbose=0)
     evaluation.save(evaluation.evaluate(dataset.task, dataset.test, found), store.evaluation)
@@ -206,7 +206,7 @@ def test_a_lesson_is_the_same_each_time_and_takes_a_colour_image_as_it_is(tmp_pa
     file = tmp_path / "a.png"
     pixels = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(file)
-    first, second = (lessons.of_space(space_module.load("seven_steps"), file) for _ in range(2))
+    first, second = (lessons.of_space(tree.load("seven_steps"), file) for _ in range(2))
     assert first.explanation.image.shape == (16, 32, 3)
     assert first.explanation.answer == second.explanation.answer
     assert {view.step for view in first.explanation.views} == {1, 2, 3, 4, 5, 6, 7}
@@ -271,4 +271,4 @@ def test_an_image_too_small_for_a_space_says_so(tmp_path):
     with pytest.raises(SpaceError, match="toy: no feasible point for images of 1x1x1"):
         lessons.of_space(toy_space(TIGHT_SPACE), file)
     with pytest.raises(DataError, match="no such file"):
-        lessons.of_space(space_module.load("deep"), tmp_path / "none.png")
+        lessons.of_space(tree.load("deep"), tmp_path / "none.png")

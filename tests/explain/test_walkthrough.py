@@ -5,20 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnn_tuner.explain.explain import convolution_at, explain, make_answer
-from cnn_tuner.explain.explanation import (
-    Convolution,
-    Dropout,
-    Flattening,
-    FullConnection,
-    Output,
-    Padding,
-    Pooling,
-    Relu,
-)
+from cnn_tuner.explain.parts import Convolution, Dropout, Flattening, FullConnection, Output, Padding, Pooling, Relu
+from cnn_tuner.explain.walkthrough import convolution_at, explain, make_answer
 from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.metrics.tasks import Output as TaskOutput
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture
 
 
@@ -37,7 +28,7 @@ THREE_CLASSES = TaskOutput("multiclass", 3)
 def explained(values, shape=(9, 8, 1), output=THREE_CLASSES, seed=0, names=()):
     """The plan, the model with biases that are not 0, and what is explained of a random image."""
     plan = architecture.build(values, shape, output)
-    built = model.build(plan, seed)
+    built = builder.build(plan, seed)
     rng = np.random.default_rng(seed)
     built.set_weights([w + rng.normal(0, 0.1, w.shape).astype("float32") for w in built.get_weights()])
     image = rng.integers(0, 256, shape, dtype=np.uint8)

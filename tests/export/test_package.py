@@ -31,11 +31,11 @@ from cnn_tuner import cli
 from cnn_tuner.data.pictures import read_image_bytes
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import checksums, golden, manifest, verification
-from cnn_tuner.export.formats import formats, saved_model
-from cnn_tuner.export.formats.formats import FORMATS
+from cnn_tuner.export.formats import registry, saved_model
+from cnn_tuner.export.formats.registry import FORMATS
 from cnn_tuner.export.graph import warm_up
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.report.serving import loading
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import tuning, winner
@@ -212,7 +212,7 @@ def fields(message: bytes) -> dict[int, bytes]:
 
 def test_a_model_that_computes_in_bfloat16_is_exported_in_float32(tmp_path):
     plan = architecture.build(POINT, (8, 8, 1), Output("multiclass", 4))
-    mixed, plain = model.build(plan, 3, "bfloat16"), model.build(plan, 3, "float32")
+    mixed, plain = builder.build(plan, 3, "bfloat16"), builder.build(plan, 3, "float32")
     copy = saved_model.in_float32(mixed)
     np.testing.assert_array_equal(copy.predict(IMAGES, verbose=0), plain.predict(IMAGES, verbose=0))
     saved_model.write(source("multiclass", copy), tmp_path / "1")
@@ -490,7 +490,7 @@ def test_a_manifest_that_is_none_is_one_line(tmp_path, what):
 
 @pytest.mark.slow
 def test_a_missing_reader_is_skipped_and_never_passed(folder, monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     (folder / "model.onnx").write_bytes(b"x")
     entry = {"files": ["model.onnx"], "bytes": 1, "test": {}, "golden": {}}
     edit_manifest(folder, lambda m: m["formats"].update(onnx=entry))
@@ -528,18 +528,18 @@ def test_every_format_is_named_where_people_look():
 
 
 def test_formats_are_chosen_by_name_and_the_saved_model_is_always_one(monkeypatch):
-    assert formats.choose("tf_saved_model") == ("tf_saved_model",)
-    assert formats.choose("keras") == formats.choose("tf_saved_model, keras") == ("tf_saved_model", "keras")
+    assert registry.choose("tf_saved_model") == ("tf_saved_model",)
+    assert registry.choose("keras") == registry.choose("tf_saved_model, keras") == ("tf_saved_model", "keras")
     with pytest.raises(UsageError, match=r"^--format: unknown: 'h5'; choices: tf_saved_model, keras, .*, onnx$"):
-        formats.choose("h5")
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+        registry.choose("h5")
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     text = r"^--format onnx: onnxruntime, onnx, tf2onnx are missing: pip install 'cnn-tuner\[onnx\]'$"
     with pytest.raises(UsageError, match=text):
-        formats.choose("keras,onnx")
+        registry.choose("keras,onnx")
     with pytest.raises(
         UsageError, match=r"^--format litert: ai_edge_litert is missing: pip install 'cnn-tuner\[litert\]'"
     ):
-        formats.choose("litert")
+        registry.choose("litert")
 
 
 @pytest.mark.slow
@@ -616,7 +616,7 @@ def test_formats_are_the_same_bytes_in_every_process(run, tmp_path, name):
     code = (
         "import sys, keras, numpy as np\n"
         "from pathlib import Path\n"
-        "from cnn_tuner.export.formats.formats import FORMATS, Source\n"
+        "from cnn_tuner.export.formats.registry import FORMATS, Source\n"
         "best = Path(sys.argv[1])\n"
         "images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)\n"
         "model = keras.saving.load_model(best, compile=False)\n"

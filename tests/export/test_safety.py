@@ -21,7 +21,8 @@ from toys import NAMES, toy_space
 
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import safety
-from cnn_tuner.export.checks import container, graph_check, operations
+from cnn_tuner.export.checks import container, operations
+from cnn_tuner.export.checks import graph as graph_check
 from cnn_tuner.export.formats import keras_file as keras_files
 from cnn_tuner.export.served import Served
 

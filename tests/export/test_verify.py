@@ -13,11 +13,11 @@ from toys import NAMES, toy_part, toy_space
 
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export.formats import saved_model
-from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.export.formats.registry import Source
 from cnn_tuner.export.served import Served
 from cnn_tuner.export.verify import Measured, compare, verify
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture
 
 IMAGES = toy_part("multiclass", 7, 5).x
@@ -27,7 +27,7 @@ POINT = next(p for p in toy_space("description: x\nblock: {filters: 2, dropout: 
 def built(task: str) -> keras.Model:
     units = 1 if task == "binary" else len(NAMES[task])
     scale = {"scale": (50.0,), "offset": (175.0,)} if task == "regression" else {}
-    return model.build(architecture.build(POINT, (8, 8, 1), Output(task, units, **scale)), seed=3)
+    return builder.build(architecture.build(POINT, (8, 8, 1), Output(task, units, **scale)), seed=3)
 
 
 def source(task: str, live: keras.Model) -> Source:
@@ -142,7 +142,7 @@ def test_every_task_is_served(task, tmp_path):
 
 def test_each_weight_is_stored_once(tmp_path):
     large = architecture.build(POINT | {"dense_1.units": 512}, (8, 8, 1), Output("multiclass", 4))
-    live = model.build(large, seed=0)
+    live = builder.build(large, seed=0)
     saved_model.write(source("multiclass", live), tmp_path / "1")
     stored = sum(path.stat().st_size for path in (tmp_path / "1" / "variables").glob("*.data*"))
     assert stored == pytest.approx(4 * live.count_params(), rel=0.1)

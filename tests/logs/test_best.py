@@ -10,10 +10,10 @@ from logs.test_trials import read
 from PIL import Image
 from tensorboard.util.tensor_util import make_ndarray
 
-from cnn_tuner.logs import best_logs
+from cnn_tuner.logs import best
 from cnn_tuner.logs.rebuilding import logs_of
-from cnn_tuner.logs.tensorboard import BEST
-from cnn_tuner.models import model
+from cnn_tuner.logs.trials import BEST
+from cnn_tuner.models import builder
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.spaces import architecture
 
@@ -25,7 +25,7 @@ def written(run: RunStore):
     """What TensorBoard reads of the best model's run."""
     logs = logs_of(run, run.tensorboard)
     [job] = [job for job in run.jobs() if job.number == run.winner().job]
-    best_logs.write(run, logs, job)
+    best.write(run, logs, job)
     return read(logs)
 
 
@@ -34,7 +34,7 @@ def run_of(folder, task: str) -> RunStore:
     run = finished_runs.finished_run(folder, task, names=hostile_names(task))
     [values] = [trial.values for trial in run.trials() if trial.number == run.winner().trial]
     plan = architecture.build(values, run.config.data.image_shape, run.config.output)
-    model.build(plan, 0).save(run.best_model)
+    builder.build(plan, 0).save(run.best_model)
     return run
 
 
@@ -68,16 +68,16 @@ def test_the_projector_has_a_point_and_a_line_for_each_picture(tmp_path):
     assert all(line.count("\t") == 1 for line in lines), "a label's own tab or new line would shift the columns"
     assert any(SCRIPT in line for line in lines)
     with Image.open(folder / "points.png") as sprite:
-        side = sprite.width // best_logs.SPRITE
+        side = sprite.width // best.SPRITE
         assert (sprite.width, (side - 1) ** 2 < len(points) <= side**2) == (sprite.height, True)
     assert "points.tsv" in (folder / "projector_config.pbtxt").read_text()
 
 
 def test_points_of_many_dimensions_are_reduced_to_their_first_components():
     points = np.random.default_rng(0).normal(size=(70, 200))
-    assert best_logs._reduced(points).shape == (70, best_logs.MOST_DIMENSIONS)
-    np.testing.assert_array_equal(best_logs._reduced(points[:, :30]), points[:, :30])
-    assert best_logs._reduced(points[:5]).shape == (5, 5), "no more components than points"
+    assert best._reduced(points).shape == (70, best.MOST_DIMENSIONS)
+    np.testing.assert_array_equal(best._reduced(points[:, :30]), points[:, :30])
+    assert best._reduced(points[:5]).shape == (5, 5), "no more components than points"
 
 
 @pytest.mark.parametrize("content", [None, b"damaged"])
@@ -101,18 +101,18 @@ def test_a_run_without_its_model_has_its_curve(tmp_path):
 
 def test_a_confusion_matrix_is_drawn_darker_where_more_of_a_class_are():
     matrix = np.array([[9, 1], [0, 10]])
-    picture = best_logs.confusion_picture(matrix, ("a" * 99, UMLAUT))
+    picture = best.confusion_picture(matrix, ("a" * 99, UMLAUT))
 
     def shade(row: int, column: int) -> int:
-        corner = best_logs.MARGIN + 3 + best_logs.CELL * np.array([row, column])
+        corner = best.MARGIN + 3 + best.CELL * np.array([row, column])
         return int(picture[corner[0], corner[1]].sum())
 
     assert shade(1, 1) < shade(0, 0) < shade(0, 1) < shade(1, 0) == 3 * 255
 
 
 def test_a_text_is_cut_to_its_width():
-    draw, font = best_logs.ImageDraw.Draw(Image.new("RGB", (10, 10))), best_logs.ImageFont.load_default(best_logs.FONT)
-    assert best_logs._fitting("a\n b", draw, font, 100) == "a b"
-    cut = best_logs._fitting("a" * 99, draw, font, 60)
+    draw, font = best.ImageDraw.Draw(Image.new("RGB", (10, 10))), best.ImageFont.load_default(best.FONT)
+    assert best._fitting("a\n b", draw, font, 100) == "a b"
+    cut = best._fitting("a" * 99, draw, font, 60)
     assert cut.endswith("…")
     assert draw.textlength(cut, font) <= 60

@@ -13,10 +13,10 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 from toys import toy_space
 
-from cnn_tuner.logs.tensorboard import INACTIVE, RunLogs, _cell, scalar_tag, trial_run
+from cnn_tuner.logs.trials import INACTIVE, RunLogs, _cell, scalar_tag, trial_run
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.records import Epoch, Trial
-from cnn_tuner.spaces.space import Parameter
+from cnn_tuner.spaces.tree import Parameter
 
 OBJECTIVE = Objective("val_accuracy", "max")
 LARGE = {"blocks": 1, "block_1.filters": 4, "block_1.pool_size": 2, "block_1.dropout": 0.2}
@@ -117,8 +117,8 @@ def test_a_trial_that_goes_on_writes_on_the_same_curve(logs):
 
 
 def test_files_of_one_second_are_read_in_the_order_in_which_they_were_made(logs, monkeypatch):
-    monkeypatch.setattr("cnn_tuner.logs.tensorboard._EventFile._made", itertools.count(8))
-    monkeypatch.setattr("cnn_tuner.logs.tensorboard.time.time", lambda: 1000.0)
+    monkeypatch.setattr("cnn_tuner.logs.trials._EventFile._made", itertools.count(8))
+    monkeypatch.setattr("cnn_tuner.logs.trials.time.time", lambda: 1000.0)
     for number in range(1, 5):
         logs.epoch(trial_run(1), Epoch(number, {"loss": 1.0 / number}, 1.0))
         logs.close(trial_run(1))

@@ -6,7 +6,7 @@ import pytest
 
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture
 from cnn_tuner.spaces.recipe import recipe_of
 
@@ -38,14 +38,14 @@ POINT = {
 
 def built(task="multiclass", seed=0, **change):
     plan = architecture.build(POINT | change, (8, 8, 1), OUTPUTS[task])
-    return model.build(plan, seed)
+    return builder.build(plan, seed)
 
 
 def compiled(task, learning_rate=0.002, **settings):
     """A network without dropout and hidden layers, whose dead units would answer 0.5 to everything."""
     network = built(task, **{"block_1.dropout": 0.0, "dense_layers": 0})
     recipe = recipe_of(POINT | {"learning_rate": learning_rate})
-    model.compile_model(network, recipe, OUTPUTS[task], **settings)
+    builder.compile_model(network, recipe, OUTPUTS[task], **settings)
     return network
 
 
@@ -116,7 +116,7 @@ def test_a_layers_weights_do_not_depend_on_the_layers_around_it(change, same):
 
 
 def test_no_two_layers_share_a_seed():
-    seeds = {model.layer_seed(seed, index) for seed in range(20) for index in range(50)}
+    seeds = {builder.layer_seed(seed, index) for seed in range(20) for index in range(50)}
     assert len(seeds) == 20 * 50
     assert all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
 
@@ -140,7 +140,7 @@ def test_the_last_layer_is_that_of_the_task(task):
 @EACH_TASK
 def test_predictions_and_weights_are_float32_also_where_the_model_computes_in_half_precision(task):
     plan = architecture.build(POINT, (8, 8, 1), OUTPUTS[task])
-    network = model.build(plan, 0, "bfloat16")
+    network = builder.build(plan, 0, "bfloat16")
     half = [layer for layer in network.layers if layer.name not in ("image", "output", "unit")]
     assert {layer.compute_dtype for layer in half} == {"bfloat16"}
     assert {str(weight.dtype) for weight in network.trainable_variables} == {"float32"}
@@ -151,7 +151,7 @@ def test_predictions_and_weights_are_float32_also_where_the_model_computes_in_ha
 def test_the_precision_of_one_model_is_not_that_of_the_next():
     plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
     before = keras.config.dtype_policy()
-    model.build(plan, 0, "bfloat16")
+    builder.build(plan, 0, "bfloat16")
     assert keras.config.dtype_policy() is before
     assert built().get_layer("dense_1").compute_dtype == "float32"
 
@@ -161,7 +161,7 @@ def test_a_policy_of_keras_decides_only_where_no_precision_is_asked_for(precisio
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        network = model.build(architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"]), 0, precision)
+        network = builder.build(architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"]), 0, precision)
         assert keras.config.dtype_policy().name == "mixed_float16"
     finally:
         keras.config.set_dtype_policy(usual)
@@ -170,7 +170,7 @@ def test_a_policy_of_keras_decides_only_where_no_precision_is_asked_for(precisio
 
 def test_the_initial_weights_are_the_same_in_either_precision():
     plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
-    first, second = kernels(model.build(plan, 3)), kernels(model.build(plan, 3, "bfloat16"))
+    first, second = kernels(builder.build(plan, 3)), kernels(builder.build(plan, 3, "bfloat16"))
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
 
@@ -231,14 +231,14 @@ def test_a_kind_of_layer_without_a_step_is_refused():
         (8, 8, 1), OUTPUTS["binary"], (architecture.Layer(6, "fold", "fold", {}, layer.input_shape, (1,)),)
     )
     with pytest.raises(ValueError, match=r"^no step builds a layer of kind 'fold'$"):
-        model.build(plan, 0)
+        builder.build(plan, 0)
 
 
 def smoothing(task, share):
     recipe = recipe_of(POINT | {"label_smoothing": share})
     plan = architecture.build(POINT | {"dense_layers": 0, "block_1.dropout": 0.0}, (8, 8, 1), OUTPUTS[task])
-    network = model.build(plan, 0, recipe=recipe)
-    model.compile_model(network, recipe, OUTPUTS[task])
+    network = builder.build(plan, 0, recipe=recipe)
+    builder.compile_model(network, recipe, OUTPUTS[task])
     return network
 
 
@@ -268,13 +268,13 @@ def test_labels_of_0_and_1_are_smoothed_towards_a_half(task):
 
 
 def test_a_number_is_not_smoothed():
-    assert type(smoothing("regression", 0.2)) is not model.SmoothingModel
+    assert type(smoothing("regression", 0.2)) is not builder.SmoothingModel
 
 
 def test_a_model_to_be_trained_has_the_weights_of_one_without_its_recipe():
     recipe = recipe_of(POINT | {"flip": "both", "erase": 0.5, "label_smoothing": 0.1})
     plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
-    plain, to_train = model.build(plan, 5), model.build(plan, 5, recipe=recipe)
+    plain, to_train = builder.build(plan, 5), builder.build(plan, 5, recipe=recipe)
     assert {"augment_flip_vertical", "augment_erase"} <= {layer.name for layer in to_train.layers}
     for a, b in zip(plain.get_weights(), to_train.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -286,7 +286,7 @@ def test_a_model_with_every_augmentation_trains(precision):
     values = POINT | {"flip": "both", "shift": 0.1, "rotate": 10.0, "zoom": 0.1, "erase": 0.5, "learning_rate": 0.02}
     recipe = recipe_of(values)
     plan = architecture.build(POINT, (8, 8, 1), OUTPUTS["multiclass"])
-    network = model.build(plan, 0, precision, recipe)
-    model.compile_model(network, recipe, OUTPUTS["multiclass"], schedule_steps=4)
+    network = builder.build(plan, 0, precision, recipe)
+    builder.compile_model(network, recipe, OUTPUTS["multiclass"], schedule_steps=4)
     history = network.fit(images(32), labels("multiclass", 32), epochs=2, batch_size=16, verbose=0).history
     assert np.isfinite(history["loss"]).all()

@@ -10,7 +10,7 @@ from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models.hypermodel import CNNHyperModel
 from cnn_tuner.spaces import architecture
 from cnn_tuner.spaces.hyperparameters import declare
-from cnn_tuner.spaces.space import from_text
+from cnn_tuner.spaces.tree import from_text
 
 SPACE = """
 description: Two batch sizes.

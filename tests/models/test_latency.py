@@ -12,12 +12,12 @@ from training.test_fit import VALUES, job_in, train
 
 from cnn_tuner.models import latency
 from cnn_tuner.models.latency import measure_latency
-from cnn_tuner.training import training
+from cnn_tuner.training import fit
 
 
 @pytest.fixture(scope="module")
-def data() -> training.Data:
-    return training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+def data() -> fit.Data:
+    return fit.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
 
 
 def test_it_is_the_median_of_calls_with_one_image_that_do_not_train(monkeypatch):
@@ -38,7 +38,7 @@ def test_it_is_the_median_of_calls_with_one_image_that_do_not_train(monkeypatch)
 
 @pytest.mark.slow
 def test_a_job_is_measured_only_when_it_is_asked_for(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "measure_latency", lambda built: 0.002)
+    monkeypatch.setattr(fit, "measure_latency", lambda built: 0.002)
     job = replace(job_in(tmp_path), epochs=1)
     assert train(job, data).latency_seconds is None
     measured = train(replace(job, measures_latency=True, max_latency_seconds=0.002), data)
@@ -46,7 +46,7 @@ def test_a_job_is_measured_only_when_it_is_asked_for(data, tmp_path, monkeypatch
 
 
 def test_a_model_over_the_limit_is_not_trained(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "measure_latency", lambda built: 0.0031)
+    monkeypatch.setattr(fit, "measure_latency", lambda built: 0.0031)
     job = replace(job_in(tmp_path), measures_latency=True, max_latency_seconds=0.002)
     result = train(job, data)
     assert (result.status, result.epochs, result.latency_seconds) == ("failed", (), 0.0031)
@@ -56,7 +56,7 @@ def test_a_model_over_the_limit_is_not_trained(data, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_it_is_measured_of_the_model_as_it_is_exported(data, tmp_path, monkeypatch):
     kinds = []
-    monkeypatch.setattr(training, "measure_latency", lambda built: kinds.append(built.layers[2].compute_dtype) or 0.1)
+    monkeypatch.setattr(fit, "measure_latency", lambda built: kinds.append(built.layers[2].compute_dtype) or 0.1)
     augmented = VALUES | {"flip": "both"}
     job = replace(job_in(tmp_path), values=augmented, epochs=1, precision="bfloat16", measures_latency=True)
     train(job, data)

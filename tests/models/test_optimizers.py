@@ -6,7 +6,7 @@ import pytest
 
 from cnn_tuner.models.optimizers import OPTIMIZERS, learning_rate, make_optimizer
 from cnn_tuner.spaces.recipe import Recipe
-from cnn_tuner.spaces.space_file import Training
+from cnn_tuner.spaces.rules import Training
 
 KINDS = {
     "adam": keras.optimizers.Adam,

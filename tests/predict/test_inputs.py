@@ -22,7 +22,7 @@ from cnn_tuner.commands import output
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, UsageError
 from cnn_tuner.export.served import Served
-from cnn_tuner.predict import answers, evaluating, predicting
+from cnn_tuner.predict import answers, evaluating, inputs
 from cnn_tuner.terminal.reporters import Reporter
 
 IMAGES = exports.images(6)
@@ -60,23 +60,23 @@ def stdin(monkeypatch):
 
 
 def test_folders_are_searched_in_the_order_of_names(pictures):
-    found = predicting.sources([str(pictures)], io.BytesIO())
+    found = inputs.sources([str(pictures)], io.BytesIO())
     names = [str(Path(source.name).relative_to(pictures)) for source in found]
     assert names == ["a.PNG", "b/a.bmp", "b/c.png", "z.png"]
 
 
 def test_a_folder_without_images_is_told(tmp_path):
     with pytest.raises(DataError, match=r"holds no images \(\.png, \.jpg"):
-        list(predicting.sources([str(tmp_path)], io.BytesIO()))
+        list(inputs.sources([str(tmp_path)], io.BytesIO()))
 
 
 def test_images_are_predicted_in_batches(export, pictures, monkeypatch):
-    monkeypatch.setattr(predicting, "BATCH", 2)
+    monkeypatch.setattr(inputs, "BATCH", 2)
     served, sizes = Served(export), []
     whole = served.predict
     monkeypatch.setattr(served, "predict", lambda images: (sizes.append(len(images)), whole(images))[1])
     words = [str(pictures / "z.png")] * 5
-    found = predicting.predict(served, predicting.sources(words, io.BytesIO()))
+    found = inputs.predict(served, inputs.sources(words, io.BytesIO()))
     assert next(found)["image"] == words[0]
     assert sizes == [2]  # the others are not read yet
     assert len(list(found)) == 4
@@ -237,7 +237,7 @@ def test_empty_and_endless_standard_input(cnn_tuner, export, stdin, monkeypatch)
     stdin(b"")
     _, _, err = cnn_tuner("predict", "-", "--model", export)
     assert err == "error: -: standard input is empty; it must hold the bytes of one image\n"
-    monkeypatch.setattr(predicting, "MAX_BYTES", 3)
+    monkeypatch.setattr(inputs, "MAX_BYTES", 3)
     stdin(b"1234")
     assert "-: standard input must hold one image of at most" in cnn_tuner("predict", "-", "--model", export)[2]
 
@@ -261,12 +261,12 @@ def image_folder(folder: Path, names=NAMES["multiclass"], count: int = 5) -> Pat
 def digits_export(folder: Path, names: tuple[str, ...] = tuple("0123456789")) -> Path:
     """An untrained export with as many classes as there are digits, in their order."""
     from cnn_tuner.export.formats import saved_model
-    from cnn_tuner.export.formats.formats import Source
+    from cnn_tuner.export.formats.registry import Source
     from cnn_tuner.metrics.tasks import Output
-    from cnn_tuner.models import model
+    from cnn_tuner.models import builder
     from cnn_tuner.spaces import architecture
 
-    live = model.build(architecture.build(exports.POINT, (8, 8, 1), Output("multiclass", 10)), seed=0)
+    live = builder.build(architecture.build(exports.POINT, (8, 8, 1), Output("multiclass", 10)), seed=0)
     nothing = np.zeros((0, 8, 8, 1), np.uint8)
     saved_model.write(Source(live, "multiclass", names, nothing, folder / "unused.keras"), folder)
     return folder

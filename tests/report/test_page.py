@@ -17,7 +17,8 @@ from finished_runs import SCRIPT, add_trials, add_winner, begun_run, finished_ru
 from cnn_tuner import cli
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import TASKS
-from cnn_tuner.report import page, report
+from cnn_tuner.report import page as report
+from cnn_tuner.report import templates
 from cnn_tuner.runs.store import RunStore
 
 ECHARTS = "6.1.0"
@@ -128,7 +129,7 @@ def test_nothing_is_fetched_and_no_place_on_this_machine_is_told(tmp_path, task)
     text = report.render(report.gather(finished_run(tmp_path, task)))
     assert all(link.startswith(("#", "data:")) for link in Page(text).addresses)
     assert "default-src 'none'" in text
-    told = text.replace(page.script("echarts.min.js"), "")
+    told = text.replace(templates.script("echarts.min.js"), "")
     assert not re.search(r"/Users/|/srv/|secret", told)
     assert str(tmp_path) not in told
     assert "npz:…/arrays.npz" in told
@@ -226,16 +227,16 @@ def test_the_chart_library_is_the_one_that_is_noted():
 def test_a_script_that_would_end_its_own_element_is_refused(tmp_path, monkeypatch):
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "bad.js").write_text("'</SCRIPT>'")
-    monkeypatch.setattr(page.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(templates.resources, "files", lambda package: tmp_path)
     with pytest.raises(ValueError, match=r"^pages/bad.js: would end its own element$"):
-        page.script("bad.js")
+        templates.script("bad.js")
 
 
 COMMAND = """
 import sys
-from cnn_tuner.report import report
+from cnn_tuner.report import page
 from cnn_tuner.runs.store import RunStore
-report.write(RunStore.open(__import__("pathlib").Path(sys.argv[1])))
+page.write(RunStore.open(__import__("pathlib").Path(sys.argv[1])))
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "keras_tuner", "torch"}))
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from toys import toy_config
 
-from cnn_tuner.export.formats.formats import FORMATS
+from cnn_tuner.export.formats.registry import FORMATS
 from cnn_tuner.report.serving import PYTHON, loading, serving
 
 DATA = toy_config().data

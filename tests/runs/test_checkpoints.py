@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from toys import FormulaExecutor, toy_run
 
-from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.checkpoints import FILES_OF_A_SLOT, STATE_OVERHEAD_BYTES, Checkpoints, bound_bytes
 from cnn_tuner.runs.records import Trial
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search, make_oracle
 
 MAX, MIN = Objective("val_accuracy", "max"), Objective("val_loss", "min")
 

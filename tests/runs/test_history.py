@@ -11,12 +11,12 @@ import pytest
 from toys import FormulaExecutor, toy_run
 
 from cnn_tuner.errors import UsageError
-from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.runs import history
 from cnn_tuner.runs.records import Epoch, JobRecord, Result
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search, make_oracle
 
 
 @pytest.fixture

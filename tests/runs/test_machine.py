@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnn_tuner.commands import options
-from cnn_tuner.executors.executor import Settings
+from cnn_tuner.executors.base import Settings
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.machine import Workers, memory_share
 

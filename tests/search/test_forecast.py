@@ -26,8 +26,8 @@ from cnn_tuner.search.forecast import (
     last_epoch,
     side_by_side,
 )
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search, make_oracle
 
 OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 

@@ -22,18 +22,18 @@ from toys import (
 )
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.executors.executor import Executor
+from cnn_tuner.executors.base import Executor
 from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
-from cnn_tuner.logs import tensorboard
-from cnn_tuner.logs.tensorboard import RunLogs
+from cnn_tuner.logs import trials as tensorboard
+from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.runs.budget import Budget
 from cnn_tuner.runs.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.finalists import choose_finalists
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS
+from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
-from cnn_tuner.search.search import Search, make_oracle
 
 ORACLES = ("asha", "random", "grid", "bayesian", "hyperband")
 

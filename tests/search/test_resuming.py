@@ -22,12 +22,12 @@ from cnn_tuner.runs.records import Epoch, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import resuming, tuning, winner
 from cnn_tuner.search.final_training import FinalTraining
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.resuming import Resuming, Wishes
-from cnn_tuner.search.search import Search
 from cnn_tuner.search.session import Outcome, Session
 from cnn_tuner.search.tuning import Request, Tuning
-from cnn_tuner.spaces.space import load
+from cnn_tuner.spaces.tree import load
 
 # One network, so that a trial trains in a second; what differs is the learning rate.
 SMALL = """
@@ -528,7 +528,7 @@ def test_a_run_that_was_killed_after_its_training_trains_nothing_again(request_,
     assert run.is_crowned == (name == "export")
     assert not run.is_complete
     with monkeypatch.context() as patch:
-        patch.setattr("cnn_tuner.training.training._fit", None)
+        patch.setattr("cnn_tuner.training.fit._fit", None)
         outcome = resumed(run)
     assert outcome.winner.test == whole.winner.test
     assert (outcome.winner.looks, outcome.export.name) == (1, "1")
@@ -541,7 +541,7 @@ def test_a_run_whose_disk_was_full_goes_on(request_, whole, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cnn_tuner.training.training.save_state", full)
+        patch.setattr("cnn_tuner.training.fit.save_state", full)
         with pytest.raises(StorageError, match=r"; finished trials are kept, cnn-tuner resume toy-toy-1 goes on$"):
             Tuning(request_, Silent()).run()
     assert facts(resumed(request_.runs / "toy-toy-1")) == facts(whole)
@@ -724,7 +724,7 @@ def test_a_run_in_which_every_trial_failed_says_so_again(request_, monkeypatch):
     def broken(*_: object) -> None:
         raise ValueError("it cannot be trained")
 
-    monkeypatch.setattr("cnn_tuner.training.training._fit", broken)
+    monkeypatch.setattr("cnn_tuner.training.fit._fit", broken)
     text = r"^all 2 trials failed; the last one: ValueError: it cannot be trained$"
     with pytest.raises(SearchError, match=text):
         Tuning(request_, Silent()).run()

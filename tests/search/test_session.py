@@ -14,8 +14,8 @@ from search.test_tuning import INLINE, write_request
 
 from cnn_tuner.errors import StorageError, UsageError, VerificationError
 from cnn_tuner.export import manifest
-from cnn_tuner.export.formats import formats, keras_file
-from cnn_tuner.report import report
+from cnn_tuner.export.formats import keras_file, registry
+from cnn_tuner.report import page
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import winner
 from cnn_tuner.search.final_training import FinalTraining
@@ -148,7 +148,7 @@ def test_a_format_that_cannot_be_had_does_not_cost_the_saved_model(request_, mon
 
 
 def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(request_, monkeypatch):
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"^--format onnx: onnxruntime, onnx, tf2onnx are missing: pip install"):
         Tuning(replace(request_, formats=("tf_saved_model", "onnx")), Silent()).run()
     assert list(request_.runs.glob("toy*")) == []
@@ -160,7 +160,7 @@ def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(req
 @pytest.mark.slow
 def test_a_report_that_cannot_be_written_does_not_lose_the_run(request_, monkeypatch):
     full = OSError(errno.ENOSPC, "full")
-    monkeypatch.setattr(report, "write", lambda run: (_ for _ in ()).throw(full))
+    monkeypatch.setattr(page, "write", lambda run: (_ for _ in ()).throw(full))
     with pytest.raises(StorageError, match="no space left on the disk"):
         Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1), Silent()).run()
     run = RunStore.open(request_.runs / "toy-toy-1")

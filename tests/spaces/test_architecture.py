@@ -10,7 +10,7 @@ import pytest
 
 from cnn_tuner.errors import InfeasibleError, SpaceError
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.spaces.architecture import (
     Architecture,
     build,
@@ -23,8 +23,8 @@ from cnn_tuner.spaces.architecture import (
     sample_feasible,
     why_infeasible,
 )
-from cnn_tuner.spaces.space import from_text, load, shipped_names
-from cnn_tuner.spaces.space_file import Limits
+from cnn_tuner.spaces.rules import Limits
+from cnn_tuner.spaces.tree import from_text, load, shipped_names
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3), (17, 23, 3)]
 OUTPUTS = [
@@ -62,7 +62,7 @@ def counted_by_keras(layer):
 
 
 def assert_like_keras(plan: Architecture):
-    built = model.build(plan, seed=0)
+    built = builder.build(plan, seed=0)
     layers = [layer for layer in built.layers if layer.name not in ("image", "scaling", "unit")]
     ours = [(x.name, x.input_shape, x.output_shape, x.params, x.macs) for x in plan.layers]
     theirs = [(x.name, x.input.shape[1:], x.output.shape[1:], x.count_params(), counted_by_keras(x)) for x in layers]
@@ -184,7 +184,7 @@ def seen_pixels(plan: Architecture):
 
     With kernels of ones nothing cancels: an image with a single white pixel lights exactly the values that see it.
     """
-    built = model.build(plan, seed=0)
+    built = builder.build(plan, seed=0)
     for layer in built.layers:
         if isinstance(layer, keras.layers.Conv2D):
             layer.set_weights([np.ones(layer.kernel.shape), np.zeros(layer.filters)])

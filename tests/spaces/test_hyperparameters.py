@@ -8,7 +8,7 @@ from keras_tuner.engine import hyperparameters as kt
 from keras_tuner.oracles import RandomSearchOracle
 
 from cnn_tuner.spaces.hyperparameters import declare, from_space
-from cnn_tuner.spaces.space import from_text, load, shipped_names
+from cnn_tuner.spaces.tree import from_text, load, shipped_names
 
 FINITE = """
 description: A pool's strides depend on its size, which depends on the number of blocks.

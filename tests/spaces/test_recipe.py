@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnn_tuner.spaces import space
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.recipe import Augmentation, Recipe, recipe_of
 
 TEXT = """
@@ -21,13 +21,13 @@ augmentation: {flip: both, shift: 0.1, rotate: 20, zoom: 0.3, erase: 0.4}
 
 
 def test_every_key_of_a_space_file_arrives_in_the_recipe():
-    [point] = space.from_text(TEXT, "toy").points()
+    [point] = tree.from_text(TEXT, "toy").points()
     augmentation = Augmentation("both", 0.1, 20, 0.3, 0.4)
     assert recipe_of(point) == Recipe(0.1, 7, "sgd", "cosine", 0.2, 0.01, 0.3, augmentation)
 
 
 def test_a_space_that_says_nothing_of_training_has_the_recipe_of_before():
-    [point] = space.from_text("{description: x, block: {filters: 2}}", "toy").points()
+    [point] = tree.from_text("{description: x, block: {filters: 2}}", "toy").points()
     assert recipe_of(point) == Recipe(0.001, 32)
 
 

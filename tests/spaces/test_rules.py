@@ -3,8 +3,8 @@
 import pytest
 
 from cnn_tuner.errors import SpaceError
-from cnn_tuner.spaces.space import from_text
-from cnn_tuner.spaces.space_file import Range, parse
+from cnn_tuner.spaces.rules import Range, parse
+from cnn_tuner.spaces.tree import from_text
 
 TOP = "description, blocks, block, dense, training, augmentation, limits, search"
 TRAINING = "optimizer, learning_rate, schedule, warmup, weight_decay, label_smoothing, batch_size"

@@ -7,7 +7,7 @@ import pytest
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.runs.budget import parse_seconds
 from cnn_tuner.spaces.architecture import check_feasible
-from cnn_tuner.spaces.space import load, shipped_folder, shipped_names
+from cnn_tuner.spaces.tree import load, shipped_folder, shipped_names
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from cnn_tuner.errors import SpaceError, UsageError
-from cnn_tuner.spaces import space as space_module
-from cnn_tuner.spaces.space import Parameter, Size, from_text, load, shipped_folder, shipped_names
-from cnn_tuner.spaces.space_file import Augmentation, Training
+from cnn_tuner.spaces import tree
+from cnn_tuner.spaces.rules import Augmentation, Training
+from cnn_tuner.spaces.tree import Parameter, Size, from_text, load, shipped_folder, shipped_names
 
 SMALL = """
 description: One block.
@@ -388,11 +388,11 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
 
 
 def test_the_shipped_spaces_lie_beside_the_package_in_a_checkout_and_inside_it_once_installed(tmp_path, monkeypatch):
-    assert shipped_folder() == Path(space_module.__file__).parents[2] / "search_spaces"
+    assert shipped_folder() == Path(tree.__file__).parents[2] / "search_spaces"
     package = tmp_path / "cnn_tuner"
     (package / "search_spaces").mkdir(parents=True)
     (package / "search_spaces" / "mine.yaml").write_text(SMALL, encoding="utf-8")
-    monkeypatch.setattr(space_module, "__file__", str(package / "spaces" / "space.py"))
+    monkeypatch.setattr(tree, "__file__", str(package / "spaces" / "tree.py"))
     assert shipped_names() == ["mine"]
     assert load("mine").size().points == math.prod((2, 5, 10))
 

@@ -13,7 +13,7 @@ from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Epoch, Trial, Winner
-from cnn_tuner.terminal import live_view, terminal
+from cnn_tuner.terminal import live_view, tables
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
 
@@ -274,7 +274,7 @@ def test_a_table_says_what_became_of_each_trial():
     table = Console(file=StringIO(), width=200)
     stopped = trial(2, "stopped", 0.5, epochs=EPOCHS[:1])
     failed = trial(3, "failed", None, best_epoch=None, message="out of [b]memory", epochs=())
-    table.print(terminal.trials_table([trial(1), stopped, failed], Objective("val_accuracy", "max")))
+    table.print(tables.trials_table([trial(1), stopped, failed], Objective("val_accuracy", "max")))
     rows = table.file.getvalue().splitlines()
     assert rows[1].split()[:7] == ["1", "0.7500", "3", "1,234", "5,678", "1:05", "▁▁▁"]
     assert "stopped after 1 epoch: 4k3p2 | no dense" in rows[2]
@@ -292,7 +292,7 @@ def winner(**change: object) -> Winner:
 
 
 def test_the_winner_is_told_with_all_its_scores():
-    assert terminal.winner_lines(winner(), "val_accuracy") == [
+    assert tables.winner_lines(winner(), "val_accuracy") == [
         "winner    trial 3: 1,234 parameters, 5,678 multiply-adds an image",
         "scores    val_accuracy 0.9000 in the search, 0.9500 after training on (best: epoch 9 of 12), "
         "0.9400 as exported",
@@ -301,7 +301,7 @@ def test_the_winner_is_told_with_all_its_scores():
 
 
 def test_a_test_part_that_was_looked_at_more_than_once_is_told():
-    last = terminal.winner_lines(winner(looks=3), "val_accuracy")[-1]
+    last = tables.winner_lines(winner(looks=3), "val_accuracy")[-1]
     assert last == "test      accuracy 0.9300 on 1,000 images, looked at 3 times: once for each winner so far"
 
 

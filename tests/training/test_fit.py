@@ -19,7 +19,8 @@ from toys import toy_dataset, toy_part
 from cnn_tuner.data.shared import opened, shared
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.records import Epoch, Job, Result
-from cnn_tuner.training import training, training_state
+from cnn_tuner.training import fit
+from cnn_tuner.training import state as training_state
 
 VALUES = {
     "blocks": 1,
@@ -39,8 +40,8 @@ VALUES = {
 
 
 @pytest.fixture(scope="module")
-def data() -> training.Data:
-    return training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+def data() -> fit.Data:
+    return fit.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
 
 
 def job_in(folder: Path) -> Job:
@@ -67,9 +68,9 @@ def part(whole, tmp_path) -> Job:
     return replace(whole[0], epochs=1, state_file=str(tmp_path / "part.npz"))
 
 
-def train(job: Job, data: training.Data, kept: training.KeptNetwork | None = None, stops: bool = False) -> Result:
+def train(job: Job, data: fit.Data, kept: fit.KeptNetwork | None = None, stops: bool = False) -> Result:
     heard: list[Epoch] = []
-    return training.train(job, data, heard.append, lambda: stops and bool(heard), kept)
+    return fit.train(job, data, heard.append, lambda: stops and bool(heard), kept)
 
 
 def metrics(result: Result) -> list[dict[str, float]]:
@@ -77,7 +78,7 @@ def metrics(result: Result) -> list[dict[str, float]]:
 
 
 def weights(job: Job) -> list[np.ndarray]:
-    return training.load_best(job).get_weights()
+    return fit.load_best(job).get_weights()
 
 
 def arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -118,16 +119,16 @@ def set_up(monkeypatch) -> list[Job]:
     """The jobs whose networks are set up, in their order."""
     jobs: list[Job] = []
 
-    def counted(job, data, original=training._set_up):
+    def counted(job, data, original=fit._set_up):
         jobs.append(job)
         return original(job, data)
 
-    monkeypatch.setattr(training, "_set_up", counted)
+    monkeypatch.setattr(fit, "_set_up", counted)
     return jobs
 
 
 def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, job, data, set_up):
-    kept, later = training.KeptNetwork(), continued(job, part, 1)
+    kept, later = fit.KeptNetwork(), continued(job, part, 1)
     first, then = train(part, data, kept), train(later, data, kept)
     assert set_up == [part]
     assert metrics(first) + metrics(then) == metrics(whole[1])
@@ -136,7 +137,7 @@ def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, j
 
 @pytest.mark.slow
 def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_only(whole, part, data, set_up):
-    kept = training.KeptNetwork()
+    kept = fit.KeptNetwork()
     train(part, data, kept)
     other = replace(elsewhere(part), seed=1)
     train(other, data, kept)
@@ -149,7 +150,7 @@ def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_
 
 @pytest.mark.slow
 def test_a_network_that_was_stopped_within_an_epoch_is_set_up_anew(whole, part, job, data, set_up):
-    kept = training.KeptNetwork()
+    kept = fit.KeptNetwork()
     stopped = train(replace(part, epochs=4), data, kept, stops=True)
     assert (stopped.status, len(stopped.epochs)) == ("stopped", 1)
     later = continued(job, part, 1)
@@ -228,11 +229,11 @@ class KilledError(BaseException):
 
 @pytest.fixture
 def saves_each_epoch(monkeypatch):
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(training, "MOST_SAVING", 0)
+    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(fit, "MOST_SAVING", 0)
 
 
-def kill(job: Job, data: training.Data, epoch: int) -> list[Epoch]:
+def kill(job: Job, data: fit.Data, epoch: int) -> list[Epoch]:
     """Trains until the end of `epoch`, which is told but not saved; the epochs that were told."""
     told: list[Epoch] = []
 
@@ -242,7 +243,7 @@ def kill(job: Job, data: training.Data, epoch: int) -> list[Epoch]:
             raise KilledError
 
     with pytest.raises(KilledError):
-        training.train(job, data, on_epoch, should_stop=lambda: False)
+        fit.train(job, data, on_epoch, should_stop=lambda: False)
     return told
 
 
@@ -284,7 +285,7 @@ def test_a_later_job_that_was_killed_again_and_again_goes_on_with_its_own_state(
 def test_epochs_of_an_earlier_attempt_are_told_again_as_they_were(job, data, saves_each_epoch):
     first = kill(job, data, 3)
     told: list[Epoch] = []
-    result = training.train(job, data, told.append, should_stop=lambda: False)
+    result = fit.train(job, data, told.append, should_stop=lambda: False)
     assert told[:2] == first[:2], "those that were saved, with their seconds"
     assert [epoch.number for epoch in told] == [1, 2, 3, 4]
     assert result.epochs == tuple(told)
@@ -310,9 +311,9 @@ def test_patience_counts_the_epochs_of_an_earlier_attempt(job, data, saves_each_
 def test_a_job_that_ended_but_was_not_recorded_has_its_result_at_once(whole, data, monkeypatch):
     job, before = whole
     state = arrays(job.state_file)
-    monkeypatch.setattr(training.model, "build", None)  # no model is needed
+    monkeypatch.setattr(fit.model, "build", None)  # no model is needed
     told: list[Epoch] = []
-    again = training.train(replace(job, attempt=2), data, told.append, should_stop=lambda: False)
+    again = fit.train(replace(job, attempt=2), data, told.append, should_stop=lambda: False)
     assert replace(again, seconds=before.seconds, attempt=1) == before
     assert again.seconds == pytest.approx(before.seconds, abs=1)
     assert tuple(told) == before.epochs
@@ -325,7 +326,7 @@ def test_a_job_that_lost_its_patience_has_its_result_at_once_too(job, data, monk
     wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
     before = train(wild, data)
     assert len(before.epochs) < 50
-    monkeypatch.setattr(training.model, "build", None)
+    monkeypatch.setattr(fit.model, "build", None)
     assert train(wild, data).epochs == before.epochs
 
 
@@ -389,7 +390,7 @@ def test_a_state_that_is_missing_or_damaged_costs_time_only(whole, part, job, da
     DAMAGES[damage](Path(part.state_file))
     told: list[Epoch] = []
     later = continued(job, part, 1)
-    result = training.train(later, data, told.append, should_stop=lambda: False)
+    result = fit.train(later, data, told.append, should_stop=lambda: False)
     assert [epoch.number for epoch in told] == [2, 3, 4], "what was told before is not told again"
     assert metrics(result) == metrics(expected)[1:]
     assert (result.score, result.best_epoch) == (expected.score, expected.best_epoch)
@@ -434,7 +435,7 @@ def test_the_score_is_the_best_epochs_and_the_best_weights_are_kept(job, data):
     result = train(replace(job, epochs=6), data)
     values = [epoch.metrics["val_accuracy"] for epoch in result.epochs]
     assert result.score == max(values)
-    model = training.load_best(job)
+    model = fit.load_best(job)
     found = model.evaluate(data.val, verbose=0, return_dict=True)
     best = result.epochs[result.best_epoch - 1].metrics
     assert found["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
@@ -458,7 +459,7 @@ def test_patience_ends_training_that_no_longer_improves(job, data):
 
 def test_each_epoch_is_told_when_it_ends(job, data):
     told = []
-    result = training.train(job, data, on_epoch=told.append, should_stop=lambda: False)
+    result = fit.train(job, data, on_epoch=told.append, should_stop=lambda: False)
     assert tuple(told) == result.epochs
     assert [epoch.number for epoch in told] == [1, 2, 3, 4]
     assert set(told[0].metrics) == {"accuracy", "loss", "val_accuracy", "val_loss"}
@@ -467,7 +468,7 @@ def test_each_epoch_is_told_when_it_ends(job, data):
 @pytest.mark.slow
 def test_a_request_to_stop_drops_the_epoch_under_way_and_what_was_reached_counts(whole, job, data):
     told: list[Epoch] = []
-    result = training.train(job, data, told.append, should_stop=lambda: len(told) == 2)
+    result = fit.train(job, data, told.append, should_stop=lambda: len(told) == 2)
     assert (result.status, len(result.epochs)) == ("stopped", 2)
     assert metrics(result) == metrics(whole[1])[:2]
     assert metrics(train(continued(job, job, 2), data)) == metrics(whole[1])[2:]
@@ -479,22 +480,22 @@ def test_a_request_to_stop_drops_the_epoch_under_way_and_what_was_reached_counts
 def test_a_request_to_stop_in_the_middle_of_validation_drops_that_epoch(whole, job, data, monkeypatch):
     asked = []
     begin = lambda self, batch, logs=None: asked.append(batch)  # noqa: E731
-    monkeypatch.setattr(training._Recorder, "on_test_batch_begin", begin, raising=False)
+    monkeypatch.setattr(fit._Recorder, "on_test_batch_begin", begin, raising=False)
     told: list[Epoch] = []
-    result = training.train(job, data, told.append, should_stop=lambda: len(asked) == 2)
+    result = fit.train(job, data, told.append, should_stop=lambda: len(asked) == 2)
     assert (result.status, len(result.epochs), len(told)) == ("stopped", 1, 1)
     assert metrics(train(job, data)) == metrics(whole[1])
 
 
 def test_a_job_stopped_before_its_first_epoch_has_no_score(job, data):
-    result = training.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: True)
+    result = fit.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: True)
     assert (result.status, result.score, result.epochs) == ("stopped", None, ())
 
 
 def test_a_loss_that_is_not_finite_is_a_failure_with_a_reason(job, data):
     broken = replace(job, output=Output("regression", 1, (1e30,), (0.0,)), objective=Objective("val_mae", "min"))
     x = toy_part("regression", 96, 0)
-    result = train(broken, training.Data(x, x))
+    result = train(broken, fit.Data(x, x))
     assert result.status == "failed"
     assert result.message == "the loss was no longer finite in epoch 1; a smaller learning rate may help"
 
@@ -528,7 +529,7 @@ def test_a_disk_that_fills_up_while_a_state_is_written_keeps_the_one_before(job,
 
 
 def test_a_job_that_reached_no_epoch_leaves_no_state(job, data):
-    training.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: True)
+    fit.train(job, data, on_epoch=lambda epoch: None, should_stop=lambda: True)
     assert not Path(job.state_file).exists()
 
 
@@ -551,12 +552,12 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(data):
     ("steps", "macs", "expected"), [(36, 1, 18), (37, 1, 1), (20, 1, 20), (36, 10**9, 1), (36, 3 * 10**8, 4)]
 )
 def test_steps_at_once_divide_the_epoch_and_stay_short(steps, macs, expected):
-    assert training._steps_per_execution(steps, macs) == expected
+    assert fit._steps_per_execution(steps, macs) == expected
 
 
 def test_the_best_model_of_a_job_without_a_state_is_missed(job):
     with pytest.raises(FileNotFoundError):
-        training.load_best(job)
+        fit.load_best(job)
 
 
 @pytest.fixture
@@ -586,10 +587,10 @@ def test_the_state_of_a_bfloat16_job_is_float32(in_bfloat16, data):
 @pytest.mark.slow
 def test_the_best_model_of_a_bfloat16_job_computes_in_float32(in_bfloat16, data):
     result = train(in_bfloat16, data)
-    built = training.load_best(in_bfloat16)
+    built = fit.load_best(in_bfloat16)
     assert {layer.compute_dtype for layer in built.layers if layer.name != "image"} == {"float32"}
     assert {str(w.dtype) for w in built.trainable_variables} == {"float32"}
-    found = training.evaluate(built, toy_part("multiclass", 32, 1))
+    found = fit.evaluate(built, toy_part("multiclass", 32, 1))
     assert found["accuracy"] == pytest.approx(result.score, abs=0.1)
     assert keras.config.dtype_policy().name == "float32"
 
@@ -609,7 +610,7 @@ def test_a_bfloat16_job_is_continued_to_the_last_bit(in_bfloat16, data, saves_ea
 def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_last_bit(whole, job, tmp_path):
     dataset = toy_dataset()  # whose parts are those of `data`
     with shared(dataset, tmp_path / "data") as folder:
-        mapped = train(job, training.Data(*opened(folder)))
+        mapped = train(job, fit.Data(*opened(folder)))
     assert metrics(mapped) == metrics(whole[1])
     assert_same_state(whole[0], job)
 
@@ -617,7 +618,7 @@ def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_las
 def test_a_mapped_part_becomes_a_tensor_without_a_copy(tmp_path):
     with shared(toy_dataset(), tmp_path / "data") as folder:
         parts = opened(folder)
-        data = training.Data(*parts)
+        data = fit.Data(*parts)
         parts[0].x[0, 0, 0, 0] = 77  # copy-on-write: seen by whoever shares the array's memory
         parts[0].y[0] = 3
         assert (int(data.x[0, 0, 0, 0]), int(data.y[0])) == (77, 3)
@@ -626,7 +627,7 @@ def test_a_mapped_part_becomes_a_tensor_without_a_copy(tmp_path):
 def test_a_part_that_may_not_be_shared_is_copied():
     part = toy_part("multiclass", 32, 0)
     part.x.flags.writeable = False
-    data = training.Data(part, part)
+    data = fit.Data(part, part)
     np.testing.assert_array_equal(data.x.numpy(), part.x)
 
 
@@ -644,7 +645,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from cnn_tuner.data.shared import shared
-from cnn_tuner.executors.executor import Settings, load_trainer
+from cnn_tuner.executors.base import Settings, load_trainer
 from training.test_fit import VALUES
 from toys import toy_dataset
 from cnn_tuner.runs.records import Job
@@ -652,7 +653,7 @@ from cnn_tuner.metrics.tasks import Objective, Output
 
 folder = Path(sys.argv[1])
 with shared(toy_dataset(), folder / "data") as data:
-    train = load_trainer(Settings("cnn_tuner.training.training:open_trainer", str(data), threads=1))
+    train = load_trainer(Settings("cnn_tuner.training.fit:open_trainer", str(data), threads=1))
     run = lambda job: train(job, lambda epoch: None, lambda: False)
     objective = Objective("val_accuracy", "max")
     whole = Job(1, 1, VALUES, (8, 8, 1), Output("multiclass", 4), objective, 9, 0, str(folder / "whole.npz"))
@@ -684,19 +685,19 @@ import sys
 from pathlib import Path
 import numpy as np
 import tensorflow as tf
-from cnn_tuner.training import training
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.shared import opened, shared
 from cnn_tuner.executors.memory import resident_bytes
+from cnn_tuner.training import fit
 
 part = Part(np.zeros((200_000, 32, 32, 1), np.uint8), np.zeros(200_000, np.int32))
 small = Part(part.x[:10], part.y[:10])
 with shared(Dataset("x", "x", "multiclass", ("a", "b"), part, small, small), Path(sys.argv[1]) / "data") as folder:
     del part, small
-    few = training.Data(*(Part(np.zeros((64, 32, 32, 1), np.uint8), np.zeros(64, np.int32)) for _ in "ab"))
+    few = fit.Data(*(Part(np.zeros((64, 32, 32, 1), np.uint8), np.zeros(64, np.int32)) for _ in "ab"))
     list(few.batches(0, 32, 0).take(4))  # TensorFlow itself is awake
     before = resident_bytes()
-    data = training.Data(*opened(folder))
+    data = fit.Data(*opened(folder))
     mapped = resident_bytes() - before
     for x, y in data.batches(seed=0, batch_size=1000, initial_epoch=0).take(200):
         x.numpy().sum()

@@ -9,8 +9,8 @@ import keras
 
 from cnn_tuner.data.files import one_line, shown
 from cnn_tuner.errors import VerificationError
-from cnn_tuner.export.checks.keras_check import check_keras
-from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.export.checks.keras_file import check_keras
+from cnn_tuner.export.formats.registry import Source
 
 
 def load(path: Path) -> keras.Model:

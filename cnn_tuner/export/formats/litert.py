@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.export.formats.registry import Source
 
 
 def write(source: Source, path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cnn_tuner.export.formats.formats import Source
 from cnn_tuner.export.formats.litert import convert
+from cnn_tuner.export.formats.registry import Source
 
 CALIBRATION = 300  # images; the ranges of activations hardly move beyond some hundred (LiteRT's guide: 100 to 500)
 

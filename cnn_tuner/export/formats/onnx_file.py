@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.export.formats.registry import Source
 
 NUMBERED = re.compile(r"__\d+")
 OPSET = 18  # the newest that tf2onnx 1.17 writes

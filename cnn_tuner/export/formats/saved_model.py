@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from cnn_tuner.export.formats.formats import Source
+from cnn_tuner.export.formats.registry import Source
 from cnn_tuner.export.graph import canonical, resampling, warm_up
 from cnn_tuner.metrics.scores import THRESHOLD
 

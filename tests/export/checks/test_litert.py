@@ -13,7 +13,7 @@ from cnn_tuner.errors import VerificationError
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 
 from cnn_tuner.export import safety  # noqa: E402
-from cnn_tuner.export.checks.litert_check import ALLOWED, check  # noqa: E402
+from cnn_tuner.export.checks.litert import ALLOWED, check  # noqa: E402
 from cnn_tuner.export.formats import litert, litert_int8  # noqa: E402
 
 Operator = schema.BuiltinOperator

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 from onnx import helper, numpy_helper  # noqa: E402
 
 from cnn_tuner.export import safety  # noqa: E402
-from cnn_tuner.export.checks.onnx_check import check  # noqa: E402
+from cnn_tuner.export.checks.onnx_file import check  # noqa: E402
 from cnn_tuner.export.formats import onnx_file  # noqa: E402
 
 

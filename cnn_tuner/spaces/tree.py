@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from cnn_tuner.errors import SpaceError, UsageError
-from cnn_tuner.spaces.space_file import Augmentation, Limits, Range, SearchDefaults, SpaceFile, Training, Values, parse
+from cnn_tuner.spaces.rules import Augmentation, Limits, Range, SearchDefaults, SpaceFile, Training, Values, parse
 
 Value = int | float | str
 Point = dict[str, Value]

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from cnn_tuner.explain import explain_words
-from cnn_tuner.explain.explanation import (
+from cnn_tuner.explain import words
+from cnn_tuner.explain.feature_maps import activity
+from cnn_tuner.explain.parts import (
     Answer,
     Convolution,
     Detail,
@@ -23,7 +24,6 @@ from cnn_tuner.explain.explanation import (
     Relu,
     StepView,
 )
-from cnn_tuner.explain.feature_maps import activity
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Output as TaskOutput
 from cnn_tuner.spaces.architecture import Architecture, Layer, padding_pixels
@@ -38,7 +38,7 @@ def explain(
     """Leads one image through a model.
 
     Args:
-        model: as `cnn_tuner.models.model.build` makes it of `architecture`, trained or not.
+        model: as `cnn_tuner.models.builder.build` makes it of `architecture`, trained or not.
         architecture: the network.
         image: (H, W, C) uint8.
         class_names: of the classes, labels or targets; without them they are called "class 0" and so on.
@@ -82,7 +82,7 @@ def _activations(model: keras.Model, architecture: Architecture, image: np.ndarr
 
 
 def _view(step: int, layer: Layer, inputs: np.ndarray, outputs: np.ndarray, detail: Detail) -> StepView:
-    sentences = explain_words.sentences(layer, inputs, outputs, detail)
+    sentences = words.sentences(layer, inputs, outputs, detail)
     kind = "padding" if isinstance(detail, Padding) else layer.kind
     return StepView(step, kind, layer, inputs, outputs, detail, tuple(sentences))
 
@@ -213,7 +213,7 @@ def _deciding(logits: np.ndarray) -> int:
 
 def make_answer(output: TaskOutput, values: np.ndarray, class_names: Sequence[str] = ()) -> Answer:
     """What the numbers (units,) of the model's end mean."""
-    names = tuple(class_names) or explain_words.class_names(output)
+    names = tuple(class_names) or words.class_names(output)
     if output.task == "regression":
         return Answer(output.task, names, tuple(map(float, values)), tuple(range(len(values))))
     predicted = scores.predicted(output.task, values[None])[0]

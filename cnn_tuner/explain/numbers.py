@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_tuner.explain.explain_words import decimals, number
-from cnn_tuner.explain.explanation import (
+from cnn_tuner.explain.parts import (
     Convolution,
     Dropout,
     Flattening,
@@ -18,6 +17,7 @@ from cnn_tuner.explain.explanation import (
     Relu,
     StepView,
 )
+from cnn_tuner.explain.words import decimals, number
 
 LEAST_SHARE = 0.1  # of the largest value: smaller ones are written as 0.00
 MOST_ROWS = 6  # of a list of inputs, values or classes

@@ -79,11 +79,9 @@ FORMATS = {
     for each in (
         Format(SAVED_MODEL, "", "saved_model"),
         Format("keras", "model.keras", "keras_file"),
-        Format("litert", "model.tflite", "litert", "litert", _LITERT, check="litert_check"),
-        Format(
-            "litert_int8", "model_int8.tflite", "litert_int8", "litert", _LITERT, is_exact=False, check="litert_check"
-        ),
-        Format("onnx", "model.onnx", "onnx_file", "onnx", ("onnxruntime", "onnx"), ("tf2onnx",), check="onnx_check"),
+        Format("litert", "model.tflite", "litert", "litert", _LITERT, check="litert"),
+        Format("litert_int8", "model_int8.tflite", "litert_int8", "litert", _LITERT, is_exact=False, check="litert"),
+        Format("onnx", "model.onnx", "onnx_file", "onnx", ("onnxruntime", "onnx"), ("tf2onnx",), check="onnx_file"),
     )
 }
 

@@ -21,10 +21,11 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from cnn_tuner.analysis import findings
-from cnn_tuner.explain import explain, explain_pictures, feature_maps
+from cnn_tuner.explain import feature_maps, walkthrough
+from cnn_tuner.explain import pictures as explain_pictures
 from cnn_tuner.export.formats import keras_file
-from cnn_tuner.logs.tensorboard import BEST, RunLogs
-from cnn_tuner.report import page
+from cnn_tuner.logs.trials import BEST, RunLogs
+from cnn_tuner.report import templates
 from cnn_tuner.runs import evaluation
 from cnn_tuner.runs.evaluation import Evaluation
 from cnn_tuner.runs.records import JobRecord
@@ -70,13 +71,13 @@ def _steps(run: RunStore, model: keras.Model, found: Evaluation) -> list[summary
     winner = run.winner()
     trial = next(trial for trial in run.trials() if winner is not None and trial.number == winner.trial)
     plan = architecture.build(trial.values, run.config.data.image_shape, run.config.output)
-    told = explain.explain(model, plan, found.picture(place), run.config.data.class_names)
+    told = walkthrough.explain(model, plan, found.picture(place), run.config.data.class_names)
     return [_image(name, picture) for name, picture in explain_pictures.pictures(told).items()]
 
 
 def _image(tag: str, *pictures: np.ndarray) -> summary_pb2.Summary:
     height, width = pictures[0].shape[:2]
-    content = [str(width).encode(), str(height).encode(), *map(page.png, pictures)]
+    content = [str(width).encode(), str(height).encode(), *map(templates.png, pictures)]
     metadata = image_metadata.create_summary_metadata(display_name="", description="")
     metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
     summary = summary_pb2.Summary()

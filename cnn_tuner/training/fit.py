@@ -22,15 +22,15 @@ import tensorflow as tf
 
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened
-from cnn_tuner.models import model
+from cnn_tuner.models import builder
 from cnn_tuner.models.latency import measure_latency
 from cnn_tuner.runs.records import Epoch, Job, Result
 from cnn_tuner.spaces import architecture
 from cnn_tuner.spaces.recipe import recipe_of
-from cnn_tuner.training.training_state import Progress, identity, load_state, save_state, take_up
+from cnn_tuner.training.state import Progress, identity, load_state, save_state, take_up
 
 if TYPE_CHECKING:
-    from cnn_tuner.executors.executor import Settings, Train
+    from cnn_tuner.executors.base import Settings, Train
 
 EVALUATION_BATCH = 256  # images at once where nothing is learned
 STEPS_AT_ONCE = 32
@@ -92,7 +92,7 @@ def _uncopied(dataset: tf.data.Dataset) -> tf.data.Dataset:
 def open_trainer(settings: Settings) -> Train:
     """What trains jobs in this process, by the data in `settings.folder`. Called before TensorFlow has done anything.
 
-    See `cnn_tuner.executors.executor.load_trainer`.
+    See `cnn_tuner.executors.base.load_trainer`.
     """
     data, kept = _open(settings), KeptNetwork(settings.is_own_process)
     return lambda job, on_epoch, should_stop: train(job, data, on_epoch, should_stop, kept)
@@ -256,9 +256,9 @@ def _set_up(job: Job, data: Data) -> Network:
     plan = architecture.build(job.values, job.image_shape, job.output)
     recipe = recipe_of(job.values)
     steps = math.ceil(data.images / recipe.batch_size)
-    built = model.build(plan, job.seed, job.precision, recipe)
+    built = builder.build(plan, job.seed, job.precision, recipe)
     at_once = _steps_per_execution(steps, plan.macs * recipe.batch_size)
-    model.compile_model(built, recipe, job.output, at_once, job.schedule_epochs * steps)
+    builder.compile_model(built, recipe, job.output, at_once, job.schedule_epochs * steps)
     built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
     return Network(identity(job), built, steps)
 
@@ -334,7 +334,7 @@ def _latency(job: Job) -> float | None:
     """What one image takes, by the model that computes in float32 as the exported one does."""
     if not job.measures_latency:
         return None
-    built = model.build(architecture.build(job.values, job.image_shape, job.output), job.seed, "float32")
+    built = builder.build(architecture.build(job.values, job.image_shape, job.output), job.seed, "float32")
     seconds = measure_latency(built)
     keras.utils.clear_session()
     return seconds
@@ -414,8 +414,8 @@ def load_best(job: Job) -> keras.Model:
         FileNotFoundError: the job left no state.
     """
     plan = architecture.build(job.values, job.image_shape, job.output)
-    built = model.build(plan, job.seed, "float32")
-    model.compile_model(built, recipe_of(job.values), job.output)
+    built = builder.build(plan, job.seed, "float32")
+    builder.compile_model(built, recipe_of(job.values), job.output)
     built.set_weights(load_state(Path(job.state_file), job).best_weights)
     return built
 

@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cnn_tuner.explain import feature_maps
-from cnn_tuner.explain.explain_words import count, number
-from cnn_tuner.explain.explanation import (
+from cnn_tuner.explain.parts import (
     Convolution,
     Dropout,
     Explanation,
@@ -21,6 +20,7 @@ from cnn_tuner.explain.explanation import (
     Relu,
     StepView,
 )
+from cnn_tuner.explain.words import count, number
 from cnn_tuner.spaces.architecture import STEPS, padding_pixels
 
 PAIR_WIDTH = 320  # pixels of each of two maps that stand side by side

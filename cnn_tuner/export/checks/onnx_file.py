@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from cnn_tuner.data.files import shown
 from cnn_tuner.export.checks.container import refused
-from cnn_tuner.export.checks.graph_check import messages
+from cnn_tuner.export.checks.graph import messages
 
 DOMAINS = ("", "ai.onnx")  # ONNX's own operations; those of others are libraries of code
 # What our own files hold, of every task and option (a test collects them), and a few of their kin: none loops, and none

@@ -9,13 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnn_tuner.data.dataset import Dataset
-from cnn_tuner.export.formats.formats import FORMATS, SAVED_MODEL
+from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.report.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
 from cnn_tuner.runs.records import Trial, Winner
 from cnn_tuner.search.session import Outcome
 from cnn_tuner.spaces.architecture import Architecture, check_feasible
-from cnn_tuner.spaces.space import SearchSpace
+from cnn_tuner.spaces.tree import SearchSpace
 
 
 def describe_data(dataset: Dataset) -> list[str]:

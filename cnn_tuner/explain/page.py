@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn_tuner.explain import feature_maps
-from cnn_tuner.explain.explain_numbers import Block, Cell, blocks, grid
-from cnn_tuner.explain.explain_pictures import drawn, map_colours
-from cnn_tuner.explain.explain_words import IDEAS, params, settings, shape
-from cnn_tuner.explain.explanation import Convolution, Explanation, Output, Padding, StepView, Subject
-from cnn_tuner.report import page
+from cnn_tuner.explain.numbers import Block, Cell, blocks, grid
+from cnn_tuner.explain.parts import Convolution, Explanation, Output, Padding, StepView, Subject
+from cnn_tuner.explain.pictures import drawn, map_colours
+from cnn_tuner.explain.words import IDEAS, params, settings, shape
+from cnn_tuner.report import templates
 from cnn_tuner.spaces.architecture import STEPS
 
 # The worked example: nine numbers under nine weights.
@@ -75,13 +75,13 @@ def render(explanation: Explanation, subject: Subject) -> str:
     sections = _sections(views)
     missing = [step for step in STEPS if all(view.step != step for view in views)]
     last = views[-1].detail
-    return page.render(
+    return templates.render(
         "explain.html",
         subject=subject,
         answer=explanation.answer,
         is_right=_is_right(explanation, subject),
         rows=_answer_rows(explanation),
-        image=page.data_uri(image, 320),
+        image=templates.data_uri(image, 320),
         image_words=f"{shape(explanation.image.shape)}: {_channels(explanation.image)}, numbers from 0 to 255",
         pixels=_pixels(explanation),
         example=[grid(EXAMPLE_PATCH, 0), grid(EXAMPLE_KERNEL, 0), grid(EXAMPLE_PATCH * EXAMPLE_KERNEL, 0)],
@@ -142,7 +142,7 @@ def _sections(views: Iterable[StepView]) -> list[Section]:
         idea = "" if view.step in told else IDEAS[view.step]
         told.add(view.step)
         figures = tuple(
-            Figure(page.data_uri(picture.pixels, 1), picture.caption)
+            Figure(templates.data_uri(picture.pixels, 1), picture.caption)
             for picture in drawn(view)
             if not (view.kind == "output" and picture.name.endswith(view.name))  # the table of the answer says it
         )
@@ -187,7 +187,7 @@ def _card(view: StepView, section: Section) -> Card:
     place = _group(view.name)
     where = place.lower() if place.startswith(("Block", "Hidden")) else ""
     return Card(
-        section.anchor, view.step, section.title, where, shape(view.outputs.shape), page.data_uri(_thumb(view), 1)
+        section.anchor, view.step, section.title, where, shape(view.outputs.shape), templates.data_uri(_thumb(view), 1)
     )
 
 

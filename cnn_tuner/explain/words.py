@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnn_tuner.explain.explanation import (
+from cnn_tuner.explain.parts import (
     Convolution,
     Detail,
     Dropout,

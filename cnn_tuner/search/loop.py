@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.executors.executor import Executor
-from cnn_tuner.logs.tensorboard import RunLogs, has_curve, trial_run
+from cnn_tuner.executors.base import Executor
+from cnn_tuner.logs.trials import RunLogs, has_curve, trial_run
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.oracles.feasible import Search as OracleSearch

@@ -27,7 +27,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.pareto import cost_of
 from cnn_tuner.runs.records import Epoch, Trial
-from cnn_tuner.spaces.space import Parameter, SearchSpace
+from cnn_tuner.spaces.tree import Parameter, SearchSpace
 
 INACTIVE = "-"  # of a hyperparameter that a point does not have: a blank would drop its line from the parallel plot
 BEST = "best"

@@ -43,6 +43,7 @@ from cnn_tuner.search.session import Session
 from cnn_tuner.search.tuning import Request, Tuning
 from cnn_tuner.spaces.architecture import largest_params
 from cnn_tuner.training import fit as training
+from cnn_tuner.training.batches import Data
 
 OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 
@@ -125,7 +126,7 @@ def test_row_3_a_failed_trial_never_costs_a_rung(oracle, fails):
 
 @pytest.mark.slow
 def test_row_4_continued_equals_uninterrupted_bit_for_bit(tmp_path):
-    data = training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+    data = Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
     values = make("random").create_trial("any").hyperparameters.values | {"block_1.dropout": 0.2}
     whole = Job(1, 1, values, (8, 8, 1), OUTPUT, OBJECTIVE, 9, 5, str(tmp_path / "whole.npz"))
     first = replace(whole, epochs=3, state_file=str(tmp_path / "first.npz"))
@@ -198,7 +199,7 @@ def test_row_6_what_was_edited_is_named_and_going_on_takes_an_explicit_choice(fi
 def test_row_7_every_seed_counts_and_the_same_seed_gives_the_same(seed, tmp_path):
     assert all_suggestions(make("random", seed=seed)) == all_suggestions(make("random", seed=seed))
     assert all_suggestions(make("random", seed=seed)) != all_suggestions(make("random", seed=seed + 1))
-    data = training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+    data = Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
     values = make("random").create_trial("any").hyperparameters.values | {"block_1.dropout": 0.2}
     job = Job(1, 1, values, (8, 8, 1), OUTPUT, OBJECTIVE, 2, seed, "")
     jobs = [replace(job, seed=s, state_file=str(tmp_path / f"{i}.npz")) for i, s in enumerate((seed, seed, seed + 1))]
@@ -346,7 +347,7 @@ def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of
 
 
 def test_row_14_a_state_is_no_larger_than_the_bound_says(tmp_path):
-    data = training.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+    data = Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
     space = toy_run(tmp_path).config.search_space()
     values = make("random").create_trial("any").hyperparameters.values
     values |= {

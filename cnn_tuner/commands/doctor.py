@@ -24,10 +24,10 @@ def doctor(
     Measured is the median network of the space seven_steps on images of 28x28; a search measures its own.
     """
     with quiet_tensorflow():
-        from cnn_tuner.runs import machine
         from cnn_tuner.search import measuring
+        from cnn_tuner.training import devices
 
-        facts = machine.facts(Path.cwd())
+        facts = devices.facts(Path.cwd())
     width = max(map(len, facts))
     if not as_json:
         for name, value in facts.items():

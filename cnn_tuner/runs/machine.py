@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from cnn_tuner import __version__
 from cnn_tuner.data.memory import machine_bytes
 from cnn_tuner.runs.records import Precision
 
@@ -89,29 +87,3 @@ def choose(asked: Workers, precision: Precision | None) -> Workers:
 def memory_share(count: int) -> int:
     """What each of `count` workers may take for itself: together most of the memory, the rest is the driver's."""
     return int(0.8 * machine_bytes() / count)
-
-
-def gpus() -> tuple[str, ...]:
-    """The GPUs that TensorFlow sees, as CUDA_VISIBLE_DEVICES names them. Loads TensorFlow."""
-    import tensorflow as tf
-
-    return tuple(str(number) for number in range(len(tf.config.list_physical_devices("GPU"))))
-
-
-def facts(folder: Path) -> dict[str, str]:
-    """Facts by name, in the order in which a person wants to read them. Loads TensorFlow."""
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in found]
-    installed = versions()
-    disk = shutil.disk_usage(folder)
-    return {
-        "cnn-tuner": __version__,
-        "python": f"{installed['python']}, {platform.platform()}",
-        "tensorflow": f"{tf.__version__}, keras {installed['keras']}, keras-tuner {installed['keras-tuner']}",
-        "processor": f"{platform.machine()}, {cores()} cores",
-        "memory": f"{machine_bytes() / GIB:.1f} GiB",
-        "gpu": ", ".join(names) or "none",
-        "disk": f"{disk.free / GIB:.1f} GiB free here",
-    }

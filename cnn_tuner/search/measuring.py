@@ -33,7 +33,7 @@ from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, sample_feasible
 from cnn_tuner.spaces.tree import Point, SearchSpace
 
-STOPWATCH = "cnn_tuner.training.fit:open_stopwatch"
+STOPWATCH = "cnn_tuner.training.stopwatch:open_stopwatch"
 SECONDS = 1.5  # that each combination is measured
 REFERENCE_IMAGES = (4096, 256, 1)  # for training, validation, test
 POINTS = 25  # drawn at random, of which the median is measured
@@ -120,7 +120,9 @@ def measure_reference() -> list[Speed]:
         for count in REFERENCE_IMAGES
     )
     dataset = Dataset("random", "random", "multiclass", tuple("0123456789"), train, val, test)
-    gpus, cores = machine.gpus(), machine.cores()
+    from cnn_tuner.training import devices  # loads TensorFlow
+
+    gpus, cores = devices.gpus(), machine.cores()
     counts = [len(gpus)] if gpus else splits(cores, cores)
     with tempfile.TemporaryDirectory() as scratch, shared(dataset, Path(scratch) / "data") as folder:
         subject = Subject(tree.load("seven_steps"), (28, 28, 1), Output("multiclass", 10), str(folder))
@@ -181,7 +183,9 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
     precision = precision or asked.precision
     if asked.executor == "inline":
         return replace(asked, count=1, precision=precision or "float32")
-    gpus, cores = machine.gpus(), machine.cores()
+    from cnn_tuner.training import devices  # loads TensorFlow
+
+    gpus, cores = devices.gpus(), machine.cores()
     room = int(0.8 * machine_bytes() / machine.WORKER_BYTES)
     most = len(gpus) or max(1, min(cores, room, cores if length.trials is None else length.trials))
     counts = [asked.count] if asked.count else [most] if gpus else splits(cores, most)

@@ -9,12 +9,13 @@ from typing import Any
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.oracles import registry as oracle_registry
+from cnn_tuner.runs import images
 from cnn_tuner.runs.config import Change, RunConfig
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
-from cnn_tuner.search.tuning import is_there, lasting, load_data
+from cnn_tuner.search.tuning import is_there, lasting
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import check_feasible
 from cnn_tuner.spaces.tree import Parameter, SearchSpace
@@ -78,7 +79,7 @@ class Resuming(Session):
             more = f"cnn-tuner extend {run.folder.name}"
             ways = f"{more} --budget 10m or --trials N goes on searching"
             raise UsageError(f"{run.folder}: is complete, nothing is left to do; {ways}")
-        dataset = load_data(run, wishes.data)
+        dataset = images.load_data(run, wishes.data)
         self._config = config
         try:
             return self.go_on(run, dataset)

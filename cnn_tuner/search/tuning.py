@@ -13,10 +13,10 @@ import numpy as np
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.errors import DataError, UsageError
+from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Output, choose_objective
 from cnn_tuner.oracles import registry as oracle_registry
-from cnn_tuner.runs import folders
+from cnn_tuner.runs import folders, images
 from cnn_tuner.runs.budget import parse_seconds
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.runs.machine import Workers, versions
@@ -225,42 +225,6 @@ class Tuning(Session):
         return RunStore.create(runs, folders.next_name(runs, stem) if name is None else name, config)
 
 
-def load_data(run: RunStore, source: str | None = None) -> Dataset:
-    """The data of a run, read again as it was when the run began; with `source`, from where it lies now.
-
-    Raises:
-        DataError: it cannot be read, or is not what it was; the message says what differs.
-    """
-    config = run.config.data
-    options = dict(config.options)
-    size = options.pop("image_size")
-    place = config.source if source is None else source
-    dataset = data_registry.load(place, DataOptions(image_size=tuple(size) if size else None, **options))
-    if dataset.fingerprint != config.fingerprint:
-        differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
-        raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
-    return dataset
-
-
-def _differs(before: DataConfig, now: Dataset) -> str:
-    """The first thing in which data differs from what a run began with."""
-    counts = (len(now.train), len(now.val), len(now.test))
-    facts: tuple[tuple[str, Any, Any], ...] = (
-        ("the task", before.task, now.task),
-        ("the shape of its images", before.image_shape, now.image_shape),
-        ("its classes", before.class_names, now.class_names),
-        ("the number of training, validation and test images", before.images, counts),
-    )
-    for what, old, new in facts:
-        if old != new:
-            return f"{what} was {_plain(old)}, is {_plain(new)}"
-    return "its pixels or labels have changed"
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 def export_run(
     run: RunStore, session: Session, trial: int | None = None, formats: Sequence[str] | None = None
 ) -> Export:
@@ -279,7 +243,7 @@ def export_run(
     if trial is not None and trial not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none yet"
         raise UsageError(f"--trial: {run.folder.name} has no such trial: {trial}; choices: {known}")
-    return session.export(run, load_data(run), trial, formats)
+    return session.export(run, images.load_data(run), trial, formats)
 
 
 def evaluate_run(run: RunStore) -> dict[str, Any]:
@@ -292,5 +256,5 @@ def evaluate_run(run: RunStore) -> dict[str, Any]:
     from cnn_tuner.predict import evaluating
 
     folder = run.latest_export()
-    dataset = load_data(run)
+    dataset = images.load_data(run)
     return {"run": run.folder.name} | evaluating.evaluated(folder, dataset)

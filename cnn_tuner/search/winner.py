@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-import numpy as np
-
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.errors import SearchError
 from cnn_tuner.export import package, verification
@@ -50,10 +47,10 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     model = fit.load_best(candidate.job)
     float32_score = fit.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
     x, y = dataset.test.x, dataset.test.y
-    found = predict(model, x)
+    found = fit.predict(model, x)
     test = scores.measure(dataset.task, y, found)
     evaluation.save(evaluation.evaluate(dataset.task, Part(x, y), found), store.evaluation)
-    _save_keras(model, store.best_model)
+    keras_file.save(model, store.best_model)
     if result.score is None or result.best_epoch is None or trial.score is None:
         raise SearchError(f"trial {trial.number} has no score")
     winner = Winner(
@@ -84,20 +81,6 @@ def drop_other_states(store: RunStore, candidate: Candidate) -> None:
     for job in store.jobs():
         if job.suggestion is None and job.number != candidate.job.number:
             store.state_file(job.number).unlink(missing_ok=True)
-
-
-def _save_keras(model: keras.Model, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.tmp.keras")
-    model.save(aside)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The scores (N, units) of images (N, H, W, C) uint8."""
-    found: np.ndarray = model.predict(images, batch_size=fit.EVALUATION_BATCH, verbose=0)
-    return found
 
 
 def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Sequence[str] = (SAVED_MODEL,)) -> Export:

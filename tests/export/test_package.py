@@ -37,8 +37,9 @@ from cnn_tuner.export.graph import warm_up
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models import builder
 from cnn_tuner.report.serving import loading
+from cnn_tuner.runs.images import load_data
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search import tuning, winner
+from cnn_tuner.search import winner
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.spaces import architecture
 
@@ -82,7 +83,7 @@ def test_two_exports_of_a_run_are_the_same_bytes(run, monkeypatch):
     monkeypatch.setattr(winner, "verify", toys.unread)
     first = run.latest_export()
     tf.function(lambda x: x + 1)(tf.constant(1))  # TensorFlow numbers functions as it makes them
-    second = winner.export(run, tuning.load_data(run), Silent()).path
+    second = winner.export(run, load_data(run), Silent()).path
     try:
         assert names(first) == names(second)
         for name in names(first) - DIFFERS:
@@ -547,7 +548,7 @@ def test_formats_are_chosen_by_name_and_the_saved_model_is_always_one(monkeypatc
 def test_every_format_is_exported_and_verified(run, name):
     if FORMATS[name].missing_for_export:
         pytest.skip(FORMATS[name].missing_for_export)
-    exported = winner.export(run, tuning.load_data(run), Silent(), ("tf_saved_model", name))
+    exported = winner.export(run, load_data(run), Silent(), ("tf_saved_model", name))
     try:
         found = manifest.read(exported.path)
         assert found.formats[name].files == (FORMATS[name].path,)
@@ -602,7 +603,7 @@ def test_every_task_is_exported_in_every_format_that_can_be_had(task, tmp_path):
     request = replace(write_request(tmp_path, task), max_trials=1, epochs=4, final_epochs=16)
     made = RunStore.open(tuned(request).folder)
     chosen = tuple(name for name, each in FORMATS.items() if not each.missing_for_export)
-    exported = winner.export(made, tuning.load_data(made), Silent(), chosen)
+    exported = winner.export(made, load_data(made), Silent(), chosen)
     steps = verified(exported.path)
     assert {step.name for step in steps} >= set(chosen)
     assert {step.status for step in steps} == {"passed"}

@@ -13,11 +13,12 @@ from training.test_fit import VALUES, job_in, train
 from cnn_tuner.models import latency
 from cnn_tuner.models.latency import measure_latency
 from cnn_tuner.training import fit
+from cnn_tuner.training.batches import Data
 
 
 @pytest.fixture(scope="module")
-def data() -> fit.Data:
-    return fit.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+def data() -> Data:
+    return Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
 
 
 def test_it_is_the_median_of_calls_with_one_image_that_do_not_train(monkeypatch):

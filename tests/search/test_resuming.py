@@ -17,6 +17,7 @@ from search.test_tuning import INLINE, Stops, write_request
 from toys import KilledError
 
 from cnn_tuner.errors import CnnTunerError, DataError, SearchError, SpaceError, StorageError, UsageError
+from cnn_tuner.export.formats import keras_file
 from cnn_tuner.runs import evaluation
 from cnn_tuner.runs.records import Epoch, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
@@ -521,10 +522,10 @@ def killed_in(request: Request, monkeypatch: pytest.MonkeyPatch, name: str, owne
     return RunStore.open(folder)
 
 
-@pytest.mark.parametrize("name", ["crown", "_save_keras", "export"])
+@pytest.mark.parametrize(("owner", "name"), [(winner, "crown"), (keras_file, "save"), (winner, "export")])
 @pytest.mark.slow
-def test_a_run_that_was_killed_after_its_training_trains_nothing_again(request_, whole, monkeypatch, name):
-    run = killed_in(request_, monkeypatch, name)
+def test_a_run_that_was_killed_after_its_training_trains_nothing_again(request_, whole, monkeypatch, owner, name):
+    run = killed_in(request_, monkeypatch, name, owner)
     assert run.is_crowned == (name == "export")
     assert not run.is_complete
     with monkeypatch.context() as patch:
@@ -541,7 +542,7 @@ def test_a_run_whose_disk_was_full_goes_on(request_, whole, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("cnn_tuner.training.fit.save_state", full)
+        patch.setattr("cnn_tuner.training.recorder.save_state", full)
         with pytest.raises(StorageError, match=r"; finished trials are kept, cnn-tuner resume toy-toy-1 goes on$"):
             Tuning(request_, Silent()).run()
     assert facts(resumed(request_.runs / "toy-toy-1")) == facts(whole)

@@ -18,9 +18,12 @@ from toys import toy_dataset, toy_part
 
 from cnn_tuner.data.shared import opened, shared
 from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.models import builder
 from cnn_tuner.runs.records import Epoch, Job, Result
-from cnn_tuner.training import fit
+from cnn_tuner.training import fit, network, recorder
 from cnn_tuner.training import state as training_state
+from cnn_tuner.training.batches import Data
+from cnn_tuner.training.network import KeptNetwork, steps_per_execution
 
 VALUES = {
     "blocks": 1,
@@ -40,8 +43,8 @@ VALUES = {
 
 
 @pytest.fixture(scope="module")
-def data() -> fit.Data:
-    return fit.Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
+def data() -> Data:
+    return Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
 
 
 def job_in(folder: Path) -> Job:
@@ -68,7 +71,7 @@ def part(whole, tmp_path) -> Job:
     return replace(whole[0], epochs=1, state_file=str(tmp_path / "part.npz"))
 
 
-def train(job: Job, data: fit.Data, kept: fit.KeptNetwork | None = None, stops: bool = False) -> Result:
+def train(job: Job, data: Data, kept: KeptNetwork | None = None, stops: bool = False) -> Result:
     heard: list[Epoch] = []
     return fit.train(job, data, heard.append, lambda: stops and bool(heard), kept)
 
@@ -119,16 +122,16 @@ def set_up(monkeypatch) -> list[Job]:
     """The jobs whose networks are set up, in their order."""
     jobs: list[Job] = []
 
-    def counted(job, data, original=fit._set_up):
+    def counted(job, data, original=network.set_up):
         jobs.append(job)
         return original(job, data)
 
-    monkeypatch.setattr(fit, "_set_up", counted)
+    monkeypatch.setattr(network, "set_up", counted)
     return jobs
 
 
 def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, job, data, set_up):
-    kept, later = fit.KeptNetwork(), continued(job, part, 1)
+    kept, later = KeptNetwork(), continued(job, part, 1)
     first, then = train(part, data, kept), train(later, data, kept)
     assert set_up == [part]
     assert metrics(first) + metrics(then) == metrics(whole[1])
@@ -137,7 +140,7 @@ def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, j
 
 @pytest.mark.slow
 def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_only(whole, part, data, set_up):
-    kept = fit.KeptNetwork()
+    kept = KeptNetwork()
     train(part, data, kept)
     other = replace(elsewhere(part), seed=1)
     train(other, data, kept)
@@ -150,7 +153,7 @@ def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_
 
 @pytest.mark.slow
 def test_a_network_that_was_stopped_within_an_epoch_is_set_up_anew(whole, part, job, data, set_up):
-    kept = fit.KeptNetwork()
+    kept = KeptNetwork()
     stopped = train(replace(part, epochs=4), data, kept, stops=True)
     assert (stopped.status, len(stopped.epochs)) == ("stopped", 1)
     later = continued(job, part, 1)
@@ -229,11 +232,11 @@ class KilledError(BaseException):
 
 @pytest.fixture
 def saves_each_epoch(monkeypatch):
-    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(fit, "MOST_SAVING", 0)
+    monkeypatch.setattr(recorder, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "MOST_SAVING", 0)
 
 
-def kill(job: Job, data: fit.Data, epoch: int) -> list[Epoch]:
+def kill(job: Job, data: Data, epoch: int) -> list[Epoch]:
     """Trains until the end of `epoch`, which is told but not saved; the epochs that were told."""
     told: list[Epoch] = []
 
@@ -311,7 +314,7 @@ def test_patience_counts_the_epochs_of_an_earlier_attempt(job, data, saves_each_
 def test_a_job_that_ended_but_was_not_recorded_has_its_result_at_once(whole, data, monkeypatch):
     job, before = whole
     state = arrays(job.state_file)
-    monkeypatch.setattr(fit.model, "build", None)  # no model is needed
+    monkeypatch.setattr(builder, "build", None)  # no model is needed
     told: list[Epoch] = []
     again = fit.train(replace(job, attempt=2), data, told.append, should_stop=lambda: False)
     assert replace(again, seconds=before.seconds, attempt=1) == before
@@ -326,7 +329,7 @@ def test_a_job_that_lost_its_patience_has_its_result_at_once_too(job, data, monk
     wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
     before = train(wild, data)
     assert len(before.epochs) < 50
-    monkeypatch.setattr(fit.model, "build", None)
+    monkeypatch.setattr(builder, "build", None)
     assert train(wild, data).epochs == before.epochs
 
 
@@ -480,7 +483,7 @@ def test_a_request_to_stop_drops_the_epoch_under_way_and_what_was_reached_counts
 def test_a_request_to_stop_in_the_middle_of_validation_drops_that_epoch(whole, job, data, monkeypatch):
     asked = []
     begin = lambda self, batch, logs=None: asked.append(batch)  # noqa: E731
-    monkeypatch.setattr(fit._Recorder, "on_test_batch_begin", begin, raising=False)
+    monkeypatch.setattr(recorder.Recorder, "on_test_batch_begin", begin, raising=False)
     told: list[Epoch] = []
     result = fit.train(job, data, told.append, should_stop=lambda: len(asked) == 2)
     assert (result.status, len(result.epochs), len(told)) == ("stopped", 1, 1)
@@ -495,7 +498,7 @@ def test_a_job_stopped_before_its_first_epoch_has_no_score(job, data):
 def test_a_loss_that_is_not_finite_is_a_failure_with_a_reason(job, data):
     broken = replace(job, output=Output("regression", 1, (1e30,), (0.0,)), objective=Objective("val_mae", "min"))
     x = toy_part("regression", 96, 0)
-    result = train(broken, fit.Data(x, x))
+    result = train(broken, Data(x, x))
     assert result.status == "failed"
     assert result.message == "the loss was no longer finite in epoch 1; a smaller learning rate may help"
 
@@ -552,7 +555,7 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(data):
     ("steps", "macs", "expected"), [(36, 1, 18), (37, 1, 1), (20, 1, 20), (36, 10**9, 1), (36, 3 * 10**8, 4)]
 )
 def test_steps_at_once_divide_the_epoch_and_stay_short(steps, macs, expected):
-    assert fit._steps_per_execution(steps, macs) == expected
+    assert steps_per_execution(steps, macs) == expected
 
 
 def test_the_best_model_of_a_job_without_a_state_is_missed(job):
@@ -610,7 +613,7 @@ def test_a_bfloat16_job_is_continued_to_the_last_bit(in_bfloat16, data, saves_ea
 def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_last_bit(whole, job, tmp_path):
     dataset = toy_dataset()  # whose parts are those of `data`
     with shared(dataset, tmp_path / "data") as folder:
-        mapped = train(job, fit.Data(*opened(folder)))
+        mapped = train(job, Data(*opened(folder)))
     assert metrics(mapped) == metrics(whole[1])
     assert_same_state(whole[0], job)
 
@@ -618,7 +621,7 @@ def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_las
 def test_a_mapped_part_becomes_a_tensor_without_a_copy(tmp_path):
     with shared(toy_dataset(), tmp_path / "data") as folder:
         parts = opened(folder)
-        data = fit.Data(*parts)
+        data = Data(*parts)
         parts[0].x[0, 0, 0, 0] = 77  # copy-on-write: seen by whoever shares the array's memory
         parts[0].y[0] = 3
         assert (int(data.x[0, 0, 0, 0]), int(data.y[0])) == (77, 3)
@@ -627,7 +630,7 @@ def test_a_mapped_part_becomes_a_tensor_without_a_copy(tmp_path):
 def test_a_part_that_may_not_be_shared_is_copied():
     part = toy_part("multiclass", 32, 0)
     part.x.flags.writeable = False
-    data = fit.Data(part, part)
+    data = Data(part, part)
     np.testing.assert_array_equal(data.x.numpy(), part.x)
 
 
@@ -688,16 +691,16 @@ import tensorflow as tf
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.shared import opened, shared
 from cnn_tuner.executors.memory import resident_bytes
-from cnn_tuner.training import fit
+from cnn_tuner.training.batches import Data
 
 part = Part(np.zeros((200_000, 32, 32, 1), np.uint8), np.zeros(200_000, np.int32))
 small = Part(part.x[:10], part.y[:10])
 with shared(Dataset("x", "x", "multiclass", ("a", "b"), part, small, small), Path(sys.argv[1]) / "data") as folder:
     del part, small
-    few = fit.Data(*(Part(np.zeros((64, 32, 32, 1), np.uint8), np.zeros(64, np.int32)) for _ in "ab"))
+    few = Data(*(Part(np.zeros((64, 32, 32, 1), np.uint8), np.zeros(64, np.int32)) for _ in "ab"))
     list(few.batches(0, 32, 0).take(4))  # TensorFlow itself is awake
     before = resident_bytes()
-    data = fit.Data(*opened(folder))
+    data = Data(*opened(folder))
     mapped = resident_bytes() - before
     for x, y in data.batches(seed=0, batch_size=1000, initial_epoch=0).take(200):
         x.numpy().sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def load(path: Path) -> keras.Model:
         raise VerificationError(
             f"{shown(path)}: cannot be read by Keras {keras.__version__}: {one_line(error)}"
         ) from error
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Writes a model aside and renames it, so that the file is whole whenever it is there."""
+    aside = path.with_name(f".{path.name}.tmp.keras")
+    model.save(aside)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
 
 
 def write(source: Source, path: Path) -> None:

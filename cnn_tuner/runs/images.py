@@ -1,0 +1,48 @@
+"""The images and labels that a run began with, read again: the same, or one line that says what differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn_tuner.data import registry
+from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.options import DataOptions
+from cnn_tuner.errors import DataError
+from cnn_tuner.runs.config import DataConfig
+from cnn_tuner.runs.store import RunStore
+
+
+def load_data(run: RunStore, source: str | None = None) -> Dataset:
+    """The data of a run, read again as it was when the run began; with `source`, from where it lies now.
+
+    Raises:
+        DataError: it cannot be read, or is not what it was; the message says what differs.
+    """
+    config = run.config.data
+    options = dict(config.options)
+    size = options.pop("image_size")
+    place = config.source if source is None else source
+    dataset = registry.load(place, DataOptions(image_size=tuple(size) if size else None, **options))
+    if dataset.fingerprint != config.fingerprint:
+        differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
+        raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
+    return dataset
+
+
+def _differs(before: DataConfig, now: Dataset) -> str:
+    """The first thing in which data differs from what a run began with."""
+    counts = (len(now.train), len(now.val), len(now.test))
+    facts: tuple[tuple[str, Any, Any], ...] = (
+        ("the task", before.task, now.task),
+        ("the shape of its images", before.image_shape, now.image_shape),
+        ("its classes", before.class_names, now.class_names),
+        ("the number of training, validation and test images", before.images, counts),
+    )
+    for what, old, new in facts:
+        if old != new:
+            return f"{what} was {_plain(old)}, is {_plain(new)}"
+    return "its pixels or labels have changed"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,93 @@
+"""A compiled network that can be trained, set up for a job or kept from the one before."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from cnn_tuner.models import builder
+from cnn_tuner.runs.records import Job
+from cnn_tuner.spaces import architecture
+from cnn_tuner.spaces.recipe import recipe_of
+from cnn_tuner.training.batches import Data
+from cnn_tuner.training.state import Progress, identity
+
+STEPS_AT_ONCE = 32
+MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
+
+
+@dataclass(frozen=True)
+class Network:
+    """A compiled model that can be trained, `identity` says by which trial's jobs, in epochs of so many batches."""
+
+    identity: str
+    model: keras.Model
+    steps: int
+
+
+class KeptNetwork:
+    """The network that was trained last: a job that trains it on needs neither to build nor to trace it again.
+
+    To set up a network of `seven_steps` takes longer than one of its first epochs.
+    """
+
+    def __init__(self, is_own_process: bool = False) -> None:
+        self._network: Network | None = None
+        self._is_own_process = is_own_process
+
+    def take(self, job: Job, progress: Progress) -> Network | None:
+        """Hands over the network that takes a job up after at least an epoch; every other one is freed."""
+        network, self._network = self._network, None
+        if network is not None and network.identity == identity(job) and progress.epochs_done:
+            return network
+        del network
+        keras.utils.clear_session()
+        if self._is_own_process:
+            # Later collections pass over what now is left: what TensorFlow loaded, and what it keeps of each network.
+            # To look at all of it for every job took half a second at first and twice that after 70 jobs; the memory
+            # that a worker holds after as many jobs is the same.
+            gc.freeze()
+        return None
+
+    def keep(self, network: Network) -> None:
+        """Takes back a network that stands where its job ended."""
+        self._network = network
+
+
+def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def steps_per_execution(steps: int, macs_of_batch: int) -> int:
+    """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should."""
+    most = max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch)))
+    return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
+
+
+def set_up(job: Job, data: Data) -> Network:
+    """The network of a job, with its initial weights."""
+    plan = architecture.build(job.values, job.image_shape, job.output)
+    recipe = recipe_of(job.values)
+    steps = math.ceil(data.images / recipe.batch_size)
+    built = builder.build(plan, job.seed, job.precision, recipe)
+    at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)
+    builder.compile_model(built, recipe, job.output, at_once, job.schedule_epochs * steps)
+    built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
+    return Network(identity(job), built, steps)
+
+
+def take_up(network: Network, progress: Progress) -> None:
+    """Brings a network where the job takes it up. One that was kept stands there, if nothing was lost in between."""
+    if progress.epochs_done:
+        assign(network.model.variables, progress.variables)
+        assign(network.model.optimizer.variables, progress.optimizer)

@@ -73,7 +73,7 @@ def test_json_is_the_last_line_of_stdout_and_progress_goes_to_stderr(tuned):
     [line] = done.stdout.splitlines()
     found = json.loads(line)
     assert set(found) == {
-        "run", "trials", "best", "retrained", "test", "test_intervals", "test_accuracy", "export",
+        "run", "trials", "best", "baselines", "refit", "retrained", "test", "test_intervals", "test_accuracy", "export",
         "formats_unmet", "report", "interrupted", "seconds",
     }  # fmt: skip
     assert (found["run"], found["trials"]) == ("toy-toy-1", 2)
@@ -399,7 +399,7 @@ def test_spaces_lists_shows_and_samples(cnn_tuner, tmp_path):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["deep", "quick", "seven_steps", "tiny"]
     code, out, _ = cnn_tuner("spaces", "tiny")
-    assert re.search(r"677,664 x learning_rate points, \d+% of them feasible for images of 28x28x1", out)
+    assert re.search(r"1,355,328 x learning_rate points, \d+% of them feasible for images of 28x28x1", out)
     assert re.search(r"max_macs +2,000,000", out)
     code, out, _ = cnn_tuner("spaces", "tiny", "--sample", "3", "--image", "16x16x1")
     assert out.count(" params  ") == 3

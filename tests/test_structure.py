@@ -24,6 +24,7 @@ FLOORS = (
     "export.graph",
     "export.checks",
     "analysis",
+    "baselines",
     "oracles",
     "executors",
     "models",

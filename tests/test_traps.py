@@ -30,7 +30,7 @@ from cnn_tuner.logs.trials import RunLogs, trial_run
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.oracles import bayesian, registry
 from cnn_tuner.runs import history as history_module
-from cnn_tuner.runs.budget import Budget
+from cnn_tuner.runs.budget import FINAL_SHARE, Budget
 from cnn_tuner.runs.checkpoints import FILES_OF_A_SLOT, bound_bytes
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Job, JobDone, JobLost
@@ -285,7 +285,7 @@ def test_row_12_scores_of_search_retraining_reload_and_test_stand_side_by_side(f
 
 
 def test_row_13_a_budget_of_time_ends_the_search_says_what_is_left_and_counts_active_time_only(tmp_path, monkeypatch):
-    """Two sessions of a run with a budget of 100 s, on one clock, and a week between them."""
+    """Two sessions of a run whose search has 55 s, on one clock, and a week between them."""
     now, told = [1000.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
@@ -314,14 +314,14 @@ def test_row_13_a_budget_of_time_ends_the_search_says_what_is_left_and_counts_ac
         with run.at_work("cnn-tuner", {}, began):
             Search(run, make_oracle(run.config), Timed(events), logs, observer, forecast, lambda: now[0]).run()
 
-    toy_run(tmp_path, max_trials=None, budget_seconds=100.0, final_epochs=10_000).close()
+    toy_run(tmp_path, max_trials=None, budget_seconds=75 / (1 - FINAL_SHARE), final_epochs=10_000).close()
     with pytest.raises(Killed):
         session(30)
     run = RunStore.open(tmp_path / "toy")
     assert run.active_seconds() == pytest.approx(31 * 0.7)
     now[0] += 7 * 86400
     session(10_000)
-    # 100 s without 20 for the export and a quarter for the final training; 0.7 until the stop was heard
+    # without 20 for the export and the share of the final training; 0.7 until the stop was heard
     assert run.active_seconds() == pytest.approx(55.0 + 0.7)
     assert run.has_search_ended
     assert all(seconds == pytest.approx(left) for seconds, left in told)

@@ -103,6 +103,12 @@ def check_precision(text: str) -> Any:
     return text
 
 
+def check_prefer(text: str) -> Any:
+    if text not in ("accurate", "small"):
+        raise UsageError(f"--prefer: unknown: {text!r}; choices: accurate, small")
+    return text
+
+
 def worker_options(workers: str | None, precision: str, timeout: float) -> Workers:
     """The flags that say with what a run is trained; `auto` is left to be chosen."""
     from cnn_tuner.runs.machine import Workers

@@ -25,6 +25,7 @@ from cnn_tuner.commands.options import (
     TimeoutOption,
     WorkersOption,
     budget_seconds,
+    check_prefer,
     command_line,
     latency_seconds,
     limits,
@@ -79,6 +80,12 @@ def _asked(
     finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
     final_seeds: Annotated[int, typer.Option(help="Seeds with which each of them is trained, at most.")] = 3,
     final_epochs: FinalEpochsOption = None,
+    no_refit: Annotated[
+        bool, typer.Option("--no-refit", help="Export the winner without training it again on train and validation.")
+    ] = False,
+    prefer: Annotated[
+        str, typer.Option(help="accurate, or small: the smallest finalist that is about as good as the best wins.")
+    ] = "accurate",
     seed: Annotated[int, typer.Option(help="The same seed gives the same trials and scores.")] = 0,
     val_fraction: Annotated[float, typer.Option(help="Share for validation, where the data has no such part.")] = 0.15,
     test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
@@ -130,6 +137,8 @@ def _asked(
         final_epochs=final_epochs,
         finalists=finalists,
         final_seeds=final_seeds,
+        refits=not no_refit,
+        prefer=check_prefer(prefer),
         limits=limits(max_params, max_macs, max_activation_bytes),
         seed=seed,
         runs=runs,

@@ -53,13 +53,11 @@ class _Run:
         return JobDone(self._result("completed", seconds))
 
     def _result(self, status: Status, seconds: float) -> Result:
-        score, best_epoch = None, None
         epochs = self.outcome.epochs[: self.told]
-        for epoch in epochs:
-            reached = epoch.metrics[self.job.objective.name]
-            if self.job.objective.is_better(reached, score):
-                score, best_epoch = reached, epoch.number
-        return Result(self.job.number, status, score, best_epoch, epochs, seconds, attempt=self.job.attempt)
+        score, last = None, None
+        if epochs and not self.job.with_val:
+            score, last = epochs[-1].metrics[self.job.objective.name], epochs[-1].number
+        return Result(self.job.number, status, score, last, epochs, seconds, attempt=self.job.attempt)
 
 
 class SimulatedExecutor:

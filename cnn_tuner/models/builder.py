@@ -141,13 +141,15 @@ def compile_model(
     output: Output,
     steps_per_execution: int = 1,
     schedule_steps: int | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
 ) -> None:
     """Gives the model its optimizer, and the loss and metrics of its task.
 
-    `schedule_steps` are the batches over which the learning rate runs its course; None keeps it constant.
+    `optimizer` None makes one of the recipe, of Keras's own parts: `schedule_steps` are then the batches over which
+    the learning rate runs its course, None keeps it constant.
     """
     model.compile(
-        optimizer=make_optimizer(recipe, schedule_steps),
+        optimizer=make_optimizer(recipe, schedule_steps) if optimizer is None else optimizer,
         loss=TASKS[output.task].loss,
         metrics=_metrics(output),
         steps_per_execution=steps_per_execution,

@@ -46,7 +46,7 @@ class AshaOracle(FeasibleOracle):
 
     def __init__(self, search: Search) -> None:
         super().__init__(search)
-        self._rungs = [Rung(epochs, self._ranking) for epochs in rung_epochs(search.epochs)]
+        self._rungs = [Rung(epochs, self._ranking) for epochs in rung_epochs(search.epochs, search.least_epochs)]
         self._sampler = samplers.create(search.sampler, search.space)
         self.learns = self._sampler.learns
         self._begun = [0] * len(self._rungs)  # trials that entered each rung

@@ -32,9 +32,9 @@ class Search:
     """What an oracle must know of the search it serves.
 
     `why_infeasible` says why a point cannot be trained, or None. `max_trials` None leaves the number of points to the
-    oracle. `epochs` is the most that one point is trained. `sampler` names where new points come from, for an oracle
-    that leaves the choice; None is its default. With `has_cost` there is a second objective, to be as small as can be:
-    the search puts each completed trial's into the oracle's `costs`.
+    oracle. `epochs` is the most that one point is trained, `least_epochs` the least that tells anything. `sampler`
+    names where new points come from, for an oracle that leaves the choice; None is its default. With `has_cost` there
+    is a second objective, to be as small as can be: the search puts each completed trial's into the oracle's `costs`.
     """
 
     space: SearchSpace
@@ -45,6 +45,7 @@ class Search:
     seed: int
     sampler: str | None = None
     has_cost: bool = False
+    least_epochs: int = 1
 
 
 class FeasibleOracle(keras_tuner.Oracle):

@@ -12,11 +12,11 @@ from cnn_tuner.runs.pareto import order
 FACTOR = 3  # a third goes on, three times as long; Li et al., 2018, section 3.5, find it near the best
 
 
-def rung_epochs(epochs: int) -> list[int]:
-    """The epochs at the end of each rung: `epochs`, a third of them, a ninth, ... down to 1, in rising order."""
+def rung_epochs(epochs: int, least: int = 1) -> list[int]:
+    """The epochs at the end of each rung: `epochs`, a third of them, a ninth, ... down to `least`, in rising order."""
     found = [epochs]
-    while found[-1] > 1:
-        found.append(math.ceil(epochs / FACTOR ** len(found)))
+    while found[-1] > least:
+        found.append(max(least, math.ceil(epochs / FACTOR ** len(found))))
     return found[::-1]
 
 

@@ -19,7 +19,7 @@ from cnn_tuner.report.charts import Sheet
 from cnn_tuner.report.serving import loading, serving
 from cnn_tuner.report.texts import CUT, ends, file_size, metric, score, shape, summary, without_places
 from cnn_tuner.runs import evaluation, folders
-from cnn_tuner.runs.records import Winner
+from cnn_tuner.runs.records import REFIT_DONE, Winner
 
 if TYPE_CHECKING:
     from cnn_tuner.runs.config import RunConfig
@@ -157,9 +157,11 @@ def _how(run: RunStore, winner: Winner) -> str:
     command = code(without_places(run.config.command), "sh")
     cut = " A path is cut to its last name." if CUT in command else ""
     own = winner.finalist
-    trained = f"trained for up to {winner.epochs} epochs; the best was epoch {winner.best_epoch}"
+    trained = f"trained for {winner.epochs} epochs, until its learning rate had ended"
     if own is not None and own.spread is not None:
         trained += f"; {len(own.scores)} seeds reached {score(own.mean)} +- {score(own.spread)}"
+    if winner.refit == REFIT_DONE:
+        trained += "; the weights here are those of the same training on train and validation together"
     return (
         f"## How it was found\n\n{command}\n\n{table(Sheet(('what', 'value'), rows))}\n\nThe winner was {trained}.{cut}"
     )

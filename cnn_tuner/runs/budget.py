@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from cnn_tuner.errors import UsageError
 
 LEAST_SECONDS = 30.0  # loading TensorFlow, exporting and verifying take most of that
-FINAL_SHARE = 0.25  # of a budget at most is kept for the final training
+FINAL_SHARE = 0.55  # of a budget at most is kept for the final training: see benchmarks/recipe.md
 TYPICAL_POINTS = 100.0  # of a search whose length is not known
-EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may the final training take, where there is no budget
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Objective, Output
-from cnn_tuner.runs.records import Precision
+from cnn_tuner.runs.records import Precision, Prefer
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.rules import Limits
 from cnn_tuner.spaces.tree import SearchSpace
@@ -41,9 +41,11 @@ class SearchConfig(_Config):
     """How a run searches.
 
     It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is the
-    most for one trial, `final_epochs` for one of the `finalists`, in all, each with at most `final_seeds` seeds; the
-    training states of the best `keep` trials stay on disk. `limits` hold besides those of the space. `cost` is a second
-    objective, made as small as can be; a model that takes longer than `max_latency_seconds` for one image is refused.
+    most for one trial and `least_epochs` the least, `final_epochs` those of one of the `finalists`, each of which is
+    trained with at most `final_seeds` seeds; the training states of the best `keep` trials stay on disk. `limits`
+    hold besides those of the space. `cost` is a second objective, made as small as can be; a model that takes longer
+    than `max_latency_seconds` for one image is refused. With `refits` the winner is trained once more on train and
+    validation; `prefer` says whether a smaller finalist wins where the validation images show no difference.
     """
 
     oracle: str
@@ -55,6 +57,7 @@ class SearchConfig(_Config):
     max_trials: int | None
     budget_seconds: float | None = None
     epochs: int
+    least_epochs: int = 1
     final_epochs: int
     finalists: int = 3
     final_seeds: int = 3
@@ -62,6 +65,8 @@ class SearchConfig(_Config):
     seed: int
     precision: Precision | Literal["auto"] = "auto"
     keep: int = 3
+    refits: bool = True
+    prefer: Prefer = "accurate"
 
     @property
     def method(self) -> str:

@@ -84,6 +84,13 @@ def choose(asked: Workers, precision: Precision | None) -> Workers:
     )
 
 
+def wide(workers: Workers) -> Workers:
+    """One worker with the threads and the memory of all."""
+    count = workers.count or 1
+    memory = None if workers.memory_bytes is None else count * workers.memory_bytes
+    return replace(workers, count=1, threads=count * workers.threads, memory_bytes=memory)
+
+
 def memory_share(count: int) -> int:
     """What each of `count` workers may take for itself: together most of the memory, the rest is the driver's."""
     return int(0.8 * machine_bytes() / count)

@@ -13,7 +13,7 @@ from typing import Any
 from cnn_tuner.errors import StorageError, UsageError
 from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
-from cnn_tuner.runs.records import Epoch, Finalist, JobRecord, Precision, Trial, Winner, ranked
+from cnn_tuner.runs.records import Baseline, Epoch, Finalist, JobRecord, Precision, Trial, Winner, ranked
 from cnn_tuner.runs.schema import JOB_COLUMNS, job_of, point_of
 
 
@@ -150,7 +150,7 @@ class StoredRun:
             epochs.setdefault(trial, []).append(Epoch(number, json.loads(metrics), seconds))
         rows = self._database.execute(
             "SELECT number, point, seed, params, macs, status, score, best_epoch, seconds, message, started_at, "
-            "epochs_done, state_job, schedule_epochs, latency_seconds FROM trials ORDER BY number"
+            "epochs_done, state_job, latency_seconds FROM trials ORDER BY number"
         )
         return [
             replace(Trial(number, point_of(point), *rest), epochs=tuple(epochs.get(number, ())))
@@ -161,14 +161,20 @@ class StoredRun:
         """The best trial (see `records.ranked`), or None when no trial has a score."""
         return next((trial for trial in ranked(self.trials(), self.config.objective) if trial.score is not None), None)
 
+    def baselines(self) -> tuple[Baseline, ...] | None:
+        """What simple models reach on the run's data; None before they were measured."""
+        found = self._get("baselines")
+        return None if found is None else tuple(Baseline(**each) for each in found)
+
     def winner(self) -> Winner | None:
         """What the final training found, or None before it has ended."""
         found = self._get("winner")
         if found is None:
             return None
         finalists = tuple(Finalist(**{**each, "scores": tuple(each["scores"])}) for each in found["finalists"])
+        baselines = tuple(Baseline(**each) for each in found.get("baselines", ()))
         intervals = {name: (low, high) for name, (low, high) in found["test_intervals"].items()}
-        return Winner(**{**found, "finalists": finalists, "test_intervals": intervals})
+        return Winner(**{**found, "finalists": finalists, "test_intervals": intervals, "baselines": baselines})
 
     @property
     def keeps_winner(self) -> bool:

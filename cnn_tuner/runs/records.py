@@ -10,7 +10,10 @@ from typing import Any, Literal
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.spaces.tree import Point
 
+REFIT_DONE = "done"  # what a winner says of its refit where its weights are exported
+REFIT = -1  # the replicate of a winner that is trained once more, on train and validation
 Status = Literal["running", "completed", "failed", "stopped"]
+Prefer = Literal["accurate", "small"]  # the winner among finalists that are about as good
 Precision = Literal["float32", "bfloat16"]  # in which layers compute; weights are float32 in both
 
 
@@ -30,8 +33,13 @@ class Job:
     `number` counts the jobs of a run in the order in which they began. A job leaves its training state in `state_file`,
     now and then and at its end, and takes up what an earlier attempt left there. Otherwise it begins with
     `initial_state`, where an earlier job of the same trial left its own; without that file it trains the trial from its
-    first epoch, which gives the same. The learning rate runs its course over `schedule_epochs`, however many of them
-    this job trains. With `patience`, training ends when that many epochs in a row brought no better objective.
+    first epoch, which gives the same. Its weights are the average that it keeps while it trains, at its end.
+
+    Without `course_steps` no end is in sight: the learning rate grows for a moment and stays. With them it runs its
+    course over so many batches, the last of which is the job's. `seconds` is how long the job may take, in all attempts
+    together: where it would take longer, the end of the course is moved. With `with_val` it trains on the validation
+    part too, and has no score.
+
     With `measures_latency`, one image's seconds are measured before anything is trained; a model that takes longer
     than `max_latency_seconds` fails.
     """
@@ -48,9 +56,10 @@ class Job:
     initial_epoch: int = 0
     initial_state: str | None = None
     precision: Precision = "float32"
-    patience: int | None = None
     attempt: int = 1
-    schedule_epochs: int = 1
+    course_steps: int = 0
+    seconds: float | None = None
+    with_val: bool = False
     measures_latency: bool = False
     max_latency_seconds: float | None = None
 
@@ -59,8 +68,8 @@ class Job:
 class Result:
     """What became of a job: completed, stopped early by request, or failed for the reason in `message`.
 
-    `score` is the best objective over all epochs of the trial so far, reached in epoch `best_epoch`. `peak_bytes` is
-    the most memory that its process had while the job ran; `latency_seconds` is what one image took, where it was
+    `score` is the objective at the end of what it trained, epoch `best_epoch`. `peak_bytes` is the most memory that its
+    process had while the job ran; `latency_seconds` is what one image took, where it was
     measured.
     """
 
@@ -109,8 +118,7 @@ class Trial:
     """One point of the search space and what the search learned of it.
 
     `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
-    jobs, and `state_job` is the last of them that left a training state. `schedule_epochs` is the length of its
-    learning rate's schedule: the most epochs that the search would train it when it began.
+    jobs, and `state_job` is the last of them that left a training state.
     """
 
     number: int
@@ -126,7 +134,6 @@ class Trial:
     started_at: float = 0.0
     epochs_done: int = 0
     state_job: int | None = None
-    schedule_epochs: int = 1
     latency_seconds: float | None = None
     epochs: tuple[Epoch, ...] = field(default=(), compare=False)
 
@@ -159,6 +166,11 @@ class JobRecord:
     started_at: float = 0.0
     replicate: int = 0
 
+    @property
+    def is_refit(self) -> bool:
+        """Whether it trains the winner once more, on the training and validation part."""
+        return self.replicate == REFIT
+
     def result(self) -> Result:
         """The job's result, as it was when it ended; its epochs stay in the store."""
         score, best = self.score, self.best_epoch
@@ -187,6 +199,17 @@ class Finalist:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A simple model that was fitted on `images` of the training images: its metrics on validation and test part."""
+
+    name: str
+    images: int
+    val: dict[str, float]
+    test: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Winner:
     """The best trial after the final training.
 
@@ -194,7 +217,9 @@ class Winner:
     that reached most, and `float32_score` that of its best weights once more, in a new model that computes in float32
     as the exported one does. `test` holds the loss and metrics on the test part and `test_intervals` their 95 %
     intervals; it was looked at `looks` times: once for each winner that the run has had. `finalists` are those that it
-    was chosen from, with the score of each seed.
+    was chosen from, with the score of each seed, and `baselines` simple models on the same split. `refit` says whether
+    its weights are those of a training on train and
+    validation, whose twin on train alone has the score: "done", or why not.
     """
 
     trial: int
@@ -212,6 +237,14 @@ class Winner:
     job: int = 0
     test_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     finalists: tuple[Finalist, ...] = ()
+    refit: str = ""
+    baselines: tuple[Baseline, ...] = ()
+
+    def best_baseline(self, metric: str, direction: str) -> Baseline | None:
+        """The baseline with the best value of a metric on the test part."""
+        known = [each for each in self.baselines if metric in each.test]
+        pick = max if direction == "max" else min
+        return pick(known, key=lambda each: each.test[metric], default=None)
 
     @property
     def finalist(self) -> Finalist | None:
@@ -220,6 +253,11 @@ class Winner:
 
 
 def ranked(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
-    """Trials from the best to the worst: by score, of equals the smaller model first; those without a score last."""
+    """Trials from the best to the worst: by score, of equals by the validation loss; those without a score last."""
     sign = -1 if objective.direction == "max" else 1
-    return sorted(trials, key=lambda t: (t.score is None, sign * (t.score or 0.0), t.params, t.number))
+    return sorted(trials, key=lambda t: (t.score is None, sign * (t.score or 0.0), _last_loss(t), t.params, t.number))
+
+
+def _last_loss(trial: Trial) -> float:
+    """On few images many trials have the same accuracy; the one that is surest of its answers is the better."""
+    return trial.epochs[-1].metrics.get("val_loss", 0.0) if trial.epochs else 0.0

@@ -16,7 +16,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +27,7 @@ from cnn_tuner.runs import config as config_module
 from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.reading import StoredRun
-from cnn_tuner.runs.records import Epoch, JobRecord, Precision, Result, Trial, Winner
+from cnn_tuner.runs.records import Baseline, Epoch, JobRecord, Precision, Result, Trial, Winner
 from cnn_tuner.runs.schema import ENDS, SCHEMA
 
 
@@ -136,10 +136,7 @@ class RunStore(StoredRun):
             if trial is not None:
                 point = json.dumps(trial.values)
                 row = (trial.number, point, trial.seed, trial.params, trial.macs, trial.started_at)
-                database.execute(
-                    "INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL,?,NULL)",
-                    (*row, trial.schedule_epochs),
-                )
+                database.execute("INSERT INTO trials VALUES (?,?,?,?,?,?,'running',NULL,NULL,0,'',0,NULL,0,NULL)", row)
             elif job.suggestion is not None:
                 database.execute("UPDATE trials SET status = 'running' WHERE number = ?", (job.trial,))
             database.execute(
@@ -211,6 +208,10 @@ class RunStore(StoredRun):
     def _insert_epochs(database: sqlite3.Connection, job: int, epochs: Iterable[Epoch]) -> None:
         rows = [(job, e.number, json.dumps(e.metrics), e.seconds) for e in epochs]
         database.executemany("INSERT OR REPLACE INTO epochs VALUES (?,?,?,?)", rows)
+
+    def set_baselines(self, baselines: Sequence[Baseline]) -> None:
+        """Writes what simple models reach on the run's data."""
+        self._set("baselines", [asdict(each) for each in baselines])
 
     def set_winner(self, winner: Winner) -> None:
         """Writes what the final training and its evaluation found."""

@@ -1,11 +1,13 @@
-"""The finalists of a search trained to the end, each with several seeds as time allows, and the winner among them.
+"""The finalists of a search trained to the end of their learning rate, the winner among them, and its refit.
 
-The first seed of a finalist is its own: it is trained on from where the search left it, so that what the search
-measured is the least that it reaches. The other seeds begin anew, and tell how much of that was luck.
+Each begins anew: what the search trained had no end in sight. A finalist's first seed is its own; others tell how much
+of a score was luck. The winner is then trained once more, with the same recipe and as many batches, on the training
+and validation part together; its score is that of its twin, which was trained on the training part alone.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,27 +15,44 @@ from dataclasses import dataclass, replace
 
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Executor
-from cnn_tuner.runs.budget import EPOCHS_SHARE
-from cnn_tuner.runs.records import Epoch, EpochEnded, Finalist, Job, JobDone, JobLost, JobRecord, Result, Trial
+from cnn_tuner.runs.records import (
+    REFIT,
+    REFIT_DONE,
+    Epoch,
+    EpochEnded,
+    Finalist,
+    Job,
+    JobDone,
+    JobLost,
+    JobRecord,
+    Result,
+    Trial,
+)
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.final_plan import FinalPlan
 from cnn_tuner.search.finalists import choose_finalists, choose_winner
-from cnn_tuner.search.forecast import Forecast, last_epoch
+from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS, job_meant, next_job
 from cnn_tuner.search.observer import Observer
+
+LOSS_FACTOR, LOSS_SLACK = 1.1, 0.02  # so much more may the training loss of a refit be than its twin's
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The winner as it was left: the job that left its state, what that reached, and all epochs it was trained.
+    """The winner as it was left: the job that left its weights, what its twin reached, and all epochs it was trained.
 
-    `finalists` are all that it was chosen from; `seed` is the one whose weights it has.
+    `twin` is the job whose validation score counts, the same job where nothing was trained again; `refit` says
+    `REFIT_DONE` or why not. `finalists` are all that it was chosen from.
     """
 
     trial: Trial
     job: Job
+    twin: Job
     result: Result
     epochs: int
     finalists: tuple[Finalist, ...]
+    refit: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +65,10 @@ class _Training:
 
 
 class FinalTraining:
-    """One process's part in it; what an earlier process began is gone on with."""
+    """One process's part in it; what an earlier process began is gone on with.
+
+    `widen` hands over an executor in the place of this one, with one slot that has the cores of all.
+    """
 
     def __init__(
         self,
@@ -55,56 +77,76 @@ class FinalTraining:
         observer: Observer,
         forecast: Forecast,
         is_stopping: Callable[[], bool],
+        widen: Callable[[], Executor] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store, self.executor, self.observer = store, executor, observer
-        self.forecast, self.is_stopping, self.clock = forecast, is_stopping, clock
+        self.forecast, self.is_stopping, self.widen, self.clock = forecast, is_stopping, widen, clock
         self.is_out_of_time = False
         self._jobs: dict[int, Job] = {}  # under way
-        self._epochs_begun = 0
+        self._records: dict[int, JobRecord] = {}  # of the same
         self._settings = store.config.search
+        self._goal = self._settings.final_epochs
+        self._ended_seconds: list[float] = []  # of the trainings that this process saw end
 
     def run(self, only: int | None = None) -> Candidate:
-        """Trains the finalists and chooses the winner; or the trial of this number, which then is.
+        """Trains the finalists, chooses the winner and trains it again; or the trial of this number, which then is.
 
         Raises:
             SearchError: no trial has a score, or this one has none.
         """
         trials = self.store.trials()
-        objective, (_, val_images, _) = self.store.config.objective, self.store.config.data.images
+        objective, images = self.store.config.objective, self.store.config.data.images
         entered = trials if only is None else [trial for trial in trials if trial.number == only]
-        chosen = choose_finalists(entered, objective, val_images, self._settings.finalists)
+        prefer = self._settings.prefer
+        chosen = choose_finalists(entered, objective, images[1], self._settings.finalists, prefer)
         if not chosen:
             what = "no trial" if only is None else f"trial {only} has not"
             raise SearchError(f"{self.store.folder}: {what} completed an epoch, so there is nothing to export")
-        if self.is_stopping():
-            chosen = chosen[:1]
-        else:
-            self._train_all(chosen, sum(trial.epochs_done for trial in trials))
+        epochs = sum(trial.epochs_done for trial in trials)
+        plan = self.forecast.final_plan(chosen[0], self.executor.slots, self.clock(), epochs)
+        has_rounds = self.forecast.budget.seconds is not None and not plan.is_timed
+        most = self._settings.finalists if has_rounds else plan.finalists
+        chosen = chosen[: 1 if self.is_stopping() else most]
+        if not self.is_stopping():
+            self._train_finalists(chosen, plan)
         finalists = {trial.number: self._finalist(trial) for trial in chosen}
-        won = choose_winner(list(finalists.values()), objective, val_images)
+        won = choose_winner(list(finalists.values()), objective, images[1], prefer)
         [trial] = [trial for trial in chosen if trial.number == won.trial]
-        return self._candidate(trial, tuple(finalists.values()))
+        twin = self._twin(trial, tuple(finalists.values()))
+        return self._refitted(twin, plan)
 
-    def _train_all(self, chosen: list[Trial], search_epochs: int) -> None:
-        seeds = range(self._settings.final_seeds)
+    def _train_finalists(self, chosen: list[Trial], plan: FinalPlan) -> None:
+        self._goal = plan.epochs
+        if plan.is_wide and self.widen is not None and self.executor.slots > 1:
+            self.executor = self.widen()
+        has_rounds = self.forecast.budget.seconds is not None and not plan.is_timed
+        seeds = range(self._settings.final_seeds if has_rounds else plan.seeds)
         wanted = deque(_Training(trial, seed, self._earlier(trial, seed)) for seed in seeds for trial in chosen)
-        earlier = [each.record for each in wanted if each.record is not None]
-        self._epochs_begun = sum(record.epochs - record.initial_epoch for record in earlier)
-        planned = sum(self._epochs_left(each) for each in wanted if self._is_wanted(each))
-        seeds_text = f", with {len(seeds)} seeds as time allows" if len(seeds) > 1 else ""
+        planned = sum(self._epochs_left(each) for each in wanted)
+        as_time_allows = " as time allows" if has_rounds and (len(chosen), len(seeds)) != (1, 1) else ""
+        seeds_text = (f", with {len(seeds)} seeds" if len(seeds) > 1 else "") + as_time_allows
         names = " ".join(str(trial.number) for trial in chosen)
         self.observer.phase(f"training trial{'s' if len(chosen) > 1 else ''} {names} to the end{seeds_text}", planned)
+        seconds = self._seconds_each(plan, jobs=1 + plan.refits) if plan.is_timed else None
+        self._train(wanted, chosen[0], seconds)
+
+    def _seconds_each(self, plan: FinalPlan, jobs: int) -> float | None:
+        """How long each of so many jobs, one after the other, may take."""
+        left = self._ends_at() - self.clock()
+        return None if math.isinf(left) else max(1.0, left / jobs)
+
+    def _train(self, wanted: deque[_Training], best: Trial, seconds: float | None) -> None:
         while True:
-            self._watch_the_time(chosen[0])
-            self._tell_time_left(chosen[0], wanted)
+            self._watch_the_time()
+            self._tell_time_left(best, wanted)
             while wanted and len(self._jobs) < self.executor.slots:
                 training = wanted.popleft()
-                if self._is_wanted(training) and self._may_begin(training, chosen[0], search_epochs):
-                    self._begin(training)
+                if self._is_wanted(training) and self._may_begin(training, seconds):
+                    self._begin(training, seconds)
             if not self._jobs:
                 return
-            event = self.executor.next_event(self._seconds_to_wait(chosen[0]))
+            event = self.executor.next_event(self._seconds_to_wait())
             job = job_meant(event, self._jobs)
             match event:
                 case EpochEnded(epoch=epoch) if job is not None:
@@ -115,74 +157,61 @@ class FinalTraining:
                     self._end(result)
 
     def _tell_time_left(self, best: Trial, wanted: Iterable[_Training]) -> None:
-        """As if all that is wanted were begun, as far as there is time for it; without a budget the search told it."""
+        """As if all that is wanted were begun; without a budget the search told it."""
         if self.forecast.budget.seconds is not None:
-            ahead = [(self._epochs_left(each), each.trial) for each in wanted if self._is_wanted(each)]
+            ahead = [(self._epochs_left(each), each.trial) for each in wanted]
             self.observer.time_left(self.forecast.final_seconds_left(ahead, best, self.executor.slots, self.clock()))
 
-    def _watch_the_time(self, best: Trial) -> None:
-        if not self.is_out_of_time and self.clock() >= self._ends_at(best):
+    def _watch_the_time(self) -> None:
+        if not self.is_out_of_time and self.clock() >= self._ends_at():
             self.is_out_of_time = True
             self.executor.stop()
 
-    def _ends_at(self, best: Trial) -> float:
-        return self.forecast.budget.training_ends_at(self.forecast.export_seconds(best))
+    def _ends_at(self) -> float:
+        return self.forecast.budget.training_ends_at(self.forecast.export_seconds(None))
 
-    def _seconds_to_wait(self, best: Trial) -> float | None:
+    def _seconds_to_wait(self) -> float | None:
         if self.forecast.budget.seconds is None or self.is_out_of_time:
             return None
-        return max(0.0, self._ends_at(best) - self.clock())
+        return max(0.0, self._ends_at() - self.clock())
 
     def _epochs_left(self, training: _Training) -> int:
-        goal = last_epoch(training.trial, self._settings.final_epochs)
-        if training.record is not None:
-            done = self.store.epochs(training.record.number)
-            return goal - (done[-1].number if done else training.record.initial_epoch)
-        return goal - (training.trial.epochs_done if self._is_continued(training) else 0)
-
-    def _is_continued(self, training: _Training) -> bool:
-        return training.replicate == 0 and self._has_state(training.trial.state_job)
+        if not self._is_wanted(training):
+            return 0
+        if training.record is None:
+            return self._goal
+        done = self.store.epochs(training.record.number)
+        return training.record.epochs - (done[-1].number if done else 0)
 
     def _is_wanted(self, training: _Training) -> bool:
         """Whether there is something left to train."""
-        if training.record is not None:
-            return training.record.status in ("running", "stopped")
-        return self._epochs_left(training) > 0
+        return training.record is None or training.record.status in ("running", "stopped")
 
-    def _may_begin(self, training: _Training, best: Trial, search_epochs: int) -> bool:
-        """Whether there is time for one more: the best trial's own seed is always trained on."""
+    def _may_begin(self, training: _Training, seconds: float | None) -> bool:
+        """Whether there is time for one more, and for a refit after it; the first one always is trained."""
         if self.is_stopping() or self.is_out_of_time:
             return False
-        if training.trial is best and training.replicate == 0:
+        is_first = not self._jobs and not self._ended_seconds
+        if is_first or seconds is not None or training.record is not None or training.replicate == REFIT:
             return True
-        if self.forecast.budget.seconds is None and training.record is not None:
-            return True  # its epochs were allowed when it began
-        epochs = self._epochs_left(training)
-        if self.forecast.budget.seconds is None:
-            return self._epochs_begun + epochs <= EPOCHS_SHARE * search_epochs
-        # A finalist's own seed counts as far as it comes; another one only if it comes to its end.
-        epochs = min(1, epochs) if self._is_continued(training) else epochs
-        seconds = self.forecast.pace.setup_seconds + epochs * self.forecast.seconds_of(training.trial)
-        return self.clock() + seconds <= self._ends_at(best)
+        pace = self.forecast.pace.setup_seconds + self._goal * self.forecast.seconds_of(training.trial)
+        each = max(self._ended_seconds, default=pace)
+        return self.clock() + (1 + self._settings.refits) * each <= self._ends_at()
 
-    def _begin(self, training: _Training) -> None:
-        if training.record is None:
-            self._epochs_begun += self._epochs_left(training)
+    def _begin(self, training: _Training, seconds: float | None) -> None:
         record = self._record(training) if training.record is None else training.record
-        job = next_job(self.store, training.trial, record, patience=self._settings.epochs)
-        self._submit(job)
+        self._records[record.number] = record
+        self._submit(replace(next_job(self.store, training.trial, record), seconds=seconds))
 
     def _record(self, training: _Training) -> JobRecord:
-        """A new job, from the state that the search left or from the first epoch."""
-        trial, is_continued = training.trial, self._is_continued(training)
-        precision = {job.number: job.precision for job in self.store.jobs()} if is_continued else {}
+        """A new job, from the first epoch."""
         record = JobRecord(
             self.store.last_job() + 1,
-            trial.number,
+            training.trial.number,
             None,
-            trial.epochs_done if is_continued else 0,
-            last_epoch(trial, self._settings.final_epochs),
-            precision.get(trial.state_job or 0, self.store.precision or "float32"),
+            0,
+            self._goal,
+            self.store.precision or "float32",
             started_at=time.time(),
             replicate=training.replicate,
         )
@@ -213,55 +242,98 @@ class FinalTraining:
         job = self._jobs.pop(result.job)
         self.store.end_job(result)
         self.forecast.job_ended(job, result)
-        self._drop_worse_states(job.trial)
+        if result.status == "completed":
+            self._ended_seconds.append(result.seconds)
+        if not job.with_val:
+            self._drop_worse_states(job.trial)
 
     def _drop_worse_states(self, trial: int) -> None:
         """Of the seeds of a finalist only the best one's state can be needed, and those that may be gone on with."""
-        ended = [record for record in self.store.final_jobs(trial).values() if record.number not in self._jobs]
-        records = [record for record in ended if record.score is not None and self._counts(record)]
-        for record in self._by_score(records)[1:]:
+        for record in self._twins(trial)[1:]:
             self.store.state_file(record.number).unlink(missing_ok=True)
 
-    def _by_score(self, records: list[JobRecord]) -> list[JobRecord]:
+    def _twins(self, trial: int) -> list[JobRecord]:
+        """The final trainings of a trial that ended with a score, the best first."""
         sign = -1 if self.store.config.objective.direction == "max" else 1
-        return sorted(records, key=lambda record: (sign * float(record.score or 0.0), record.replicate))
+        records = [
+            record
+            for record in self.store.final_jobs(trial).values()
+            if record.number not in self._jobs and not record.is_refit and record.score is not None
+        ]
+        counting = [record for record in records if record.status == "completed"] or records
+        return sorted(counting, key=lambda record: (sign * float(record.score or 0.0), record.replicate))
 
     def _earlier(self, trial: Trial, replicate: int) -> JobRecord | None:
         """What an earlier process began or ended, if it still counts: not if it was to end before the present goal."""
         last = self.store.final_jobs(trial.number).get(replicate)
-        if last is None or last.status == "failed":
+        if last is None or last.status == "failed" or (last.status == "completed" and last.epochs < self._goal):
             return None
-        epochs = self.store.epochs(last.number)
-        was_cut = last.status == "completed" and bool(epochs) and epochs[-1].number == last.epochs
-        return None if was_cut and last.epochs < last_epoch(trial, self._settings.final_epochs) else last
+        return last
 
     def _has_state(self, job: int | None) -> bool:
         return job is not None and self.store.state_file(job).is_file()
 
     def _finalist(self, trial: Trial) -> Finalist:
-        """A finalist with the score of each seed; a seed that was cut short counts only if it is the trial's own."""
-        records = self.store.final_jobs(trial.number)
-        own = records.pop(0, None)
-        first = trial.score if own is None or own.score is None else own.score
-        others = [r.score for _, r in sorted(records.items()) if r.status == "completed" and r.score is not None]
-        return Finalist(trial.number, trial.params, float(trial.score or 0.0), (float(first or 0.0), *others))
+        """A finalist with the score of each seed; seeds that were cut short count where no other one was not."""
+        scores = [record.score for record in sorted(self._twins(trial.number), key=lambda record: record.replicate)]
+        found = tuple(float(score) for score in scores if score is not None)
+        return Finalist(trial.number, trial.params, float(trial.score or 0.0), found or (float(trial.score or 0.0),))
 
-    def _candidate(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
+    def _twin(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
         """The winner with the weights of its best seed, trained once more where their state was lost."""
-        records = [r for r in self.store.final_jobs(trial.number).values() if r.score is not None and self._counts(r)]
-        best = self._by_score(records)[0] if records else None
-        is_better = best is not None and self.store.config.objective.is_better(float(best.score or 0.0), trial.score)
-        if best is None or (best.replicate != 0 and not is_better and self._has_state(trial.state_job)):
+        twins = self._twins(trial.number)
+        best = twins[0] if twins else None
+        is_worse = best is not None and self.store.config.objective.is_better(float(trial.score or 0.0), best.score)
+        if best is None or (best.status != "completed" and is_worse and self._has_state(trial.state_job)):
             return self._as_searched(trial, finalists)
-        job = next_job(self.store, trial, best, patience=self._settings.epochs)
+        job = next_job(self.store, trial, best)
         if not self._has_state(best.number):
             self._train_again(job)
         epochs = self.store.epochs(best.number)
-        last = epochs[-1].number if epochs else best.initial_epoch
-        return Candidate(trial, job, best.result(), last, finalists)
+        last = epochs[-1].number if epochs else best.epochs
+        reason = "" if best.status == "completed" else "its own training was cut short"
+        return Candidate(trial, job, job, best.result(), last, finalists, reason)
 
-    def _counts(self, record: JobRecord) -> bool:
-        return record.status == "completed" or record.replicate == 0
+    def _refitted(self, twin: Candidate, plan: FinalPlan) -> Candidate:
+        """The winner trained on train and validation too; the twin itself where that cannot be had or went wrong."""
+        if not self._settings.refits:
+            return replace(twin, refit="not asked for")
+        if twin.refit or self.is_stopping():
+            return replace(twin, refit=twin.refit or "this run was interrupted")
+        records = self.store.final_jobs(twin.trial.number)
+        [own] = [record for record in records.values() if record.number == twin.job.number]
+        self._goal = own.epochs
+        earlier = records.get(REFIT)
+        is_of_twin = earlier is not None and earlier.number > own.number and earlier.epochs == own.epochs
+        if earlier is not None and (earlier.status == "failed" or not is_of_twin):
+            earlier = None
+        needs_time = earlier is None or earlier.status != "completed"
+        if needs_time and not self._has_time(plan, own):
+            return replace(twin, refit="the budget leaves no time for it")
+        self.observer.phase(f"training trial {twin.trial.number} again, on train and validation", self._goal)
+        seconds = self._seconds_each(plan, jobs=1) if plan.is_timed else None
+        self._train(deque([_Training(twin.trial, REFIT, earlier)]), twin.trial, seconds)
+        refit = self.store.final_jobs(twin.trial.number).get(REFIT)
+        if refit is None or refit.status != "completed":
+            why = "" if refit is None else refit.message
+            return replace(twin, refit=f"it did not end{f': {why}' if why else ' in time'}")
+        return self._checked(twin, refit)
+
+    def _has_time(self, plan: FinalPlan, own: JobRecord) -> bool:
+        """Whether a job like this one fits in; where jobs are planned one after the other, half of it would do."""
+        left = self._ends_at() - self.clock()
+        return left >= own.seconds * (0.5 if plan.is_timed and plan.refits else 1.0)
+
+    def _checked(self, twin: Candidate, refit: JobRecord) -> Candidate:
+        """The refit, if its training loss ended about where the twin's did."""
+        losses = [self.store.epochs(number)[-1].metrics["loss"] for number in (refit.number, twin.job.number)]
+        if losses[0] > LOSS_FACTOR * losses[1] + LOSS_SLACK:
+            told = f"its training loss ended at {losses[0]:.4g}, that of its twin at {losses[1]:.4g}"
+            return replace(twin, refit=told)
+        job = next_job(self.store, twin.trial, refit)
+        if not self._has_state(refit.number):
+            self._train_again(job)
+        return replace(twin, job=job, refit=REFIT_DONE)
 
     def _train_again(self, job: Job) -> None:
         self._submit(job)
@@ -282,4 +354,4 @@ class FinalTraining:
         job = next_job(self.store, trial, record)
         if not self._has_state(record.number):
             self._train_again(job)
-        return Candidate(trial, job, result, trial.epochs_done, finalists)
+        return Candidate(trial, job, job, result, trial.epochs_done, finalists, "it was not trained to the end")

@@ -1,7 +1,7 @@
-"""Which trials are trained to the end, and which of them wins: the one-standard-error rule prefers the smaller model.
+"""Which trials are trained to the end, and which of them wins: the most accurate, or the smallest about as good.
 
-Breiman et al., 1984, "Classification and Regression Trees", section 3.4.3: of models whose scores a standard error
-does not tell apart, the simplest. On a small validation part the best score is luck to a good part.
+For the latter the one-standard-error rule (Breiman et al., 1984, "Classification and Regression Trees", section 3.4.3):
+of models whose scores a standard error does not tell apart, the simplest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 
 from cnn_tuner.metrics.tasks import Objective
-from cnn_tuner.runs.records import Finalist, Trial, ranked
+from cnn_tuner.runs.records import Finalist, Prefer, Trial, ranked
 
 
 def standard_error(objective: Objective, score: float, images: int) -> float | None:
@@ -25,15 +25,17 @@ def standard_error(objective: Objective, score: float, images: int) -> float | N
     return math.sqrt(share * (1 - share) / images)
 
 
-def choose_finalists(trials: Sequence[Trial], objective: Objective, val_images: int, most: int) -> list[Trial]:
+def choose_finalists(
+    trials: Sequence[Trial], objective: Objective, val_images: int, most: int, prefer: Prefer = "accurate"
+) -> list[Trial]:
     """At most `most` trials to be trained to the end, the best first.
 
-    After it come the smaller ones whose score is within one standard error of the best, from the best of them on, each
-    smaller than those before; then the next best.
+    With `prefer` "small", after it come the smaller ones whose score is within one standard error of the best, from
+    the best of them on, each smaller than those before; then the next best.
     """
     order = [trial for trial in ranked(trials, objective) if trial.score is not None]
-    if not order:
-        return []
+    if not order or prefer == "accurate":
+        return order[:most]
     error = standard_error(objective, float(order[0].score or 0.0), val_images) or 0.0
     chosen = order[:1]
     for trial in order[1:]:
@@ -43,12 +45,17 @@ def choose_finalists(trials: Sequence[Trial], objective: Objective, val_images: 
     return [*chosen, *rest][:most]
 
 
-def choose_winner(finalists: Sequence[Finalist], objective: Objective, val_images: int) -> Finalist:
-    """The smallest of the finalists whose mean score is within one standard error of the best mean.
+def choose_winner(
+    finalists: Sequence[Finalist], objective: Objective, val_images: int, prefer: Prefer = "accurate"
+) -> Finalist:
+    """The best of the finalists by their mean score; with `prefer` "small" the smallest that is about as good.
 
-    The error is that of the best finalist's mean over its seeds, or that of the validation part where it is larger.
+    About as good is within one standard error of the best mean: that of the best finalist's mean over its seeds, or
+    that of the validation part where it is larger.
     """
     best = _best(finalists, objective)
+    if prefer == "accurate":
+        return best
     error = winning_margin(best, objective, val_images)
     near = [each for each in finalists if _gap(objective, best.mean, each.mean) <= error]
     smallest = min(each.params for each in near)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cnn_tuner.runs.budget import EPOCHS_SHARE, Budget, Pace
-from cnn_tuner.runs.config import RunConfig, SearchConfig
+from cnn_tuner.runs import budget as budgets
+from cnn_tuner.runs.budget import FINAL_SHARE, Budget
+from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.records import Epoch, Job, Result, Trial
-from cnn_tuner.spaces.recipe import recipe_of
+from cnn_tuner.search.final_plan import FinalPlan, Pace, plan_final, side_by_side
 
 if TYPE_CHECKING:
     from cnn_tuner.oracles.feasible import FeasibleOracle
@@ -32,48 +32,6 @@ def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: flo
     return (
         EXPORT_STARTUPS + FORMAT_STARTUPS * others
     ) * startup_seconds + passes * test * epoch_seconds / train / BACKWARDS
-
-
-def last_epoch(trial: Trial, final_epochs: int) -> int:
-    """The epoch up to which a final training goes: to the end of a learning rate that falls, or to `final_epochs`."""
-    if recipe_of(trial.values).decays:
-        return max(trial.schedule_epochs, trial.epochs_done)
-    return max(final_epochs, trial.epochs_done)
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A finalist as it is expected: trained on from epoch `done` to epoch `goal`, an epoch in so many seconds."""
-
-    goal: int
-    done: int
-    epoch_seconds: float
-
-
-def final_trainings(
-    search: SearchConfig, finalists: Sequence[Expected], search_epochs: float
-) -> list[tuple[int, Expected]]:
-    """The trainings that are expected after a search of so many epochs in all, each with its epochs, in their order.
-
-    Each finalist is trained on by its own seed and anew by the others; without a budget of time, the best one's own
-    seed, and then what the share of the search's epochs allows.
-    """
-    own = [(each.goal - each.done, each) for each in finalists]
-    others = [(each.goal, each) for each in finalists] * (search.final_seeds - 1)
-    expected, spent = [], 0
-    for place, (epochs, each) in enumerate([*own, *others]):
-        if search.budget_seconds is not None or place == 0 or spent + epochs <= EPOCHS_SHARE * search_epochs:
-            spent += epochs
-            expected.append((epochs, each))
-    return [(epochs, each) for epochs, each in expected if epochs > 0]
-
-
-def side_by_side(seconds: Iterable[float], slots: int) -> float:
-    """How long jobs of so many seconds take, begun in this order, each when one of the slots is free."""
-    free = [0.0] * slots
-    for each in seconds:
-        heapq.heapreplace(free, free[0] + each)
-    return max(free)
 
 
 @dataclass
@@ -98,8 +56,8 @@ class Forecast:
     budget: Budget
     earlier_epochs: int = 0
     workers_began: float | None = None
-    pace: Pace = field(default_factory=Pace)
-    _leaders: list[tuple[float, int, Expected]] = field(default_factory=list)  # the best so far, with their scores
+    pace: budgets.Pace = field(default_factory=budgets.Pace)
+    _leaders: list[tuple[float, int, float]] = field(default_factory=list)  # score, trial, seconds of an epoch
     _running: dict[int, _Running] = field(default_factory=dict)
 
     def job_began(self, job: Job, now: float) -> None:
@@ -117,19 +75,21 @@ class Forecast:
         self._running.pop(job.number, None)
         if result.epochs and result.seconds > 0:
             self.pace.note_job(result.seconds - math.fsum(epoch.seconds for epoch in result.epochs))
-        if result.epochs and result.score is not None:
+
+        if result.epochs and result.score is not None and not job.with_val:
             self._note_leader(job, result, result.score)
 
     def _note_leader(self, job: Job, result: Result, score: float) -> None:
         """Keeps as many of the best trials as there will be finalists."""
-        search = self.config.search
-        done = max(result.epochs[-1].number, search.epochs)  # until the search ends the best are promoted
-        goal = max(job.schedule_epochs if recipe_of(job.values).decays else search.final_epochs, done)
-        expected = Expected(goal, done, _epoch_seconds(result.epochs))
         sign = -1 if self.config.objective.direction == "max" else 1
         others = [leader for leader in self._leaders if leader[1] != job.trial]
-        self._leaders = sorted([*others, (sign * score, job.trial, expected)], key=lambda leader: leader[:2])
-        del self._leaders[search.finalists :]
+        self._leaders = sorted([*others, (sign * score, job.trial, _epoch_seconds(result.epochs))])
+        del self._leaders[self.config.search.finalists :]
+
+    def _finalists_seconds(self, best: Trial | None) -> tuple[float, ...]:
+        """Of an epoch of each finalist: the best so far, those that are not known as long as the best."""
+        known = [seconds for *_, seconds in self._leaders]
+        return (*known, *[self.seconds_of(best)] * (self.config.search.finalists - len(known)))
 
     def seconds_of(self, trial: Trial | None) -> float:
         """Of an epoch of this trial, or on average where it has none."""
@@ -142,23 +102,27 @@ class Forecast:
         startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
         return export_seconds(self.config, startup, self.seconds_of(best))
 
-    def final_seconds(self, best: Trial | None, slots: int, search_epochs: float = 0.0) -> float:
-        """Of the final training, if every finalist is trained to its last epoch with every seed that is expected.
+    def final_plan(
+        self, best: Trial | None, slots: int, now: float | None = None, search_epochs: float | None = None
+    ) -> FinalPlan:
+        """What the final training will be; from `now` on, where that is given, in the time that is left then.
 
-        The finalists are taken to be the best so far, in the place of those that are not known as long as the best.
+        `search_epochs` are those of the whole search, None for those so far.
         """
-        search = self.config.search
-        goal = search.final_epochs if best is None else last_epoch(best, search.final_epochs)
-        typical = Expected(goal, 0 if best is None else best.epochs_done, self.seconds_of(best))
-        known = [expected for *_, expected in self._leaders]
-        finalists = [*known, *[typical] * (search.finalists - len(known))]
-        trainings = final_trainings(search, finalists, search_epochs)
-        setup = self.pace.setup_seconds
-        return side_by_side((setup + epochs * each.epoch_seconds for epochs, each in trainings), slots)
+        if now is None:
+            room = None if self.budget.seconds is None else FINAL_SHARE * self.budget.seconds
+        else:
+            room = self.budget.training_ends_at(self.export_seconds(best)) - now
+            room = None if math.isinf(room) else max(0.0, room)
+        startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
+        known = self.earlier_epochs + self.pace.epochs if search_epochs is None else search_epochs
+        each, setup = self._finalists_seconds(best), self.pace.setup_seconds
+        pace = Pace(self.seconds_of(best), each, setup, startup, slots)
+        return plan_final(self.config.search, pace, room, known)
 
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
         """When the search has to end."""
-        return self.budget.search_ends_at(self.final_seconds(best, slots), self.export_seconds(best))
+        return self.budget.search_ends_at(self.final_plan(best, slots).seconds, self.export_seconds(best))
 
     def seconds_left(self, oracle: FeasibleOracle, best: Trial | None, slots: int, now: float) -> float | None:
         """Until the run is done; None while nothing is known yet."""
@@ -174,7 +138,8 @@ class Forecast:
             search = max(search, (sum(under_way) + ahead * self._seconds_per_epoch()) / slots + last)
         epochs_left = sum(running.job.epochs - running.epoch for running in self._running.values()) + ahead
         search_epochs = self.earlier_epochs + self.pace.epochs + epochs_left
-        final, export = self.final_seconds(best, slots, search_epochs), self.export_seconds(best)
+        final = self.final_plan(best, slots, search_epochs=search_epochs).seconds
+        export = self.export_seconds(best)
         return min(search + final + export, max(0.0, self.budget.ends_at - now))
 
     def final_seconds_left(self, ahead: Iterable[tuple[int, Trial]], best: Trial, slots: int, now: float) -> float:

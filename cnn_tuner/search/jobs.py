@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from cnn_tuner.runs.records import Event, Job, JobDone, JobRecord, Result, Trial
+from cnn_tuner.runs.records import REFIT, Event, Job, JobDone, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.spaces.tree import Point
 
 MAX_ATTEMPTS = 2  # of a job that the machine lost
 
@@ -19,16 +21,30 @@ def trial_seed(run_seed: int, number: int) -> int:
 
 
 def replicate_seed(trial: Trial, replicate: int) -> int:
-    """The seed with which a trial is trained once more in the final training; 0 is the trial's own."""
-    if replicate == 0:
+    """The seed with which a trial is trained once more in the final training; 0 is the trial's own, the refit's too."""
+    if replicate in (0, REFIT):
         return trial.seed
     return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
 
 
-def next_job(store: RunStore, trial: Trial, record: JobRecord, patience: int | None = None) -> Job:
-    """The job that trains a trial on, from where it is, or anew with another seed, as its record says."""
+def steps_of_epoch(images: int, values: Point) -> int:
+    """The batches of one pass over so many images."""
+    return math.ceil(images / int(values["batch_size"]))
+
+
+def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
+    """The job that trains a trial on in the search, or anew to the end of its course, as its record says.
+
+    A refit takes as many batches as its twin, which are fewer epochs of more images.
+    """
     config = store.config
-    goes_on = trial.state_job is not None and record.replicate == 0
+    is_final = record.suggestion is None
+    goes_on = trial.state_job is not None and not is_final
+    train, val, _ = config.data.images
+    course_steps = record.epochs * steps_of_epoch(train, trial.values) if is_final else 0
+    epochs = record.epochs
+    if record.is_refit:
+        epochs = math.ceil(course_steps / steps_of_epoch(train + val, trial.values))
     return Job(
         record.number,
         trial.number,
@@ -36,15 +52,15 @@ def next_job(store: RunStore, trial: Trial, record: JobRecord, patience: int | N
         config.data.image_shape,
         config.output,
         config.objective,
-        record.epochs,
+        epochs,
         replicate_seed(trial, record.replicate),
         str(store.state_file(record.number)),
         initial_epoch=record.initial_epoch,
         initial_state=str(store.state_file(trial.state_job)) if goes_on and trial.state_job is not None else None,
         precision=record.precision,
-        patience=patience,
         attempt=record.losses + 1,
-        schedule_epochs=trial.schedule_epochs,
+        course_steps=course_steps,
+        with_val=record.is_refit,
         measures_latency=config.measures_latency and trial.latency_seconds is None,
         max_latency_seconds=config.search.max_latency_seconds,
     )

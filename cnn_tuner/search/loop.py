@@ -46,6 +46,7 @@ def make_oracle(config: RunConfig) -> FeasibleOracle:
         search.seed,
         search.sampler,
         search.cost is not None,
+        search.least_epochs,
     )
     return registry.create(search.oracle, asked)
 
@@ -228,9 +229,7 @@ class Search:
         point = {name: value for name, value in values.items() if not name.startswith(ORACLE_OWN)}
         plan = build(point, config.data.image_shape, config.output)
         seed = trial_seed(config.search.seed, number)
-        return Trial(
-            number, point, seed, plan.params, plan.macs, started_at=time.time(), schedule_epochs=config.search.epochs
-        )
+        return Trial(number, point, seed, plan.params, plan.macs, started_at=time.time())
 
     def _submit(self, record: JobRecord) -> None:
         trial = self._trials[record.trial]
@@ -331,7 +330,7 @@ class Search:
 
     def _likely_finalists(self, trials: Sequence[Trial], most: int) -> list[Trial]:
         config = self.store.config
-        return choose_finalists(trials, config.objective, config.data.images[1], most)
+        return choose_finalists(trials, config.objective, config.data.images[1], most, config.search.prefer)
 
     def _drop_state(self, job: int) -> None:
         self.store.state_file(job).unlink(missing_ok=True)

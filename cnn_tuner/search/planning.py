@@ -30,7 +30,8 @@ from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import measuring
-from cnn_tuner.search.forecast import Expected, export_seconds, final_trainings, side_by_side
+from cnn_tuner.search.final_plan import Pace, plan_final
+from cnn_tuner.search.forecast import export_seconds
 from cnn_tuner.search.session import MEASURED, TRAINER
 from cnn_tuner.spaces.architecture import (
     FEASIBILITY_DRAWS,
@@ -184,7 +185,6 @@ def _job(config: RunConfig, workers: Workers, values: Point, number: int, folder
         number,
         str(folder / f"{number}.npz"),
         precision=workers.precision or "float32",
-        schedule_epochs=config.search.epochs,
     )
 
 
@@ -269,12 +269,15 @@ def _calculated(
     if space.is_finite():
         trials = min(trials, float(space.size().points))
     largest = max(point.epoch_seconds for point in points)  # the time is kept free for what the search may find
-    finalist = Expected(max(search.final_epochs, search.epochs), search.epochs, largest)
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
-    trainings = final_trainings(search, [finalist] * search.finalists, trials * oracle.epochs_a_point(asked))
-    final = side_by_side((setup_seconds + epochs * largest for epochs, _ in trainings), slots)
+    share = None if search.budget_seconds is None else FINAL_SHARE * search.budget_seconds
+    final = plan_final(
+        search,
+        Pace(largest, (largest,) * search.finalists, setup_seconds, startup.workers, slots),
+        share,
+        trials * oracle.epochs_a_point(asked),
+    ).seconds
     if search.budget_seconds is not None:
-        final = min(final, FINAL_SHARE * search.budget_seconds)
         room = max(0.0, search.budget_seconds - start - final - export)
         affordable = 1.0
         for _ in range(ITERATIONS):  # the more points, the smaller the part of them that is promoted

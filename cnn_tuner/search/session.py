@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cnn_tuner.data.dataset import Dataset
@@ -12,6 +12,7 @@ from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import StorageError, VerificationError, storage_error
 from cnn_tuner.export.formats import registry as formats
 from cnn_tuner.metrics.tasks import Objective
+from cnn_tuner.runs import machine
 from cnn_tuner.runs.checkpoints import bound_bytes
 from cnn_tuner.runs.machine import Workers, versions
 from cnn_tuner.runs.records import Trial, Winner
@@ -20,7 +21,7 @@ from cnn_tuner.search.observer import Observer
 from cnn_tuner.spaces.architecture import largest_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cnn_tuner.executors.base import Executor
@@ -69,7 +70,9 @@ class Outcome:
                 "params": winner.params,
                 "macs": winner.macs,
             },
+            "baselines": [asdict(each) for each in winner.baselines],
             "retrained": list(winner.finalist.scores) if winner.finalist else [],
+            "refit": winner.refit,
             "test": winner.test,
             "test_intervals": winner.test_intervals,
             "test_accuracy": winner.test.get("accuracy"),
@@ -92,6 +95,7 @@ class Session:
         self.trainer = TRAINER
         self._search: Search | None = None
         self._executor: Executor | None = None
+        self._widen: Callable[[], Executor] | None = None  # the cores of all workers for one
 
     def request_stop(self) -> None:
         """Ends soon, with the best so far exported. Safe to call from a signal handler."""
@@ -162,6 +166,7 @@ class Session:
         forecast = self._forecast(run, has_budget=is_searching)
         try:
             with self._executing(run, dataset, forecast) as executor:
+                self._measure_baselines(run, dataset)
                 if is_searching and not run.has_search_ended:
                     self._searched(run, executor, forecast)
                 candidate = self._trained_on(run, executor, forecast, trial)
@@ -176,6 +181,14 @@ class Session:
         if run.has_search_ended and not is_interrupted:
             run.set_crowned()
         return is_interrupted
+
+    def _measure_baselines(self, run: RunStore, dataset: Dataset) -> None:
+        """What simple models reach, once a run and while its workers load what they need."""
+        if run.baselines() is None and not self.is_stopping:
+            from cnn_tuner.baselines import registry
+
+            self.observer.phase("fitting simple models, to compare with")
+            run.set_baselines(registry.measure(dataset, run.config.search.seed))
 
     @contextmanager
     def _logging(self, run: RunStore) -> Iterator[RunLogs]:
@@ -196,13 +209,22 @@ class Session:
         with shared(dataset, run.shared_data) as folder:
             workers = self._choose(run, dataset, folder)
             forecast.workers_began = time.monotonic()
-            self._executor = registry.create(workers.executor, settings_of(workers, self.trainer, folder))
+
+            def started(workers: Workers) -> Executor:
+                if self._executor is not None:
+                    self._executor.close()
+                self._executor = registry.create(workers.executor, settings_of(workers, self.trainer, folder))
+                return self._executor
+
+            self._widen = None if workers.gpus else lambda: started(machine.wide(workers))
             try:
+                executor = started(workers)
                 # What loads TensorFlow here comes after: nothing can be refused any more, and the workers load theirs.
                 self.observer.workers_chosen(workers, self._checkpoint_bytes(run, workers))
-                yield self._executor
+                yield executor
             finally:
-                self._executor.close()
+                if self._executor is not None:
+                    self._executor.close()
 
     def _choose(self, run: RunStore, dataset: Dataset, folder: Path) -> Workers:
         """With what this session trains; the run remembers its precision, the runs' folder what was measured."""
@@ -248,7 +270,7 @@ class Session:
     def _trained_on(self, run: RunStore, executor: Executor, forecast: Forecast, trial: int | None) -> Candidate:
         from cnn_tuner.search.final_training import FinalTraining
 
-        return FinalTraining(run, executor, self.observer, forecast, lambda: self.is_stopping).run(trial)
+        return FinalTraining(run, executor, self.observer, forecast, lambda: self.is_stopping, self._widen).run(trial)
 
     def _export_at_least(self, run: RunStore, dataset: Dataset) -> tuple[Export, str]:
         """The export in all formats of the run; the SavedModel alone where another fails, and why that did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from cnn_tuner.runs.budget import parse_seconds
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.runs.machine import Workers, versions
 from cnn_tuner.runs.pareto import check_cost
+from cnn_tuner.runs.records import Prefer
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from cnn_tuner.search.winner import Export
 
 FINAL_FACTOR = 3  # how many times the epochs of a trial a finalist may train, when nothing else is said
+FINAL_STEPS, LEAST_STEPS, STEP_IMAGES = 2500, 150, 32  # and at least so many batches of so many images; a trial, too
 BUDGET_SECONDS = 600.0  # of a search of a space that says nothing of its length
 
 
@@ -54,6 +57,8 @@ class Request:
     final_epochs: int | None = None
     finalists: int = 3
     final_seeds: int = 3
+    refits: bool = True
+    prefer: Prefer = "accurate"
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     runs: Path = Path("runs")
@@ -157,6 +162,7 @@ class Tuning(Session):
         if self.request.name is not None:
             folders.check_name(self.request.runs, self.request.name)
         self._search_numbers(chosen)
+        self._epochs(chosen, images=1)
         return chosen
 
     def _oracle(self, chosen: SearchSpace) -> tuple[str, str | None]:
@@ -168,14 +174,26 @@ class Tuning(Session):
 
     def _search_numbers(self, chosen: SearchSpace) -> dict[str, Any]:
         """How long to search, as values of `SearchConfig`."""
-        request, defaults = self.request, chosen.defaults
-        epochs = _at_least_one("--max-epochs", request.epochs, defaults.epochs)
+        request = self.request
         return self._lengths(chosen) | {
-            "epochs": epochs,
-            "final_epochs": _at_least_one("--final-epochs", request.final_epochs, FINAL_FACTOR * epochs),
             "finalists": _at_least_one("--finalists", request.finalists, 1),
             "final_seeds": _at_least_one("--final-seeds", request.final_seeds, 1),
             "keep": _at_least_one("--keep", request.keep, 1),
+        }
+
+    def _epochs(self, chosen: SearchSpace, images: int) -> dict[str, int]:
+        """The epochs of trials and finalists, as values of `SearchConfig`: few images need many."""
+        request, steps = self.request, math.ceil(images / STEP_IMAGES)
+        least = math.ceil(LEAST_STEPS / steps)
+        epochs = max(chosen.defaults.epochs, least)
+        epochs = _at_least_one("--max-epochs", request.epochs, epochs)
+        final = FINAL_FACTOR * epochs
+        if request.epochs is None:
+            final = max(final, math.ceil(FINAL_STEPS / steps))
+        return {
+            "epochs": epochs,
+            "least_epochs": min(epochs, least),
+            "final_epochs": _at_least_one("--final-epochs", request.final_epochs, final),
         }
 
     def _lengths(self, chosen: SearchSpace) -> dict[str, Any]:
@@ -214,7 +232,9 @@ class Tuning(Session):
                 limits=request.limits,
                 seed=request.seed,
                 precision=request.workers.precision or "auto",
-                **self._search_numbers(chosen),
+                refits=request.refits,
+                prefer=request.prefer,
+                **self._search_numbers(chosen) | self._epochs(chosen, len(dataset.train)),
             ),
             formats=request.formats,
         )

@@ -45,7 +45,8 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     observer.phase("evaluating on the test part")
     started = time.monotonic()
     model = fit.load_best(candidate.job)
-    float32_score = fit.evaluate(model, dataset.val)[store.config.objective.name.removeprefix("val_")]
+    twin = model if candidate.twin == candidate.job else fit.load_best(candidate.twin)
+    float32_score = fit.evaluate(twin, dataset.val)[store.config.objective.name.removeprefix("val_")]
     x, y = dataset.test.x, dataset.test.y
     found = fit.predict(model, x)
     test = scores.measure(dataset.task, y, found)
@@ -71,6 +72,8 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
             name: (interval.low, interval.high) for name, interval in measure_intervals(dataset.task, y, found).items()
         },
         finalists=candidate.finalists,
+        refit=candidate.refit,
+        baselines=store.baselines() or (),
     )
     store.set_winner(winner)
     return winner
@@ -79,7 +82,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
 def drop_other_states(store: RunStore, candidate: Candidate) -> None:
     """Drops the states of final trainings that nothing goes on with any more."""
     for job in store.jobs():
-        if job.suggestion is None and job.number != candidate.job.number:
+        if job.suggestion is None and job.number not in (candidate.job.number, candidate.twin.number):
             store.state_file(job.number).unlink(missing_ok=True)
 
 

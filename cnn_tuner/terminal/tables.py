@@ -12,7 +12,7 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.report.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
-from cnn_tuner.runs.records import Trial, Winner
+from cnn_tuner.runs.records import REFIT_DONE, Trial, Winner
 from cnn_tuner.search.session import Outcome
 from cnn_tuner.spaces.architecture import Architecture, check_feasible
 from cnn_tuner.spaces.tree import SearchSpace
@@ -75,24 +75,57 @@ def finalists_table(winner: Winner, objective: str) -> Table:
 def winner_lines(winner: Winner, objective: str) -> list[str]:
     """The winner and its scores side by side: of the search, after retraining, as exported, on the test part."""
     test = ", ".join(metric(name, value, winner.test_intervals.get(name)) for name, value in winner.test.items())
-    trained = f"{_retrained(winner)} (best: epoch {winner.best_epoch} of {winner.epochs})"
-    in_float32 = f"{score(winner.float32_score)} as exported"
+    trained = f"{_retrained(winner)} ({winner.epochs} epochs)"
+    in_float32 = f"{score(winner.float32_score)} in float32"
     looks = "looked at once" if winner.looks == 1 else f"looked at {winner.looks} times: once for each winner so far"
     lines = [
         f"winner    trial {winner.trial}: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image",
         f"scores    {objective} {score(winner.search_score)} in the search, {trained}, {in_float32}",
+        *_refit_lines(winner),
         f"test      {test} on {winner.test_images:,} images, {looks}",
     ]
-    return [*lines[:1], *_chosen_lines(winner), *lines[1:]]
+    return [*_warning_lines(winner), *lines[:1], *_chosen_lines(winner), *lines[1:], *_baseline_lines(winner)]
+
+
+def _compared(winner: Winner) -> tuple[str, str]:
+    """The metric by which a winner is compared with simple models, and its direction."""
+    return ("accuracy", "max") if "accuracy" in winner.test else ("mae", "min")
+
+
+def _warning_lines(winner: Winner) -> list[str]:
+    """What a person must read first: the network was not worth its search."""
+    name, direction = _compared(winner)
+    best = winner.best_baseline(name, direction)
+    if best is None or Objective(name, direction).is_better(winner.test[name], best.test[name]):
+        return []
+    both = f"{name} {score(best.test[name])} on the test part, this network {score(winner.test[name])}"
+    todo = "use it, or search longer (--budget), with more images or in a larger space (--space)"
+    return [f"warning   {best.name} reaches {both}: {todo}"]
+
+
+def _baseline_lines(winner: Winner) -> list[str]:
+    """What simple models reach on the same test part."""
+    name, _ = _compared(winner)
+    told = ", ".join(f"{each.name} {score(each.test[name])}" for each in winner.baselines if name in each.test)
+    return [f"compared  {name} on the test part: {told}"] if told else []
 
 
 def _retrained(winner: Winner) -> str:
     """What training to the end reached: with one seed, or its mean and spread over several and the best of them."""
     found = winner.finalist
     if found is None or found.spread is None:
-        return f"{score(winner.score)} after training on"
+        return f"{score(winner.score)} trained to the end"
     mean = f"{score(found.mean)} +- {score(found.spread)} trained to the end with {len(found.scores)} seeds"
     return f"{mean}, {score(winner.score)} the best of them"
+
+
+def _refit_lines(winner: Winner) -> list[str]:
+    """Whether the exported weights are those of a training on train and validation; nothing for runs that knew none."""
+    if not winner.refit:
+        return []
+    if winner.refit == REFIT_DONE:
+        return ["refit     trained again on train and validation for the export; these scores are its twin's"]
+    return [f"refit     not trained again on train and validation: {winner.refit}"]
 
 
 def _chosen_lines(winner: Winner) -> list[str]:

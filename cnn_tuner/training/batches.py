@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import tensorflow as tf
 
 from cnn_tuner.data.dataset import Part
+from cnn_tuner.spaces.recipe import Augmentation
+from cnn_tuner.training.moving import moved
 
 EVALUATION_BATCH = 256  # images at once where nothing is learned
 TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
@@ -14,29 +18,59 @@ TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
 class Data:
     """The training and validation part as tensors, made once for all jobs. The test part never comes here.
 
-    Arrays that are mapped from files (see `cnn_tuner.data.shared`) stay there: nothing is copied.
+    Arrays that are mapped from files (see `cnn_tuner.data.shared`) stay there: nothing is copied, but for a job that
+    trains on both parts, which has them joined.
     """
 
     def __init__(self, train: Part, val: Part) -> None:
         self._train, self._val = train, val  # the tensors point into their arrays
         self.x, self.y, val_x, val_y = (_tensor(array) for part in (train, val) for array in (part.x, part.y))
+        self._val_tensors = val_x, val_y
         places = tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
-        self.val = _uncopied(places.map(lambda at: (tf.gather(val_x, at), tf.gather(val_y, at))).prefetch(2))
+        self.val = _plain(places.map(lambda at: (tf.gather(val_x, at), tf.gather(val_y, at))).prefetch(2))
 
-    @property
-    def images(self) -> int:
-        """How many images are trained on."""
-        return int(self.x.shape[0])
+    def images(self, with_val: bool = False) -> int:
+        """How many images are trained on, by a job that trains on the validation part too or by another one."""
+        return int(self.x.shape[0]) + (len(self._val) if with_val else 0)
 
-    def batches(self, seed: int, batch_size: int, initial_epoch: int) -> tf.data.Dataset:
-        """Batches without end, from `initial_epoch` (counted from 0) on: each epoch is one shuffled pass."""
+    @cached_property
+    def _joined(self) -> tuple[tf.Tensor, tf.Tensor]:
+        val_x, val_y = self._val_tensors
+        return tf.concat([self.x, val_x], 0), tf.concat([self.y, val_y], 0)
+
+    def batches(
+        self,
+        seed: int,
+        batch_size: int,
+        initial_epoch: int,
+        augmentation: Augmentation | None = None,
+        with_val: bool = False,
+    ) -> tf.data.Dataset:
+        """Batches without end, from `initial_epoch` (counted from 0) on: each epoch is one shuffled pass.
+
+        Args:
+            seed: decides the order and how images are moved, both anew in every epoch.
+            batch_size: of all batches but an epoch's last.
+            initial_epoch: where to begin; what comes is what would have come without a break.
+            augmentation: its flips and shifts are made here, beside the training and not within its steps.
+            with_val: whether the validation part is trained on too.
+        """
+        x, y = self._joined if with_val else (self.x, self.y)
+        images = self.images(with_val)
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-            places = tf.random.experimental.stateless_shuffle(tf.range(self.images), seed=tf.stack([seed, epoch]))
+            places = tf.random.experimental.stateless_shuffle(tf.range(images), seed=tf.stack([seed, epoch]))
             batches = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
-            return batches.map(lambda at: (tf.gather(self.x, at), tf.gather(self.y, at)))
+            return batches.enumerate().map(lambda batch, at: (epoch, batch, at))
 
-        return _uncopied(tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max).flat_map(one_epoch).prefetch(2))
+        def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            found = tf.gather(x, at)
+            if augmentation is not None:
+                found = moved(found, augmentation, tf.stack([seed, epoch * images + batch]))
+            return found, tf.gather(y, at)
+
+        epochs = tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max // max(1, images))
+        return _plain(epochs.flat_map(one_epoch).map(gathered).prefetch(2))
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
@@ -46,8 +80,13 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
     return tf.convert_to_tensor(array)
 
 
-def _uncopied(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without the rewriting of the pipeline, which would copy the images into it as a constant."""
+def _plain(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Without the rewriting of the pipeline, which would copy the images into it as a constant, and its autotuner.
+
+    The autotuner sleeps in a thread of its own, 10 ms, then 20, 40, ..., and `fit` waits at its end for the sleep that
+    is under way: up to as long as the epochs took.
+    """
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
     return dataset.with_options(options)

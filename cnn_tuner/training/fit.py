@@ -88,14 +88,14 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
         return _failed(recorder, f"out of memory: {str(error).splitlines()[0] if str(error) else 'MemoryError'}")
     except (tf.errors.OpError, ValueError, ArithmeticError) as error:
         return _failed(recorder, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
-    if progress.score is None and not stopped:
+    if (not progress.epochs_done and not stopped) or progress.message:
         return _failed(recorder, progress.message)
     recorder.save(has_ended=not stopped)
     return Result(
         job.number,
         "stopped" if stopped else "completed",
         progress.score,
-        progress.best_epoch,
+        progress.epochs_done or None,
         tuple(progress.epochs),
         recorder.seconds(),
         progress.message,
@@ -119,14 +119,14 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
         return True
     taken = network.set_up(job, data) if found is None else found
     network.take_up(taken, recorder.progress)
-    first = recorder.progress.epochs_done
+    first, recorder.network = recorder.progress.epochs_done, taken
     try:
         taken.model.fit(
-            data.batches(job.seed, int(job.values["batch_size"]), first),
+            data.batches(job.seed, taken.recipe.batch_size, first, taken.recipe.augmentation, job.with_val),
             steps_per_epoch=taken.steps,
             initial_epoch=first,
             epochs=job.epochs,
-            validation_data=data.val,
+            validation_data=None if job.with_val else data.val,
             callbacks=[recorder],
             shuffle=False,
             verbose=0,
@@ -143,15 +143,13 @@ def _failed(recorder: Recorder, message: str) -> Result:
 
 
 def load_best(job: Job) -> keras.Model:
-    """The model of a trained job with the weights of its best epoch, compiled, computing in float32.
+    """The model of a trained job with the average of its weights, compiled, computing in float32.
 
     Raises:
         FileNotFoundError: the job left no state.
     """
-    plan = architecture.build(job.values, job.image_shape, job.output)
-    built = builder.build(plan, job.seed, "float32")
+    built = network.averaged_model(job, load_state(Path(job.state_file), job))
     builder.compile_model(built, recipe_of(job.values), job.output)
-    built.set_weights(load_state(Path(job.state_file), job).best_weights)
     return built
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 
 from cnn_tuner.models import builder
+from cnn_tuner.models.optimizers import Course, averages, averaging_optimizer
 from cnn_tuner.runs.records import Job
 from cnn_tuner.spaces import architecture
-from cnn_tuner.spaces.recipe import recipe_of
+from cnn_tuner.spaces.recipe import Recipe, recipe_of
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.state import Progress, identity
 
@@ -23,11 +24,19 @@ MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: ho
 
 @dataclass(frozen=True)
 class Network:
-    """A compiled model that can be trained, `identity` says by which trial's jobs, in epochs of so many batches."""
+    """A compiled model that can be trained: by which trial's jobs, in epochs of so many batches, `at_once` in a row."""
 
     identity: str
     model: keras.Model
+    recipe: Recipe
     steps: int
+    at_once: int
+
+    @property
+    def course(self) -> Course:
+        """Of its learning rate."""
+        course: Course = self.model.optimizer._learning_rate
+        return course
 
 
 class KeptNetwork:
@@ -78,12 +87,14 @@ def set_up(job: Job, data: Data) -> Network:
     """The network of a job, with its initial weights."""
     plan = architecture.build(job.values, job.image_shape, job.output)
     recipe = recipe_of(job.values)
-    steps = math.ceil(data.images / recipe.batch_size)
-    built = builder.build(plan, job.seed, job.precision, recipe)
+    steps = math.ceil(data.images(job.with_val) / recipe.batch_size)
+    in_model = replace(recipe, augmentation=replace(recipe.augmentation, flip="none", shift=0.0))  # see `moving`
+    built = builder.build(plan, job.seed, job.precision, in_model)
     at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)
-    builder.compile_model(built, recipe, job.output, at_once, job.schedule_epochs * steps)
+    optimizer = averaging_optimizer(recipe, job.course_steps)
+    builder.compile_model(built, recipe, job.output, at_once, optimizer=optimizer)
     built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
-    return Network(identity(job), built, steps)
+    return Network(identity(job), built, recipe, steps, at_once)
 
 
 def take_up(network: Network, progress: Progress) -> None:
@@ -91,3 +102,15 @@ def take_up(network: Network, progress: Progress) -> None:
     if progress.epochs_done:
         assign(network.model.variables, progress.variables)
         assign(network.model.optimizer.variables, progress.optimizer)
+        network.course.place.assign(np.array(progress.course, np.float32))
+
+
+def averaged_model(job: Job, progress: Progress) -> keras.Model:
+    """The network of a trained job with the average of its weights, computing in float32, not compiled."""
+    recipe, plan = recipe_of(job.values), architecture.build(job.values, job.image_shape, job.output)
+    built = builder.build(plan, job.seed, "float32")
+    optimizer = averaging_optimizer(recipe, job.course_steps)
+    optimizer.build(built.trainable_variables)
+    assign(optimizer.variables, progress.optimizer)
+    assign(built.trainable_variables, values_of(averages(optimizer)))
+    return built

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import shutil
 import zipfile
@@ -19,29 +18,28 @@ import numpy as np
 from cnn_tuner.runs.records import Epoch, Job
 
 RESERVED_BYTES = 50 * 2**20  # left free on the disk for the run's records and logs
-FACTS = ("epochs_done", "score", "best_epoch", "best_loss", "seconds", "message", "has_ended")
-ARRAYS = ("variables", "optimizer", "best_weights")
+FACTS = ("epochs_done", "score", "course", "seconds", "message", "has_ended")
+ARRAYS = ("variables", "optimizer")
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass
 class Progress:
-    """What a job has reached: its training state after the last whole epoch, and its best weights.
+    """What a job has reached: its training state after the last whole epoch.
 
+    course: where the learning rate is on its course (see `cnn_tuner.models.optimizers.Course`);
     epochs: those that this job trained; seconds: what it took, in earlier attempts too; has_ended: it is done.
     """
 
     epochs_done: int = 0
     score: float | None = None
-    best_epoch: int | None = None
-    best_loss: float = math.inf
+    course: list[float] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
     message: str = ""
     has_ended: bool = False
     variables: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
-    best_weights: list[np.ndarray] = field(default_factory=list)
 
 
 def save_state(job: Job, progress: Progress) -> None:
@@ -73,8 +71,9 @@ def save_state(job: Job, progress: Progress) -> None:
 
 
 def identity(job: Job) -> str:
-    """What a state belongs to: a trial's point, seed, precision and the length of its schedule."""
-    return json.dumps([job.values, job.seed, job.image_shape, job.precision, job.schedule_epochs], sort_keys=True)
+    """What a state belongs to: a trial's point, seed, precision, course, and the data."""
+    facts = [job.values, job.seed, job.image_shape, job.precision, job.course_steps, job.with_val]
+    return json.dumps(facts, sort_keys=True)
 
 
 def load_state(path: Path, job: Job) -> Progress:

@@ -63,7 +63,7 @@ def measure(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop
     network = set_up(job, data)
     batch_size = int(job.values["batch_size"])
     stopwatch = _Stopwatch(batch_size, on_epoch, should_stop)
-    batches = data.batches(job.seed, batch_size, 0)
+    batches = data.batches(job.seed, batch_size, 0, network.recipe.augmentation)
     with suppress(StopRequestedError):
         network.model.fit(
             batches, steps_per_epoch=network.steps, epochs=10**9, callbacks=[stopwatch], shuffle=False, verbose=0

@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from cnn_tuner.models.optimizers import OPTIMIZERS, learning_rate, make_optimizer
+from cnn_tuner.models.optimizers import (
+    CYCLE_END,
+    OPTIMIZERS,
+    Course,
+    averages,
+    averaging_optimizer,
+    learning_rate,
+    make_optimizer,
+)
 from cnn_tuner.spaces.recipe import Recipe
 from cnn_tuner.spaces.rules import Training
 
@@ -94,3 +102,53 @@ def test_weight_decay_is_apart_from_the_gradient_and_spares_biases():
 
 def test_no_weight_decay_is_none():
     assert after_one_step(0.0, optimizer="adam")[0] == 1
+
+
+def course(steps: int, **settings) -> Course:
+    return Course(Recipe(0.5, 32, **settings), steps)
+
+
+def followed(found: Course, first: int, last: int) -> np.ndarray:
+    return np.array([float(found(step)) for step in range(first, last)])
+
+
+@pytest.mark.parametrize("settings", [{"schedule": "one_cycle"}, {"schedule": "cosine", "warmup": 0.2}])
+def test_a_course_is_the_schedule_of_the_recipe(settings):
+    expected = learning_rate(Recipe(0.5, 32, **settings), 100)
+    np.testing.assert_allclose(
+        followed(course(100, **settings), 0, 100), [float(expected(step)) for step in range(100)], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_without_an_end_in_sight_the_rate_grows_for_a_moment_and_stays():
+    rates = followed(course(0, schedule="one_cycle"), 0, 200)
+    assert (np.diff(rates[:50]) > 0).all()
+    np.testing.assert_allclose(rates[50:], 0.5)
+
+
+def test_an_end_that_is_moved_is_reached_without_a_jump():
+    found = course(100, schedule="one_cycle")
+    before = float(found(60))
+    found.move_end(60, 80)
+    assert found.end == 80
+    assert float(found(60)) == pytest.approx(before, rel=1e-5)
+    rates = followed(found, 60, 81)
+    assert (np.diff(rates) < 0).all()
+    assert rates[-1] == pytest.approx(0.5 * CYCLE_END, rel=1e-2)
+    found.move_end(70, 200)
+    assert float(found(70)) == pytest.approx(rates[10], rel=1e-4)
+
+
+def test_the_average_is_over_the_last_tenth_of_the_steps_and_weights_stay_their_own():
+    weight = keras.Variable(np.zeros(1, np.float32))
+    optimizer = averaging_optimizer(Recipe(1.0, 32, optimizer="sgd"))
+    optimizer.build([weight])
+    reached = []
+    for step in range(1000):
+        weight.assign([float(step)])
+        optimizer.apply([np.zeros(1, np.float32)], [weight])
+        reached.append(float(averages(optimizer)[0].numpy()[0]))
+    assert reached[0] == pytest.approx(0.0)
+    assert reached[-1] == pytest.approx(999 - 1000 / 10, abs=10), "of a line, its value a tenth of the way back"
+    optimizer.finalize_variable_values([weight])
+    assert float(weight.numpy()[0]) == 999.0

@@ -52,7 +52,13 @@ def test_without_a_limit_nothing_ends():
 
 @pytest.mark.parametrize(
     ("final", "ends"),
-    [(0.0, 1560.0), (50.0, 1510.0), (100.0, 1460.0), (FINAL_SHARE * 600, 1410.0), (1e6, 1410.0)],
+    [
+        (0.0, 1560.0),
+        (50.0, 1510.0),
+        (100.0, 1460.0),
+        (FINAL_SHARE * 600, 1560.0 - FINAL_SHARE * 600),
+        (1e6, 1560.0 - FINAL_SHARE * 600),
+    ],
     ids=["nothing", "little", "some", "its share", "more than its share"],
 )
 def test_the_search_leaves_the_final_training_what_it_takes_but_no_more_than_its_share(final, ends):

@@ -9,12 +9,12 @@ import pytest
 from toys import KilledError, toy_run
 
 from cnn_tuner.errors import SearchError
-from cnn_tuner.runs.budget import EPOCHS_SHARE, Budget
-from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial
+from cnn_tuner.runs.budget import Budget
+from cnn_tuner.runs.records import REFIT, Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.final_training import Candidate, FinalTraining
 from cnn_tuner.search.forecast import Forecast
-from cnn_tuner.search.jobs import replicate_seed
+from cnn_tuner.search.jobs import next_job, replicate_seed
 from cnn_tuner.search.observer import Silent
 
 POINT = {"blocks": 1, "dense_layers": 0, "learning_rate": 0.01, "batch_size": 16}
@@ -35,11 +35,16 @@ class Trainer:
         self.jobs: list[Job] = []
         self._events: list[tuple[float, Event, Job]] = []
         self.seeds: dict[int, tuple[int, int]] = {}  # seed -> (trial, replicate)
+        self.losses: dict[tuple[int, int], float] = {}  # of the last epochs, 0.1 where none is named
+        self.wide = False
+
+    def key(self, job: Job) -> tuple[int, int]:
+        return (job.trial, REFIT) if job.with_val else self.seeds[job.seed]
 
     def submit(self, job: Job) -> None:
         assert len({other.number for _, _, other in self._events}) < self.slots
         self.jobs.append(job)
-        key = self.seeds[job.seed]
+        key = self.key(job)
         if self.loses.get(key, 0) > 0:
             self.loses[key] -= 1
             self._events.append((self.now, JobLost(job.number, job.attempt, "the machine went away"), job))
@@ -50,8 +55,9 @@ class Trainer:
             return
         last = min(job.epochs, job.initial_epoch + self.ends_early.get(key, 10**6))
         score, told, at = self.scores.get(key, 0.5), [], self.now
+        metrics = {"loss": self.losses.get(key, 0.1)} | ({} if job.with_val else {"val_accuracy": score})
         for number in range(job.initial_epoch + 1, last + 1):
-            told.append(Epoch(number, {"val_accuracy": score}, SECONDS))
+            told.append(Epoch(number, metrics, SECONDS))
             at += SECONDS
             self._events.append((at, EpochEnded(job.number, job.attempt, told[-1]), job))
         self._events.append((at, JobDone(self._result(job, tuple(told), "completed")), job))
@@ -59,7 +65,7 @@ class Trainer:
         Path(job.state_file).write_bytes(b"state")
 
     def _result(self, job: Job, told: tuple[Epoch, ...], status: str) -> Result:
-        score = self.scores.get(self.seeds[job.seed], 0.5) if told else None
+        score = self.scores.get(self.key(job), 0.5) if told and not job.with_val else None
         best = told[-1].number if told else None
         return Result(job.number, status, score, best, told, SECONDS * len(told), "", job.attempt)
 
@@ -81,23 +87,28 @@ class Trainer:
             left = [event.epoch.number for _, event, other in self._events if other is job and hasattr(event, "epoch")]
             first = min(left, default=job.epochs + 1)
             told = tuple(
-                Epoch(n, {"val_accuracy": self.scores.get(self.seeds[job.seed], 0.5)}, SECONDS)
+                Epoch(n, {"loss": 0.1, "val_accuracy": self.scores.get(self.key(job), 0.5)}, SECONDS)
                 for n in range(job.initial_epoch + 1, first)
             )
             if left:
                 self._events = [entry for entry in self._events if entry[2] is not job]
                 self._events.append((self.now, JobDone(self._result(job, told, "stopped")), job))
 
+    def widen(self) -> Trainer:
+        self.wide, self.slots = True, 1
+        return self
+
     def close(self) -> None: ...
 
 
-def searched(folder: Path, *trials: tuple[float, int], states=True, values=None, schedule=DONE, **search) -> RunStore:
+def searched(folder: Path, *trials: tuple[float, int], states=True, values=None, **search) -> RunStore:
     """A run whose search has ended with these trials, by score and parameters."""
     settings = {"max_trials": len(trials), "epochs": DONE, "final_epochs": 6, "finalists": 3, "final_seeds": 3}
+    settings["refits"] = False
     run = toy_run(folder, **(settings | search))
     for number, (score, params) in enumerate(trials, start=1):
         point = values or POINT
-        trial = Trial(number, point, 1000 + number, params, 100, schedule_epochs=schedule)
+        trial = Trial(number, point, 1000 + number, params, 100)
         epochs = tuple(Epoch(n, {"val_accuracy": score}, SECONDS) for n in range(1, DONE + 1))
         run.start_job(JobRecord(number, number, {"id": str(number - 1)}, 0, DONE, "float32"), trial)
         result = Result(number, "completed", score, DONE, epochs, DONE * SECONDS)
@@ -112,13 +123,15 @@ def searched(folder: Path, *trials: tuple[float, int], states=True, values=None,
 
 def final(run: RunStore, executor: Trainer, is_stopping=lambda: False, observer=None, spent=0.0) -> FinalTraining:
     for trial in run.trials():
-        executor.scores.setdefault((trial.number, 0), trial.score)  # trained on it never is worse
+        executor.scores.setdefault((trial.number, 0), trial.score)
         for replicate in range(run.config.search.final_seeds):
             executor.seeds[replicate_seed(trial, replicate)] = (trial.number, replicate)
     budget = Budget(run.config.search.budget_seconds, spent, 0.0)
     forecast = Forecast(run.config, budget)
     forecast.export_seconds = lambda best: 40.0
-    return FinalTraining(run, executor, observer or Silent(), forecast, is_stopping, lambda: executor.now)
+    return FinalTraining(
+        run, executor, observer or Silent(), forecast, is_stopping, executor.widen, lambda: executor.now
+    )
 
 
 def trained(run: RunStore, executor: Trainer, **how) -> Candidate:
@@ -127,7 +140,7 @@ def trained(run: RunStore, executor: Trainer, **how) -> Candidate:
 
 def begun(executor: Trainer) -> list[tuple[int, int]]:
     """Trial and seed number of each job, in their order."""
-    return [executor.seeds[job.seed] for job in executor.jobs]
+    return [executor.key(job) for job in executor.jobs]
 
 
 def finals(run: RunStore) -> dict[tuple[int, int], JobRecord]:
@@ -146,17 +159,15 @@ def test_each_finalist_by_its_own_seed_then_all_by_the_next(tmp_path):
     assert {job.status for job in finals(run).values()} == {"completed"}
 
 
-def test_the_own_seed_goes_on_from_its_state_and_others_begin_anew_with_other_seeds(tmp_path):
+def test_every_training_begins_anew_and_ends_with_its_course(tmp_path):
     run, executor = searched(tmp_path, *THREE, budget_seconds=AMPLE), Trainer()
     trained(run, executor)
     trials = {trial.number: trial for trial in run.trials()}
     for job, (number, replicate) in zip(executor.jobs, EVERY, strict=True):
-        own = replicate == 0
-        assert job.initial_epoch == (DONE if own else 0)
-        assert job.initial_state == (str(run.state_file(number)) if own else None)
-        assert (job.seed == trials[number].seed) == own
+        assert (job.initial_epoch, job.initial_state, job.seconds) == (0, None, None)
+        assert (job.seed == trials[number].seed) == (replicate == 0)
         assert (job.epochs, job.values) == (6, trials[number].values)
-        assert job.patience == DONE, "the epochs of the search"
+        assert job.course_steps == 6 * 6, "96 images by 16"
     assert len({job.seed for job in executor.jobs}) == len(EVERY)
 
 
@@ -167,14 +178,16 @@ def test_slots_are_filled_and_the_order_is_the_same(tmp_path):
     assert executor.now < sum(job.epochs - job.initial_epoch for job in executor.jobs) * SECONDS
 
 
-def test_the_smallest_within_an_error_wins_with_the_weights_of_its_best_seed(tmp_path):
+@pytest.mark.parametrize(("prefer", "winner"), [("accurate", 1), ("small", 2)])
+def test_the_best_or_the_smallest_within_an_error_wins_with_the_weights_of_its_best_seed(tmp_path, prefer, winner):
     # 32 images: one standard error is about 0.06
-    scores = {(1, r): 0.92 for r in range(3)} | {(2, 0): 0.89, (2, 1): 0.93, (2, 2): 0.88, (3, 0): 0.7}
-    run = searched(tmp_path, (0.9, 30), (0.88, 20), (0.7, 10), budget_seconds=AMPLE)
+    scores = {(1, 0): 0.92, (1, 1): 0.93, (1, 2): 0.95} | {(2, 0): 0.89, (2, 1): 0.93, (2, 2): 0.88, (3, 0): 0.7}
+    run = searched(tmp_path, (0.9, 30), (0.88, 20), (0.7, 10), budget_seconds=AMPLE, prefer=prefer)
     candidate = trained(run, Trainer(scores=scores))
-    assert (candidate.trial.number, candidate.result.score, candidate.epochs) == (2, 0.93, 6)
-    assert candidate.job.seed == replicate_seed(candidate.trial, 1)
-    assert [each.scores for each in candidate.finalists][:2] == [(0.92,) * 3, (0.89, 0.93, 0.88)]
+    best, replicate = {1: (0.95, 2), 2: (0.93, 1)}[winner]
+    assert (candidate.trial.number, candidate.result.score, candidate.epochs) == (winner, best, 6)
+    assert candidate.job.seed == replicate_seed(candidate.trial, replicate)
+    assert [each.scores for each in candidate.finalists][:2] == [(0.92, 0.93, 0.95), (0.89, 0.93, 0.88)]
     assert [each.search_score for each in candidate.finalists] == [0.9, 0.88, 0.7]
 
 
@@ -187,56 +200,51 @@ def test_of_the_seeds_of_a_finalist_only_the_best_ones_state_is_kept(tmp_path):
     assert all(run.state_file(number).exists() for number in (1, 2)), "those of the search are another matter"
 
 
-def test_the_epochs_are_a_third_of_the_searchs_without_a_budget_and_the_best_one_always_is_trained(tmp_path):
+def test_without_a_budget_the_best_one_is_trained_and_others_within_a_third_of_the_searchs_epochs(tmp_path):
     run, executor = searched(tmp_path, *THREE), Trainer()
     trained(run, executor)
-    assert begun(executor) == [(1, 0)], "3 of 9 epochs: nothing else fits into a third"
+    assert begun(executor) == [(1, 0)], "9 epochs: no other one of 6 fits into a third"
     (tmp_path / "more").mkdir()
-    many = tuple((0.9 - n / 100, 30 + n) for n in range(10))
+    many = tuple((0.9 - n / 100, 30 + n) for n in range(20))
     run, executor = searched(tmp_path / "more", *many), Trainer()
     trained(run, executor)
-    assert begun(executor) == [(1, 0), (2, 0), (3, 0)]
-    assert sum(job.epochs - job.initial_epoch for job in executor.jobs) <= EPOCHS_SHARE * 10 * DONE
+    assert begun(executor) == [(1, 0), (2, 0), (3, 0)], "60 epochs"
 
 
-def test_a_longer_final_training_than_the_share_is_still_that_of_the_best_one(tmp_path):
-    run, executor = searched(tmp_path, *THREE, final_epochs=60), Trainer()
-    assert trained(run, executor).epochs == 60
+def test_in_little_time_one_finalist_has_all_of_it_on_all_cores(tmp_path):
+    run, executor = searched(tmp_path, *THREE, budget_seconds=90.0), Trainer(slots=2)
+    trained(run, executor)
     assert begun(executor) == [(1, 0)]
+    assert executor.wide
+    assert executor.jobs[0].seconds == 50.0, "40 are for the export"
 
 
-def test_nothing_begins_that_could_not_end_in_time(tmp_path):
-    # 40 s for the export: 3 x 30 s by their own seeds, then 60 s each
-    run, executor = searched(tmp_path, *THREE, budget_seconds=90 + 60 + 40 + 30.0), Trainer()
+def test_in_more_time_there_are_as_many_rounds_as_fit(tmp_path):
+    # 60 s a training, 40 s for the export
+    run, executor = searched(tmp_path, *THREE, budget_seconds=2 * 60 + 40 + 30.0), Trainer()
+    trained(run, executor)
+    assert begun(executor) == EVERY[:2]
+    (tmp_path / "two").mkdir()
+    run, executor = searched(tmp_path / "two", *THREE, budget_seconds=2 * 60 + 40 + 30.0), Trainer(slots=2)
     trained(run, executor)
     assert begun(executor) == EVERY[:4]
-    assert executor.now <= 180.0
-    assert {job.status for job in finals(run).values()} == {"completed"}
+    assert not executor.wide
+    assert executor.now <= 150.0
 
 
-def test_at_the_deadline_what_runs_is_stopped_and_counts_only_for_the_own_seed(tmp_path):
+def test_at_the_deadline_what_runs_is_stopped_and_counts_where_nothing_else_does(tmp_path):
     run = searched(tmp_path, *THREE[:2], budget_seconds=40 + 15.0, finalists=2)
-    executor = Trainer(slots=2, scores={(1, 0): 0.95})
+    executor = Trainer(scores={(1, 0): 0.95})
     candidate = trained(run, executor)
     assert executor.now == 15.0, "the deadline itself"
     record = finals(run)[1, 0]
     assert (record.status, len(run.epochs(record.number))) == ("stopped", 1)
-    assert (candidate.trial.number, candidate.epochs, candidate.result.score) == (1, DONE + 1, 0.95)
-    assert candidate.finalists[0].scores == (0.95,)
-
-
-def test_another_seed_that_was_cut_short_does_not_count_nor_cost_the_own_ones_state(tmp_path):
-    run = searched(tmp_path, THREE[0], finalists=1, final_seeds=2, budget_seconds=30 + 60 + 40.0)
-    executor = Trainer(scores={(1, 0): 0.91, (1, 1): 0.99})
-    training = final(run, executor)
-    seconds_of = training.forecast.seconds_of
-    training.forecast.seconds_of = lambda trial: 0.5 * seconds_of(trial)  # it takes longer than expected
-    training.forecast.budget = replace(training.forecast.budget, seconds=30 + 45 + 40.0)
-    candidate = training.run()
-    assert {key: job.status for key, job in finals(run).items()} == {(1, 0): "completed", (1, 1): "stopped"}
-    assert (candidate.result.score, candidate.job.seed) == (0.91, candidate.trial.seed)
-    assert candidate.finalists[0].scores == (0.91,)
-    assert begun(executor) == [(1, 0), (1, 1)], "nothing is trained again after the deadline"
+    assert (candidate.trial.number, candidate.epochs, candidate.result.score) == (1, 1, 0.95)
+    assert candidate.refit == "not asked for"
+    (tmp_path / "worse").mkdir()
+    run = searched(tmp_path / "worse", THREE[0], budget_seconds=40 + 15.0, finalists=1)
+    candidate = trained(run, Trainer(scores={(1, 0): 0.6}))
+    assert (candidate.epochs, candidate.result.score) == (DONE, 0.9), "the search had reached more"
 
 
 def test_when_the_time_was_over_before_it_began_the_search_decides(tmp_path):
@@ -244,6 +252,57 @@ def test_when_the_time_was_over_before_it_began_the_search_decides(tmp_path):
     candidate = trained(run, executor, spent=200.0)
     assert executor.jobs == []
     assert (candidate.trial.number, candidate.epochs, candidate.result.score) == (1, DONE, 0.9)
+
+
+def refitting(folder: Path, executor: Trainer, **search) -> tuple[RunStore, Candidate]:
+    run = searched(
+        folder, THREE[0], **({"budget_seconds": AMPLE, "finalists": 1, "final_seeds": 1} | search), refits=True
+    )
+    return run, trained(run, executor)
+
+
+def test_the_winner_is_trained_again_on_train_and_validation_with_as_many_batches(tmp_path):
+    executor = Trainer(scores={(1, 0): 0.95})
+    run, candidate = refitting(tmp_path, executor)
+    assert begun(executor) == [(1, 0), (1, REFIT)]
+    twin, refit = executor.jobs
+    assert (refit.course_steps, refit.seed) == (twin.course_steps, twin.seed)
+    assert refit.epochs == 5, "36 batches, 8 an epoch of 96 and 32 images"
+    assert (candidate.job, candidate.twin, candidate.refit) == (
+        next_job(run, candidate.trial, finals(run)[1, REFIT]),
+        next_job(run, candidate.trial, finals(run)[1, 0]),
+        "done",
+    )
+    assert candidate.result.score == 0.95, "its twin's"
+
+
+def test_a_refit_whose_loss_does_not_end_where_its_twins_did_is_not_exported(tmp_path):
+    executor = Trainer()
+    executor.losses = {(1, 0): 0.2, (1, REFIT): 0.9}
+    _, candidate = refitting(tmp_path, executor)
+    assert candidate.job == candidate.twin
+    assert candidate.refit == "its training loss ended at 0.9, that of its twin at 0.2"
+
+
+@pytest.mark.parametrize("how", ["fails", "loses"])
+def test_where_the_refit_cannot_be_had_the_twin_is_exported(tmp_path, how):
+    executor = Trainer(fails=[(1, REFIT)]) if how == "fails" else Trainer(loses={(1, REFIT): 9})
+    _, candidate = refitting(tmp_path, executor)
+    assert candidate.job == candidate.twin
+    assert candidate.refit == f"it did not end: {'it broke' if how == 'fails' else 'the machine went away'}"
+
+
+def test_where_the_time_is_too_short_for_both_the_twin_has_it(tmp_path):
+    _, candidate = refitting(tmp_path, Trainer(), budget_seconds=40 + 80.0)
+    assert candidate.refit == "the budget leaves no time for it"
+    assert candidate.job == candidate.twin
+
+
+def test_a_refit_that_ended_is_not_trained_again(tmp_path):
+    run, first = refitting(tmp_path, Trainer())
+    executor = Trainer()
+    assert trained(run, executor) == first
+    assert executor.jobs == []
 
 
 def test_a_lost_job_is_run_again_once_and_then_fails(tmp_path):
@@ -258,12 +317,12 @@ def test_a_lost_job_is_run_again_once_and_then_fails(tmp_path):
     assert (found[2, 1].status, found[2, 1].message) == ("failed", "the machine went away")
 
 
-def test_a_seed_that_fails_is_left_out_and_a_failed_own_seed_leaves_what_the_search_reached(tmp_path):
+def test_a_seed_that_fails_is_left_out(tmp_path):
     scores = {(1, 1): 0.91, (1, 2): 0.92}
     run = searched(tmp_path, THREE[0], THREE[2], budget_seconds=AMPLE, finalists=2)
     candidate = trained(run, Trainer(scores=scores, fails=((1, 0), (2, 2))))
     by_trial = {each.trial: each.scores for each in candidate.finalists}
-    assert by_trial[1] == (0.9, 0.91, 0.92)
+    assert by_trial[1] == (0.91, 0.92)
     assert len(by_trial[2]) == 2
     assert candidate.result.score == 0.92
 
@@ -296,7 +355,7 @@ def test_a_stop_in_the_middle_begins_nothing_more_and_what_was_reached_counts(tm
     candidate = trained(run, executor, is_stopping=lambda: bool(stopping), observer=observer)
     assert begun(executor) == EVERY[: 2 * slots - 1][:slots]
     assert {job.status for job in finals(run).values()} == {"stopped"}
-    assert (candidate.trial.number, candidate.epochs, candidate.result.score) == (1, DONE + 1, 0.95)
+    assert (candidate.trial.number, candidate.epochs, candidate.result.score) == (1, 1, 0.95)
 
 
 def test_a_stop_that_comes_while_a_job_is_submitted_reaches_it(tmp_path):
@@ -345,34 +404,17 @@ def test_what_a_stop_cut_short_is_gone_on_with(tmp_path):
         run.config.model_copy(update={"search": run.config.search.model_copy(update={"budget_seconds": AMPLE})})
     )
     executor = Trainer()
-    assert trained(run, executor).epochs == 6
+    assert trained(run, executor).epochs == stopped.epochs
     assert [job.number for job in executor.jobs] == [stopped.number]
 
 
-def test_a_longer_goal_trains_a_seed_that_was_cut_at_the_old_one_again(tmp_path):
+def test_a_longer_goal_trains_a_seed_again(tmp_path):
     run = searched(tmp_path, THREE[0], finalists=1, final_seeds=1)
     trained(run, Trainer())
     run.reconfigure(run.config.model_copy(update={"search": run.config.search.model_copy(update={"final_epochs": 8})}))
     executor = Trainer()
     assert trained(run, executor).epochs == 8
-    assert [(job.initial_epoch, job.epochs) for job in executor.jobs] == [(DONE, 8)]
-
-
-def test_a_seed_that_ended_for_want_of_progress_is_not_trained_again_for_a_longer_goal(tmp_path):
-    run = searched(tmp_path, THREE[0], finalists=1, final_seeds=1)
-    trained(run, Trainer(ends_early={(1, 0): 2}))
-    run.reconfigure(run.config.model_copy(update={"search": run.config.search.model_copy(update={"final_epochs": 8})}))
-    executor = Trainer()
-    assert trained(run, executor).epochs == DONE + 2
-    assert executor.jobs == []
-
-
-def test_an_own_seed_whose_state_is_gone_is_trained_from_its_first_epoch(tmp_path):
-    run, executor = searched(tmp_path, THREE[0], states=False, finalists=1, final_seeds=1), Trainer()
-    candidate = trained(run, executor)
-    [job] = executor.jobs
-    assert (job.initial_epoch, job.epochs, job.seed) == (0, 6, candidate.trial.seed)
-    assert candidate.epochs == 6
+    assert [(job.initial_epoch, job.epochs) for job in executor.jobs] == [(0, 8)]
 
 
 def test_a_winners_state_that_was_lost_is_trained_once_more(tmp_path):
@@ -399,30 +441,6 @@ def test_what_the_search_left_is_trained_once_more_where_its_state_is_gone(tmp_p
     assert run.state_file(1).exists()
 
 
-@pytest.mark.parametrize(("schedule", "last"), [("cosine", 5), ("one_cycle", 5), ("constant", 9)])
-def test_a_rate_that_decays_ends_the_training_where_it_ends(tmp_path, schedule, last):
-    values = POINT | {"schedule": schedule}
-    run = searched(
-        tmp_path, THREE[0], values=values, schedule=5, final_epochs=9, final_seeds=2, finalists=1, budget_seconds=AMPLE
-    )
-    executor = Trainer()
-    assert trained(run, executor).epochs == last
-    assert [(job.initial_epoch, job.epochs, job.schedule_epochs) for job in executor.jobs] == [
-        (DONE, last, 5),
-        (0, last, 5),
-    ]
-
-
-def test_what_the_search_trained_to_the_end_of_its_schedule_is_not_trained_on_by_its_own_seed(tmp_path):
-    values = POINT | {"schedule": "cosine"}
-    run = searched(tmp_path, THREE[0], values=values, final_seeds=2, finalists=1, budget_seconds=AMPLE)
-    executor = Trainer(scores={(1, 1): 0.8})
-    candidate = trained(run, executor)
-    assert begun(executor) == [(1, 1)]
-    assert candidate.finalists[0].scores == (0.9, 0.8)
-    assert (candidate.job.number, candidate.result.score) == (1, 0.9), "as the search left it: the better seed"
-
-
 def test_without_a_score_there_is_nothing_to_train(tmp_path):
     run = toy_run(tmp_path)
     with pytest.raises(SearchError, match=r"toy: no trial completed an epoch, so there is nothing to export$"):
@@ -436,6 +454,6 @@ def test_the_observer_is_told_what_is_trained(tmp_path):
     (tmp_path / "one").mkdir()
     trained(searched(tmp_path / "one", THREE[0], finalists=1, final_seeds=1), Trainer(), observer=observer)
     assert told == [
-        ("training trials 1 2 3 to the end, with 3 seeds as time allows", 3 * 3 + 6 * 6),
-        ("training trial 1 to the end", 3),
+        ("training trials 1 2 3 to the end, with 3 seeds as time allows", 9 * 6),
+        ("training trial 1 to the end", 6),
     ]

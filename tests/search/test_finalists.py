@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from cnn_tuner.metrics.tasks import Objective
-from cnn_tuner.runs.records import Finalist, Trial
+from cnn_tuner.runs.records import Epoch, Finalist, Trial
 from cnn_tuner.search.finalists import choose_finalists, choose_winner, standard_error, winning_margin
 
 ACCURACY, LOSS = Objective("val_accuracy", "max"), Objective("val_loss", "min")
@@ -45,17 +46,17 @@ def test_of_other_objectives_the_error_is_not_known(objective):
     assert standard_error(objective, 0.9, 100) is None
 
 
-def test_the_best_comes_first_then_smaller_ones_within_an_error_then_the_next_best():
+def test_where_small_is_preferred_the_best_comes_first_then_smaller_ones_within_an_error_then_the_next_best():
     # 100 images: one standard error at 0.90 is about 0.03
     found = trials((0.90, 500), (0.895, 900), (0.88, 300), (0.875, 400), (0.872, 100), (0.80, 10), (0.899, 500))
-    assert numbers(choose_finalists(found, ACCURACY, 100, 4)) == [1, 3, 5, 7]
-    assert numbers(choose_finalists(found, ACCURACY, 100, 2)) == [1, 3]
-    assert numbers(choose_finalists(found, ACCURACY, 100, 99)) == [1, 3, 5, 7, 2, 4, 6]
+    assert numbers(choose_finalists(found, ACCURACY, 100, 4, "small")) == [1, 3, 5, 7]
+    assert numbers(choose_finalists(found, ACCURACY, 100, 2, "small")) == [1, 3]
+    assert numbers(choose_finalists(found, ACCURACY, 100, 99, "small")) == [1, 3, 5, 7, 2, 4, 6]
 
 
 def test_with_many_images_only_scores_that_are_really_close_count():
     found = trials((0.90, 500), (0.88, 300), (0.8995, 400))
-    assert numbers(choose_finalists(found, ACCURACY, 100, 3)) == [1, 3, 2]
+    assert numbers(choose_finalists(found, ACCURACY, 100, 3, "small")) == [1, 3, 2]
     assert numbers(choose_finalists(found, ACCURACY, 100_000, 2)) == [1, 3]
     assert numbers(choose_finalists(found[:2], ACCURACY, 100_000, 2)) == [1, 2], "as the next best"
 
@@ -100,11 +101,25 @@ def test_finalists_are_different_trials_and_the_best_is_always_one(seed):
         assert chosen[0].score == max(trial.score for trial in found)
 
 
+def test_the_most_accurate_wins_unless_small_is_preferred():
+    found = finalists((500, (0.90, 0.92)), (300, (0.905, 0.905)))
+    assert choose_winner(found, ACCURACY, 100).trial == 1
+    assert choose_winner(found, ACCURACY, 100, "small").trial == 2
+
+
+def test_finalists_are_the_best_and_of_equals_those_that_are_surest_unless_small_is_preferred():
+    found = trials((0.90, 500), (0.88, 300), (0.89, 900), (0.89, 400))
+    assert numbers(choose_finalists(found, ACCURACY, 100, 3)) == [1, 4, 3]
+    surer = replace(found[2], epochs=(Epoch(1, {"val_loss": 0.2}, 1.0),))
+    less = replace(found[3], epochs=(Epoch(1, {"val_loss": 0.3}, 1.0),))
+    assert numbers(choose_finalists([*found[:2], surer, less], ACCURACY, 100, 3)) == [1, 3, 4]
+
+
 def test_the_smallest_within_one_standard_error_of_the_best_mean_wins():
     found = finalists((500, (0.90, 0.92)), (300, (0.89, 0.89)), (100, (0.80, 0.80)))
-    assert choose_winner(found, ACCURACY, 100).trial == 2
-    assert choose_winner(found, ACCURACY, 1000).trial == 1
-    assert choose_winner(found, ACCURACY, 5).trial == 3, "five images tell nothing apart"
+    assert choose_winner(found, ACCURACY, 100, "small").trial == 2
+    assert choose_winner(found, ACCURACY, 1000, "small").trial == 1
+    assert choose_winner(found, ACCURACY, 5, "small").trial == 3, "five images tell nothing apart"
 
 
 def test_the_margin_is_that_of_the_seeds_where_they_differ_more_than_images_explain():
@@ -113,25 +128,25 @@ def test_the_margin_is_that_of_the_seeds_where_they_differ_more_than_images_expl
     assert winning_margin(best, ACCURACY, 100) == pytest.approx(standard_error(ACCURACY, 0.92, 100))
     assert winning_margin(best, AUC, 100) == pytest.approx(0.02)
     near = finalists((500, (0.90, 0.94)), (100, (0.905,)))
-    assert choose_winner(near, AUC, 100).trial == 2
-    assert choose_winner(finalists((500, (0.90, 0.94)), (100, (0.89,))), AUC, 100).trial == 1
+    assert choose_winner(near, AUC, 100, "small").trial == 2
+    assert choose_winner(finalists((500, (0.90, 0.94)), (100, (0.89,))), AUC, 100, "small").trial == 1
 
 
 def test_with_one_seed_and_no_known_error_the_best_mean_wins():
     [best, other] = finalists((500, (0.20,)), (100, (0.201,)))
     assert winning_margin(best, LOSS, 100) == 0.0
-    assert choose_winner([best, other], LOSS, 100) is best
-    assert choose_winner([other, best], LOSS, 100) is best
+    assert choose_winner([best, other], LOSS, 100, "small") is best
+    assert choose_winner([other, best], LOSS, 100, "small") is best
 
 
 def test_a_loss_is_won_by_the_smallest_near_the_least():
     found = finalists((500, (0.20, 0.24)), (100, (0.235, 0.235)), (50, (0.30, 0.30)))
-    assert choose_winner(found, LOSS, 100).trial == 2
+    assert choose_winner(found, LOSS, 100, "small").trial == 2
 
 
 def test_near_one_a_single_image_more_does_not_buy_a_larger_model():
     found = finalists((5000, (1.0,)), (400, (0.997,)), (300, (0.95,)))
-    assert choose_winner(found, ACCURACY, 300).trial == 2
+    assert choose_winner(found, ACCURACY, 300, "small").trial == 2
 
 
 def test_of_equally_small_ones_the_better_wins_and_of_equals_the_earlier():

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from toys import toy_run
 
-from cnn_tuner.runs.records import Epoch, EpochEnded, JobDone, JobLost, JobRecord, Result, Trial
+from cnn_tuner.runs.records import REFIT, Epoch, EpochEnded, JobDone, JobLost, JobRecord, Result, Trial
 from cnn_tuner.search.jobs import after_job, before_job, job_meant, next_job, replicate_seed, trial_seed
 
-TRAINED = Trial(1, {}, 5, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
+TRAINED = Trial(1, {"batch_size": 16}, 5, 10, 20, "running", 0.7, 2, 5.0, epochs_done=3, state_job=4)
 
 
 def test_trial_seeds_differ_by_run_and_trial():
@@ -24,11 +24,15 @@ def test_each_seed_of_the_final_training_is_another_and_the_first_is_the_trials_
 
 def test_a_job_goes_on_from_the_trials_state_and_with_another_seed_it_begins_anew(tmp_path):
     run = toy_run(tmp_path)
-    on = next_job(run, TRAINED, JobRecord(9, 1, None, initial_epoch=3, epochs=6, precision="float32", losses=1))
+    on = next_job(run, TRAINED, JobRecord(9, 1, {"id": "0"}, initial_epoch=3, epochs=6, precision="float32", losses=1))
     assert (on.initial_state, on.initial_epoch, on.seed) == (str(run.state_file(4)), 3, TRAINED.seed)
     assert (on.state_file, on.epochs, on.attempt) == (str(run.state_file(9)), 6, 2)
+    assert (on.course_steps, on.with_val) == (0, False), "no end in sight"
     anew = next_job(run, TRAINED, JobRecord(9, 1, None, initial_epoch=0, epochs=6, precision="float32", replicate=1))
     assert (anew.initial_state, anew.seed) == (None, replicate_seed(TRAINED, 1))
+    assert (anew.course_steps, anew.epochs) == (6 * 6, 6), "96 images by 16"
+    refit = next_job(run, TRAINED, JobRecord(9, 1, None, 0, 6, "float32", replicate=REFIT))
+    assert (refit.course_steps, refit.epochs, refit.seed, refit.with_val) == (6 * 6, 5, TRAINED.seed, True)
 
 
 def test_an_event_means_the_attempt_that_is_under_way_or_nobody(tmp_path):
@@ -55,7 +59,7 @@ def test_a_failed_job_keeps_what_its_trial_had_reached():
 
 
 def test_a_first_job_that_failed_leaves_its_trial_without_a_score():
-    before = Trial(1, {}, 0, 10, 20)
+    before = Trial(1, {"batch_size": 16}, 0, 10, 20)
     after = after_job(before, Result(1, "failed", None, None, (Epoch(1, {}, 1.0),), 2.0, "it broke"))
     assert after == replace(before, status="failed", seconds=2.0, message="it broke")
 

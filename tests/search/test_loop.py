@@ -26,7 +26,7 @@ from cnn_tuner.executors.base import Executor
 from cnn_tuner.executors.simulated import Simulated, SimulatedExecutor
 from cnn_tuner.logs import trials as tensorboard
 from cnn_tuner.logs.trials import RunLogs
-from cnn_tuner.runs.budget import Budget
+from cnn_tuner.runs.budget import FINAL_SHARE, Budget
 from cnn_tuner.runs.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.finalists import choose_finalists
@@ -699,8 +699,8 @@ class Clock:
     def close(self) -> None: ...
 
 
-# Of 40 seconds the export is given 10 and the final training at most 10: the search has 20.
-TIMED = {"budget_seconds": 40.0, "max_trials": None, "epochs": 3, "final_epochs": 300}
+# The export is given 10 seconds and the final training at most its share: the search has 20.
+TIMED = {"budget_seconds": 30.0 / (1 - FINAL_SHARE), "max_trials": None, "epochs": 3, "final_epochs": 300}
 
 
 def timed_search(run: RunStore, executor: Clock, spent: float = 0.0, observer: Silent | None = None) -> Search:
@@ -803,7 +803,7 @@ def test_the_time_left_is_told_after_each_epoch_and_never_is_more_than_the_budge
     observer.time_left = lambda seconds: told.append((executor.now(), seconds))
     timed_search(run, executor, observer=observer).run()
     assert len(told) >= 20
-    assert all(seconds == pytest.approx(40.0 - now) for now, seconds in told)
+    assert all(seconds == pytest.approx(TIMED["budget_seconds"] - now) for now, seconds in told)
 
 
 def test_a_job_that_is_lost_when_the_time_is_over_is_not_run_again(tmp_path):

@@ -12,7 +12,7 @@ from toys import toy_config, toy_dataset
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
-from cnn_tuner.runs.records import Epoch, Trial, Winner
+from cnn_tuner.runs.records import Baseline, Epoch, Trial, Winner
 from cnn_tuner.terminal import live_view, tables
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
@@ -294,10 +294,40 @@ def winner(**change: object) -> Winner:
 def test_the_winner_is_told_with_all_its_scores():
     assert tables.winner_lines(winner(), "val_accuracy") == [
         "winner    trial 3: 1,234 parameters, 5,678 multiply-adds an image",
-        "scores    val_accuracy 0.9000 in the search, 0.9500 after training on (best: epoch 9 of 12), "
-        "0.9400 as exported",
+        "scores    val_accuracy 0.9000 in the search, 0.9500 trained to the end (12 epochs), 0.9400 in float32",
         "test      accuracy 0.9300 on 1,000 images, looked at once",
     ]
+
+
+@pytest.mark.parametrize(
+    ("refit", "line"),
+    [
+        ("done", "refit     trained again on train and validation for the export; these scores are its twin's"),
+        ("not asked for", "refit     not trained again on train and validation: not asked for"),
+    ],
+)
+def test_what_became_of_the_refit_is_told(refit, line):
+    assert tables.winner_lines(winner(refit=refit), "val_accuracy")[2] == line
+
+
+def baseline(name: str, accuracy: float) -> Baseline:
+    return Baseline(name, 100, {"accuracy": 0.5}, {"accuracy": accuracy}, 0.5)
+
+
+def test_simple_models_stand_beside_the_winner():
+    worse = (baseline("constant", 0.1), baseline("RBF SVM", 0.92))
+    lines = tables.winner_lines(winner(baselines=worse), "val_accuracy")
+    assert lines[0].startswith("winner ")
+    assert lines[-1] == "compared  accuracy on the test part: constant 0.1000, RBF SVM 0.9200"
+
+
+@pytest.mark.parametrize("accuracy", [0.93, 0.95])
+def test_a_network_that_is_no_better_is_the_first_thing_that_is_told(accuracy):
+    found = (baseline("constant", 0.1), baseline("RBF SVM", accuracy))
+    assert tables.winner_lines(winner(baselines=found), "val_accuracy")[0] == (
+        f"warning   RBF SVM reaches accuracy {accuracy:.4f} on the test part, this network 0.9300: use it, or search "
+        "longer (--budget), with more images or in a larger space (--space)"
+    )
 
 
 def test_a_test_part_that_was_looked_at_more_than_once_is_told():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -91,10 +93,10 @@ def arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def assert_same_state(a: Job, b: Job) -> None:
-    """That two jobs left the same weights, optimizer, random states and best weights, to the last bit."""
+    """That two jobs left the same weights, optimizer with its averages, and random states, to the last bit."""
     first, second = arrays(a.state_file), arrays(b.state_file)
     assert list(first) == list(second)
-    assert {name.rsplit("_", 1)[0] for name in first} == {"variables", "optimizer", "best_weights"}
+    assert {name.rsplit("_", 1)[0] for name in first} == {"variables", "optimizer"}
     for name in first:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
@@ -185,7 +187,7 @@ ALL = {name: value for recipe in reversed(RECIPES.values()) for name, value in r
     ids=["all at once", *RECIPES],
 )
 def test_training_on_is_exact_whatever_the_recipe(recipe, job, data):
-    whole = replace(job, values=VALUES | recipe, schedule_epochs=4)
+    whole = replace(job, values=VALUES | recipe, course_steps=20)
     part = replace(elsewhere(whole, "part"), epochs=2)
     expected, first = train(whole, data), train(part, data)
     then = train(continued(whole, part, 2), data)
@@ -194,10 +196,57 @@ def test_training_on_is_exact_whatever_the_recipe(recipe, job, data):
 
 
 @pytest.mark.slow
-def test_the_length_of_the_schedule_and_not_of_the_job_decides(job, data):
-    cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=2, schedule_epochs=2)
-    longer = replace(elsewhere(cosine), schedule_epochs=8)
+def test_the_length_of_the_course_and_not_of_the_job_decides(job, data):
+    cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=2, course_steps=10)
+    longer = replace(elsewhere(cosine), course_steps=40)
     assert metrics(train(cosine, data)) != metrics(train(longer, data))
+
+
+@pytest.mark.parametrize("steps", [5, 7, 13])
+def test_a_course_that_ends_within_an_epoch_ends_the_job_there(job, data, steps, monkeypatch):
+    monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)  # a batch at once
+    cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=4, course_steps=steps)
+    result = train(cosine, data)
+    assert len(result.epochs) == math.ceil(steps / 5)
+    assert (result.status, result.score) == ("completed", result.epochs[-1].metrics["val_accuracy"])
+    iterations = training_state.load_state(Path(cosine.state_file), cosine).optimizer[0]
+    assert int(iterations) == steps
+
+
+class Clock:
+    """Time that goes on by 0.1 s with each batch."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(recorder, "LOOK_SECONDS", 0.0)
+        monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: self.now))
+        original = recorder.Recorder.on_train_batch_end
+
+        def counted(own, batch, logs=None):
+            self.now += 0.1
+            original(own, batch, logs)
+
+        monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", counted)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(1.0, 9), (1.6, 15), (60.0, 20)])
+def test_a_job_ends_its_course_when_its_time_is_over(job, data, monkeypatch, seconds, steps):
+    monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)  # a batch at once
+    Clock(monkeypatch)
+    timed = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=4, course_steps=20, seconds=seconds)
+    result = train(timed, data)
+    state = training_state.load_state(Path(timed.state_file), timed)
+    assert int(state.optimizer[0]) == state.course[2] == pytest.approx(steps, abs=1)
+    assert len(result.epochs) == math.ceil(state.course[2] / 5)
+
+
+def test_a_job_on_train_and_validation_has_no_score_and_sees_every_image(job, data):
+    both = replace(job, with_val=True, epochs=2, course_steps=14)
+    result = train(both, data)
+    assert (result.status, result.score) == ("completed", None)
+    assert [set(epoch.metrics) for epoch in result.epochs] == [{"accuracy", "loss"}] * 2
+    seen = np.concatenate([y for _, y in data.batches(0, 20, 0, with_val=True).take(7).as_numpy_iterator()])
+    assert np.bincount(seen).tolist() == np.bincount([*data._train.y, *data._val.y]).tolist()
 
 
 @pytest.mark.slow
@@ -207,23 +256,6 @@ def test_a_later_job_leaves_the_state_that_it_began_with(job, data):
     before = Path(first.state_file).read_bytes()
     train(continued(job, first, 1), data)
     assert Path(first.state_file).read_bytes() == before
-
-
-@pytest.mark.slow
-def test_a_later_job_that_gets_no_better_keeps_the_best_weights_of_the_earlier_one(job, data):
-    low = Objective("val_loss", "min")
-    first = replace(job, epochs=3, objective=low)
-    reached = train(first, data)
-    wild = replace(continued(first, first, 3), epochs=4)
-    with np.load(first.state_file) as file:  # the learning rate is part of the optimizer's state
-        state = dict(file)
-    rate = [n for n, a in state.items() if n.startswith("optimizer") and a.shape == () and a.dtype == np.float32]
-    np.savez(first.state_file, **state | dict.fromkeys(rate, np.float32(10)))
-    then = train(wild, data)
-    assert then.epochs[0].metrics["val_loss"] > reached.score
-    assert (then.score, then.best_epoch) == (reached.score, reached.best_epoch)
-    for a, b in zip(weights(first), weights(wild), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 class KilledError(BaseException):
@@ -302,15 +334,6 @@ def test_the_seconds_of_an_earlier_attempt_count(job, data, saves_each_epoch):
     assert 0 < before < train(job, data).seconds
 
 
-@pytest.mark.slow
-def test_patience_counts_the_epochs_of_an_earlier_attempt(job, data, saves_each_epoch):
-    wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=3)
-    wild = replace(wild, objective=Objective("val_loss", "min"))
-    whole, again = train(wild, data), elsewhere(wild)
-    kill(again, data, whole.best_epoch + 2)
-    assert metrics(train(again, data)) == metrics(whole)
-
-
 def test_a_job_that_ended_but_was_not_recorded_has_its_result_at_once(whole, data, monkeypatch):
     job, before = whole
     state = arrays(job.state_file)
@@ -322,15 +345,6 @@ def test_a_job_that_ended_but_was_not_recorded_has_its_result_at_once(whole, dat
     assert tuple(told) == before.epochs
     for name, array in arrays(job.state_file).items():
         np.testing.assert_array_equal(array, state[name])
-
-
-@pytest.mark.slow
-def test_a_job_that_lost_its_patience_has_its_result_at_once_too(job, data, monkeypatch):
-    wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
-    before = train(wild, data)
-    assert len(before.epochs) < 50
-    monkeypatch.setattr(builder, "build", None)
-    assert train(wild, data).epochs == before.epochs
 
 
 def truncate(path: Path) -> None:
@@ -377,7 +391,7 @@ def test_a_damaged_state_counts_as_none(whole, part, damage):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"values": VALUES | {"learning_rate": 0.02}}, {"precision": "bfloat16"}, {"schedule_epochs": 9}],
+    [{"seed": 1}, {"values": VALUES | {"learning_rate": 0.02}}, {"precision": "bfloat16"}, {"course_steps": 9}],
     ids=str,
 )
 def test_the_state_of_another_trial_counts_as_none(whole, part, change):
@@ -433,31 +447,15 @@ def test_it_learns(job, data):
     assert result.score > 0.9
 
 
-@pytest.mark.slow
-def test_the_score_is_the_best_epochs_and_the_best_weights_are_kept(job, data):
-    result = train(replace(job, epochs=6), data)
-    values = [epoch.metrics["val_accuracy"] for epoch in result.epochs]
-    assert result.score == max(values)
-    model = fit.load_best(job)
-    found = model.evaluate(data.val, verbose=0, return_dict=True)
-    best = result.epochs[result.best_epoch - 1].metrics
-    assert found["accuracy"] == pytest.approx(best["val_accuracy"], abs=1e-6)
-    assert found["loss"] == pytest.approx(best["val_loss"], abs=1e-5)
-
-
-@pytest.mark.slow
-def test_of_epochs_with_the_same_score_the_one_with_the_lowest_loss_is_the_best(job, data):
-    result = train(replace(job, epochs=25), data)
-    equals = [e for e in result.epochs if e.metrics["val_accuracy"] == result.score]
-    assert len(equals) > 1, "this test needs a tie"
-    assert result.best_epoch == min(equals, key=lambda e: e.metrics["val_loss"]).number
-
-
-def test_patience_ends_training_that_no_longer_improves(job, data):
-    wild = replace(job, values=VALUES | {"learning_rate": 0.3}, epochs=50, patience=2)
-    result = train(replace(wild, objective=Objective("val_loss", "min")), data)
-    assert result.status == "completed"
-    assert len(result.epochs) == result.best_epoch + 2 < 50
+def test_the_score_is_the_last_epochs_of_the_averaged_weights_and_they_are_exported(whole, data):
+    job, result = whole
+    last = result.epochs[-1].metrics
+    assert (result.score, result.best_epoch) == (last["val_accuracy"], 4)
+    found = fit.load_best(job).evaluate(data.val, verbose=0, return_dict=True)
+    assert found["accuracy"] == pytest.approx(last["val_accuracy"], abs=1e-6)
+    assert found["loss"] == pytest.approx(last["val_loss"], abs=1e-5)
+    state = training_state.load_state(Path(job.state_file), job)
+    assert not np.array_equal(fit.load_best(job).get_weights()[0], state.variables[0]), "those that go on are others"
 
 
 def test_each_epoch_is_told_when_it_ends(job, data):

@@ -1,0 +1,111 @@
+"""What the final training does with its time: how many finalists and seeds, for how many epochs, and the refit.
+
+First comes one finalist that is trained until its learning rate has ended, on all cores; then the same network once
+more on the training and validation part; then rivals and other seeds. What is too short for that trains the one
+finalist for fewer epochs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cnn_tuner.runs.config import SearchConfig
+
+EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may the twins take, where no time is given
+WIDE_GAIN = 1.7  # times as fast is a network on the cores of two workers as on those of one; measured 1.8
+MORE_EPOCHS = 1.3  # than expected may a job of a given time train: it keeps to the time by itself
+WORTH_A_START = 5.0  # times what new workers take to begin has to be the time that a job gets on all cores
+TOGETHER = 1.0  # epochs of twin and refit together, in the search's epochs for one trial: less is for the twin alone
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What is known: an epoch of the best network on one of so many workers, and one of each finalist.
+
+    `setup_seconds` is what a job takes besides, `start_seconds` what new workers take to begin.
+    """
+
+    epoch_seconds: float
+    finalists_seconds: tuple[float, ...]
+    setup_seconds: float
+    start_seconds: float
+    slots: int
+
+    def wide(self, epochs: float) -> float:
+        """Seconds of so many epochs with the cores of all workers."""
+        return self.setup_seconds + epochs * self.epoch_seconds / (WIDE_GAIN ** math.log2(self.slots))
+
+    def narrow(self, epochs: float) -> float:
+        """Seconds of so many epochs with the cores of one worker."""
+        return self.setup_seconds + epochs * self.epoch_seconds
+
+    def rounds(self, epochs: float, finalists: int, seeds: int) -> float:
+        """Seconds of so many epochs of so many finalists and seeds side by side."""
+        chosen = self.finalists_seconds[:finalists] * seeds
+        return side_by_side((self.setup_seconds + epochs * each for each in chosen), self.slots)
+
+
+def side_by_side(seconds: Iterable[float], slots: int) -> float:
+    """How long jobs of so many seconds take, begun in this order, each when one of the slots is free."""
+    free = [0.0] * slots
+    for each in seconds:
+        heapq.heapreplace(free, free[0] + each)
+    return max(free)
+
+
+@dataclass(frozen=True)
+class FinalPlan:
+    """How many finalists with how many seeds each, for how many epochs, and whether the winner is trained again.
+
+    `is_wide`: one job after the other with the cores of all workers. `seconds` is what it is expected to take;
+    `is_timed`: each job has its part of the time, and ends its learning rate by then.
+    """
+
+    finalists: int
+    seeds: int
+    epochs: int
+    refits: bool
+    is_wide: bool
+    seconds: float
+    is_timed: bool = False
+
+
+def plan_final(search: SearchConfig, pace: Pace, room: float | None, search_epochs: float = math.inf) -> FinalPlan:
+    """What fits into `room` seconds.
+
+    With None for no limit, one finalist, and more of them and other seeds as long as they take no more epochs than a
+    share of those that the search trained.
+    """
+    full, finalists, seeds = search.final_epochs, search.finalists, search.final_seeds
+    refit = pace.narrow(full) if search.refits else 0.0
+    if room is None and finalists * seeds * full > EPOCHS_SHARE * search_epochs:
+        jobs = max(1, int(EPOCHS_SHARE * search_epochs / full))
+        finalists = min(finalists, jobs)
+        seeds = jobs // finalists
+    seconds = pace.rounds(full, finalists, seeds) + refit
+    if room is None or seconds <= room:
+        return FinalPlan(finalists, seeds, full, search.refits, False, seconds)
+    few = min(finalists, max(2, pace.slots))  # fewer are no rivals: then one has all the time and all the cores
+    if pace.rounds(full, few, 2 if few == 1 else 1) + refit <= room:
+        return FinalPlan(finalists, seeds, full, search.refits, False, room)
+    return _one_after_the_other(search, pace, room)
+
+
+def _one_after_the_other(search: SearchConfig, pace: Pace, room: float) -> FinalPlan:
+    """A single finalist, and its refit where both are trained long enough to be worth it."""
+    is_wide = pace.slots > 1 and room > WORTH_A_START * pace.start_seconds
+    start, seconds_of = (pace.start_seconds, pace.wide) if is_wide else (0.0, pace.narrow)
+    an_epoch = seconds_of(1) - pace.setup_seconds
+
+    def epochs_of(jobs: int) -> int:
+        return int((room - start - jobs * pace.setup_seconds) / jobs / an_epoch) if an_epoch > 0 else 1
+
+    both, one = epochs_of(2), epochs_of(1)
+    refits = search.refits and both >= min(search.final_epochs, TOGETHER * search.epochs)
+    most = min(search.final_epochs, both if refits else one)
+    seconds = room if most < search.final_epochs else start + (1 + refits) * seconds_of(most)
+    epochs = max(1, min(search.final_epochs, math.ceil(MORE_EPOCHS * most)))
+    return FinalPlan(1, 1, epochs, refits, is_wide, min(room, seconds), is_timed=True)

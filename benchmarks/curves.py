@@ -108,7 +108,7 @@ class Trainer:
     def _job(self, number: int, point: Point) -> Job:
         epochs, state = self.table["epochs"], str(self.folder / f"{number}.npz")
         job = Job(number, number, point, self.dataset.image_shape, self.output, OBJECTIVE, epochs, number, state)
-        return replace(job, schedule_epochs=epochs)
+        return replace(job, course_steps=epochs * math.ceil(len(self.dataset.train) / int(point["batch_size"])))
 
     def _add(self, point: Point, result: Result, kind: str) -> None:
         (self.folder / f"{result.job}.npz").unlink(missing_ok=True)

@@ -164,12 +164,13 @@ def search_sheet(config: RunConfig, trials: Sequence[Trial]) -> Sheet:
     by_status = [(status, sum(t.status == status for t in trials)) for status in ("completed", "failed", "stopped")]
     ended = ", ".join(f"{count:,} {status}" for status, count in by_status if count)
     within = "no limit" if search.budget_seconds is None else duration(search.budget_seconds)
+    each = "" if search.epoch_images is None else f" of {search.epoch_images:,} images"
     rows = [
         ("oracle", search.method),
         ("search space", without_places(config.space_name)),
         ("objective", f"{search.objective} ({search.direction})" + (f", and {search.cost}" if search.cost else "")),
         ("trials", f"{len(trials):,}" + (f": {ended}" if ended else "")),
-        ("epochs", f"up to {search.epochs} in the search, up to {search.final_epochs} for a finalist"),
+        ("epochs", f"up to {search.epochs}{each} in the search, up to {search.final_epochs} for a finalist"),
         ("budget", within),
         ("seed", str(search.seed)),
     ]

@@ -41,7 +41,8 @@ class SearchConfig(_Config):
     """How a run searches.
 
     It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is the
-    most for one trial and `least_epochs` the least, `final_epochs` those of one of the `finalists`, each of which is
+    most for one trial and `least_epochs` the least, each of `epoch_images` images where
+    there are more, `final_epochs` those of one of the `finalists`, each of which is
     trained with at most `final_seeds` seeds; the training states of the best `keep` trials stay on disk. `limits`
     hold besides those of the space. `cost` is a second objective, made as small as can be; a model that takes longer
     than `max_latency_seconds` for one image is refused. With `refits` the winner is trained once more on train and
@@ -58,6 +59,7 @@ class SearchConfig(_Config):
     budget_seconds: float | None = None
     epochs: int
     least_epochs: int = 1
+    epoch_images: int | None = None
     final_epochs: int
     finalists: int = 3
     final_seeds: int = 3
@@ -95,6 +97,12 @@ class RunConfig(_Config):
     search: SearchConfig
     formats: tuple[str, ...] = ("tf_saved_model",)
     changes: tuple[Change, ...] = ()
+
+    @property
+    def epoch_share(self) -> float:
+        """Of the training images, what an epoch of the search has; one of the final training has all."""
+        most, images = self.search.epoch_images, self.data.images[0]
+        return 1.0 if most is None else min(1.0, most / images)
 
     @property
     def objective(self) -> Objective:

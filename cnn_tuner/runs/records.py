@@ -36,7 +36,8 @@ class Job:
     first epoch, which gives the same. Its weights are the average that it keeps while it trains, at its end.
 
     Without `course_steps` no end is in sight: the learning rate grows for a moment and stays. With them it runs its
-    course over so many batches, the last of which is the job's. `seconds` is how long the job may take, in all attempts
+    course over so many batches, the last of which is the job's. `epoch_steps` are the batches of an epoch where it is
+    not all images, drawn anew for each. `seconds` is how long the job may take, in all attempts
     together: where it would take longer, the end of the course is moved. With `with_val` it trains on the validation
     part too, and has no score.
 
@@ -58,6 +59,7 @@ class Job:
     precision: Precision = "float32"
     attempt: int = 1
     course_steps: int = 0
+    epoch_steps: int | None = None
     seconds: float | None = None
     with_val: bool = False
     measures_latency: bool = False

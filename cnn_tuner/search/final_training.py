@@ -118,8 +118,9 @@ class FinalTraining:
 
     def _train_finalists(self, chosen: list[Trial], plan: FinalPlan) -> None:
         self._goal = plan.epochs
+        starting = 0.0
         if plan.is_wide and self.widen is not None and self.executor.slots > 1:
-            self.executor = self.widen()
+            self.executor, starting = self.widen(), self.forecast.startup_seconds
         has_rounds = self.forecast.budget.seconds is not None and not plan.is_timed
         seeds = range(self._settings.final_seeds if has_rounds else plan.seeds)
         wanted = deque(_Training(trial, seed, self._earlier(trial, seed)) for seed in seeds for trial in chosen)
@@ -128,12 +129,12 @@ class FinalTraining:
         seeds_text = (f", with {len(seeds)} seeds" if len(seeds) > 1 else "") + as_time_allows
         names = " ".join(str(trial.number) for trial in chosen)
         self.observer.phase(f"training trial{'s' if len(chosen) > 1 else ''} {names} to the end{seeds_text}", planned)
-        seconds = self._seconds_each(plan, jobs=1 + plan.refits) if plan.is_timed else None
+        seconds = self._seconds_each(1 + plan.refits, starting) if plan.is_timed else None
         self._train(wanted, chosen[0], seconds)
 
-    def _seconds_each(self, plan: FinalPlan, jobs: int) -> float | None:
-        """How long each of so many jobs, one after the other, may take."""
-        left = self._ends_at() - self.clock()
+    def _seconds_each(self, jobs: int, starting: float = 0.0) -> float | None:
+        """How long each of so many jobs may take, one after the other, once the workers have started."""
+        left = self._ends_at() - self.clock() - starting
         return None if math.isinf(left) else max(1.0, left / jobs)
 
     def _train(self, wanted: deque[_Training], best: Trial, seconds: float | None) -> None:
@@ -194,7 +195,7 @@ class FinalTraining:
         is_first = not self._jobs and not self._ended_seconds
         if is_first or seconds is not None or training.record is not None or training.replicate == REFIT:
             return True
-        pace = self.forecast.pace.setup_seconds + self._goal * self.forecast.seconds_of(training.trial)
+        pace = self.forecast.pace.setup_seconds + self._goal * self.forecast.final_seconds_of(training.trial)
         each = max(self._ended_seconds, default=pace)
         return self.clock() + (1 + self._settings.refits) * each <= self._ends_at()
 
@@ -311,7 +312,7 @@ class FinalTraining:
         if needs_time and not self._has_time(plan, own):
             return replace(twin, refit="the budget leaves no time for it")
         self.observer.phase(f"training trial {twin.trial.number} again, on train and validation", self._goal)
-        seconds = self._seconds_each(plan, jobs=1) if plan.is_timed else None
+        seconds = self._seconds_each(jobs=1) if plan.is_timed else None
         self._train(deque([_Training(twin.trial, REFIT, earlier)]), twin.trial, seconds)
         refit = self.store.final_jobs(twin.trial.number).get(REFIT)
         if refit is None or refit.status != "completed":

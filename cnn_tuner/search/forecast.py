@@ -82,14 +82,15 @@ class Forecast:
     def _note_leader(self, job: Job, result: Result, score: float) -> None:
         """Keeps as many of the best trials as there will be finalists."""
         sign = -1 if self.config.objective.direction == "max" else 1
+        seconds = _epoch_seconds(result.epochs) / (1.0 if job.course_steps else self.config.epoch_share)
         others = [leader for leader in self._leaders if leader[1] != job.trial]
-        self._leaders = sorted([*others, (sign * score, job.trial, _epoch_seconds(result.epochs))])
+        self._leaders = sorted([*others, (sign * score, job.trial, seconds)])
         del self._leaders[self.config.search.finalists :]
 
     def _finalists_seconds(self, best: Trial | None) -> tuple[float, ...]:
         """Of an epoch of each finalist: the best so far, those that are not known as long as the best."""
         known = [seconds for *_, seconds in self._leaders]
-        return (*known, *[self.seconds_of(best)] * (self.config.search.finalists - len(known)))
+        return (*known, *[self.final_seconds_of(best)] * (self.config.search.finalists - len(known)))
 
     def seconds_of(self, trial: Trial | None) -> float:
         """Of an epoch of this trial, or on average where it has none."""
@@ -97,10 +98,18 @@ class Forecast:
             return self.pace.epoch_seconds
         return _epoch_seconds(trial.epochs)
 
+    def final_seconds_of(self, trial: Trial | None) -> float:
+        """Of an epoch of this trial in the final training, which has all images."""
+        return self.seconds_of(trial) / self.config.epoch_share
+
+    @property
+    def startup_seconds(self) -> float:
+        """What a process takes that loads TensorFlow."""
+        return STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
+
     def export_seconds(self, best: Trial | None) -> float:
         """From the end of the final training to the end of the run."""
-        startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
-        return export_seconds(self.config, startup, self.seconds_of(best))
+        return export_seconds(self.config, self.startup_seconds, self.final_seconds_of(best))
 
     def final_plan(
         self, best: Trial | None, slots: int, now: float | None = None, search_epochs: float | None = None
@@ -114,10 +123,9 @@ class Forecast:
         else:
             room = self.budget.training_ends_at(self.export_seconds(best)) - now
             room = None if math.isinf(room) else max(0.0, room)
-        startup = STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
         known = self.earlier_epochs + self.pace.epochs if search_epochs is None else search_epochs
         each, setup = self._finalists_seconds(best), self.pace.setup_seconds
-        pace = Pace(self.seconds_of(best), each, setup, startup, slots)
+        pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots)
         return plan_final(self.config.search, pace, room, known)
 
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
@@ -145,7 +153,7 @@ class Forecast:
     def final_seconds_left(self, ahead: Iterable[tuple[int, Trial]], best: Trial, slots: int, now: float) -> float:
         """Until the run is done, in its final training: what is under way, and so many epochs of these trials."""
         under_way = [self._seconds_left_of(running) for running in self._running.values()]
-        wanted = [self.pace.setup_seconds + epochs * self.seconds_of(trial) for epochs, trial in ahead]
+        wanted = [self.pace.setup_seconds + epochs * self.final_seconds_of(trial) for epochs, trial in ahead]
         training = side_by_side([*under_way, *wanted], slots)
         room = max(0.0, self.budget.training_ends_at(self.export_seconds(best)) - now)
         return min(training, room) + self.export_seconds(best)

@@ -42,7 +42,7 @@ def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
     goes_on = trial.state_job is not None and not is_final
     train, val, _ = config.data.images
     course_steps = record.epochs * steps_of_epoch(train, trial.values) if is_final else 0
-    epochs = record.epochs
+    epochs, most = record.epochs, config.search.epoch_images
     if record.is_refit:
         epochs = math.ceil(course_steps / steps_of_epoch(train + val, trial.values))
     return Job(
@@ -60,6 +60,7 @@ def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
         precision=record.precision,
         attempt=record.losses + 1,
         course_steps=course_steps,
+        epoch_steps=None if is_final or most is None else steps_of_epoch(min(train, most), trial.values),
         with_val=record.is_refit,
         measures_latency=config.measures_latency and trial.latency_seconds is None,
         max_latency_seconds=config.search.max_latency_seconds,

@@ -168,7 +168,7 @@ def _measure_points(
         timing = _timed(executor, jobs)
         if not found:
             startup = timing.startup_seconds
-        epoch_seconds = _scale(dataset) * timing.epoch_seconds
+        epoch_seconds = config.epoch_share * _scale(dataset) * timing.epoch_seconds
         found.append(Measured(name, values, plan.params, plan.macs, epoch_seconds, timing.setup_seconds))
     return startup, tuple(found)
 
@@ -255,7 +255,7 @@ def _calculated(
     sample = _sample(config)
     if oracle.learns:
         sample = sample[len(sample) // 2 :]  # what a model suggests: good networks are seldom among the smallest
-    epoch_seconds = _mean_epoch_seconds(config.data.images[0], points, sample)
+    epoch_seconds = _mean_epoch_seconds(round(config.epoch_share * config.data.images[0]), points, sample)
     setup_seconds = max(point.setup_seconds for point in points)  # of searches that were run it is that of most
 
     def each(points: float) -> float:
@@ -263,12 +263,14 @@ def _calculated(
         return oracle.setups_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
 
     start = max(0.0, startup.workers - setup_seconds)
-    export = export_seconds(config, start, epoch_seconds)
+    export = export_seconds(config, start, epoch_seconds / config.epoch_share)
     start += startup.loading
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
         trials = min(trials, float(space.size().points))
-    largest = max(point.epoch_seconds for point in points)  # the time is kept free for what the search may find
+    largest = (
+        max(point.epoch_seconds for point in points) / config.epoch_share
+    )  # the time is kept free for what the search may find
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
     share = None if search.budget_seconds is None else FINAL_SHARE * search.budget_seconds
     final = plan_final(

@@ -164,9 +164,9 @@ class Session:
     def _train(self, run: RunStore, dataset: Dataset, is_searching: bool = True, trial: int | None = None) -> bool:
         """Searches and crowns a winner, or crowns `trial`; whether that was cut short by request."""
         forecast = self._forecast(run, has_budget=is_searching)
+        self._measure_baselines(run, dataset)
         try:
             with self._executing(run, dataset, forecast) as executor:
-                self._measure_baselines(run, dataset)
                 if is_searching and not run.has_search_ended:
                     self._searched(run, executor, forecast)
                 candidate = self._trained_on(run, executor, forecast, trial)
@@ -183,7 +183,7 @@ class Session:
         return is_interrupted
 
     def _measure_baselines(self, run: RunStore, dataset: Dataset) -> None:
-        """What simple models reach, once a run and while its workers load what they need."""
+        """What simple models reach, once a run and before its workers need the processors."""
         if run.baselines() is None and not self.is_stopping:
             from cnn_tuner.baselines import registry
 

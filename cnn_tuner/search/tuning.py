@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FINAL_FACTOR = 3  # how many times the epochs of a trial a finalist may train, when nothing else is said
 FINAL_STEPS, LEAST_STEPS, STEP_IMAGES = 2500, 150, 32  # and at least so many batches of so many images; a trial, too
+EPOCH_IMAGES = 12_000  # of an epoch of the search, where there are many more: enough to tell points apart
 BUDGET_SECONDS = 600.0  # of a search of a space that says nothing of its length
 
 
@@ -181,7 +182,7 @@ class Tuning(Session):
             "keep": _at_least_one("--keep", request.keep, 1),
         }
 
-    def _epochs(self, chosen: SearchSpace, images: int) -> dict[str, int]:
+    def _epochs(self, chosen: SearchSpace, images: int) -> dict[str, int | None]:
         """The epochs of trials and finalists, as values of `SearchConfig`: few images need many."""
         request, steps = self.request, math.ceil(images / STEP_IMAGES)
         least = math.ceil(LEAST_STEPS / steps)
@@ -193,6 +194,7 @@ class Tuning(Session):
         return {
             "epochs": epochs,
             "least_epochs": min(epochs, least),
+            "epoch_images": EPOCH_IMAGES if images > 2 * EPOCH_IMAGES else None,
             "final_epochs": _at_least_one("--final-epochs", request.final_epochs, final),
         }
 

@@ -36,9 +36,10 @@ class Reporter:
         search = run.config.search
         trials = "trials" if search.max_trials is None else f"{search.max_trials} trials"
         budget = "" if search.budget_seconds is None else f", within {duration(search.budget_seconds)}"
+        each = "" if search.epoch_images is None else f" of {search.epoch_images:,} images"
         self.line(
             f"{run.folder}: {search.method} search of {run.config.space_name}, {trials} of up to "
-            f"{search.epochs} epochs for the best {search.objective}{budget}"
+            f"{search.epochs} epochs{each} for the best {search.objective}{budget}"
         )
         self.started = time.monotonic()
 

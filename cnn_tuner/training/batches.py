@@ -45,6 +45,7 @@ class Data:
         initial_epoch: int,
         augmentation: Augmentation | None = None,
         with_val: bool = False,
+        steps: int | None = None,
     ) -> tf.data.Dataset:
         """Batches without end, from `initial_epoch` (counted from 0) on: each epoch is one shuffled pass.
 
@@ -54,12 +55,14 @@ class Data:
             initial_epoch: where to begin; what comes is what would have come without a break.
             augmentation: its flips and shifts are made here, beside the training and not within its steps.
             with_val: whether the validation part is trained on too.
+            steps: the batches of an epoch, None for one pass over all images.
         """
         x, y = self._joined if with_val else (self.x, self.y)
         images = self.images(with_val)
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             places = tf.random.experimental.stateless_shuffle(tf.range(images), seed=tf.stack([seed, epoch]))
+            places = places if steps is None else places[: steps * batch_size]
             batches = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
             return batches.enumerate().map(lambda batch, at: (epoch, batch, at))
 

@@ -122,7 +122,7 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
     first, recorder.network = recorder.progress.epochs_done, taken
     try:
         taken.model.fit(
-            data.batches(job.seed, taken.recipe.batch_size, first, taken.recipe.augmentation, job.with_val),
+            _batches(job, data, taken, first),
             steps_per_epoch=taken.steps,
             initial_epoch=first,
             epochs=job.epochs,
@@ -135,6 +135,11 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
         return True
     kept.keep(taken)
     return False
+
+
+def _batches(job: Job, data: Data, taken: Network, first: int) -> tf.data.Dataset:
+    recipe = taken.recipe
+    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, job.epoch_steps)
 
 
 def _failed(recorder: Recorder, message: str) -> Result:

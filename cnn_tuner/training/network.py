@@ -87,7 +87,8 @@ def set_up(job: Job, data: Data) -> Network:
     """The network of a job, with its initial weights."""
     plan = architecture.build(job.values, job.image_shape, job.output)
     recipe = recipe_of(job.values)
-    steps = math.ceil(data.images(job.with_val) / recipe.batch_size)
+    all_steps = math.ceil(data.images(job.with_val) / recipe.batch_size)
+    steps = all_steps if job.epoch_steps is None else min(all_steps, job.epoch_steps)
     in_model = replace(recipe, augmentation=replace(recipe.augmentation, flip="none", shift=0.0))  # see `moving`
     built = builder.build(plan, job.seed, job.precision, in_model)
     at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)

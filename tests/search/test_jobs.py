@@ -35,6 +35,14 @@ def test_a_job_goes_on_from_the_trials_state_and_with_another_seed_it_begins_ane
     assert (refit.course_steps, refit.epochs, refit.seed, refit.with_val) == (6 * 6, 5, TRAINED.seed, True)
 
 
+def test_an_epoch_of_the_search_may_have_some_of_the_images_only(tmp_path):
+    run = toy_run(tmp_path, epoch_images=40)
+    assert run.config.epoch_share == 40 / 96
+    search = next_job(run, TRAINED, JobRecord(9, 1, {"id": "0"}, 3, 6, "float32"))
+    final = next_job(run, TRAINED, JobRecord(9, 1, None, 0, 6, "float32"))
+    assert (search.epoch_steps, final.epoch_steps, final.course_steps) == (3, None, 36)
+
+
 def test_an_event_means_the_attempt_that_is_under_way_or_nobody(tmp_path):
     record = JobRecord(9, 1, None, initial_epoch=3, epochs=6, precision="float32", losses=1)
     job = next_job(toy_run(tmp_path), TRAINED, record)

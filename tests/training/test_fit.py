@@ -240,6 +240,19 @@ def test_a_job_ends_its_course_when_its_time_is_over(job, data, monkeypatch, sec
     assert len(result.epochs) == math.ceil(state.course[2] / 5)
 
 
+def test_an_epoch_of_some_images_draws_others_each_time_and_training_on_is_exact(job, data):
+    whole = replace(job, epoch_steps=2)
+    part = replace(elsewhere(whole, "part"), epochs=1)
+    expected, first = train(whole, data), train(part, data)
+    then = train(continued(whole, part, 1), data)
+    assert metrics(first) + metrics(then) == metrics(expected)
+    assert_same_state(whole, continued(whole, part, 1))
+    assert int(training_state.load_state(Path(whole.state_file), whole).optimizer[0]) == 4 * 2
+    drawn = [y.tolist() for _, y in data.batches(0, 20, 0, steps=2).take(4).as_numpy_iterator()]
+    assert drawn[:2] != drawn[2:]
+    assert drawn[2:] == [y.tolist() for _, y in data.batches(0, 20, 1, steps=2).take(2).as_numpy_iterator()]
+
+
 def test_a_job_on_train_and_validation_has_no_score_and_sees_every_image(job, data):
     both = replace(job, with_val=True, epochs=2, course_steps=14)
     result = train(both, data)

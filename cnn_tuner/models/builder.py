@@ -89,9 +89,29 @@ def _build(architecture: Architecture, seed: int, recipe: Recipe | None) -> kera
     output = architecture.output
     if output.scale:
         x = keras.layers.Rescaling(list(output.scale), offset=list(output.offset), dtype="float32", name="unit")(x)
+    if recipe is not None and output.scale:
+        return StandardizingModel(inputs, x, name="cnn", scale=output.scale)
     if recipe is not None and recipe.label_smoothing > 0 and output.task != "regression":
         return SmoothingModel(inputs, x, name="cnn", task=output.task, share=recipe.label_smoothing)
     return keras.Model(inputs, x, name="cnn")
+
+
+class StandardizingModel(keras.Model):
+    """A regression whose loss is that of standardised targets: their unit and their spread change nothing.
+
+    What it predicts, and its metrics, are in the targets' own unit. Without this the gradients of targets of millions
+    overflow, those of millionths vanish, and of several targets only the largest are learned.
+    """
+
+    def __init__(self, *args: Any, scale: tuple[float, ...], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.target_scale = np.asarray(scale, np.float32)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        # Only differences count: y / s - p / s is (y - m) / s - (p - m) / s.
+        return super().compute_loss(x, y / self.target_scale, y_pred / self.target_scale, sample_weight, training)
 
 
 class SmoothingModel(keras.Model):

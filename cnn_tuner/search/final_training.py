@@ -87,6 +87,7 @@ class FinalTraining:
         self._records: dict[int, JobRecord] = {}  # of the same
         self._settings = store.config.search
         self._goal = self._settings.final_epochs
+        self._ends_at = math.inf
         self._ended_seconds: list[float] = []  # of the trainings that this process saw end
 
     def run(self, only: int | None = None) -> Candidate:
@@ -103,6 +104,8 @@ class FinalTraining:
         if not chosen:
             what = "no trial" if only is None else f"trial {only} has not"
             raise SearchError(f"{self.store.folder}: {what} completed an epoch, so there is nothing to export")
+        # Once, by what the search measured: the jobs that end their course by then were told so when they began.
+        self._ends_at = self.forecast.budget.training_ends_at(self.forecast.export_seconds(chosen[0]))
         epochs = sum(trial.epochs_done for trial in trials)
         plan = self.forecast.final_plan(chosen[0], self.executor.slots, self.clock(), epochs)
         has_rounds = self.forecast.budget.seconds is not None and not plan.is_timed
@@ -134,7 +137,7 @@ class FinalTraining:
 
     def _seconds_each(self, jobs: int, starting: float = 0.0) -> float | None:
         """How long each of so many jobs may take, one after the other, once the workers have started."""
-        left = self._ends_at() - self.clock() - starting
+        left = self._ends_at - self.clock() - starting
         return None if math.isinf(left) else max(1.0, left / jobs)
 
     def _train(self, wanted: deque[_Training], best: Trial, seconds: float | None) -> None:
@@ -164,17 +167,14 @@ class FinalTraining:
             self.observer.time_left(self.forecast.final_seconds_left(ahead, best, self.executor.slots, self.clock()))
 
     def _watch_the_time(self) -> None:
-        if not self.is_out_of_time and self.clock() >= self._ends_at():
+        if not self.is_out_of_time and self.clock() >= self._ends_at:
             self.is_out_of_time = True
             self.executor.stop()
-
-    def _ends_at(self) -> float:
-        return self.forecast.budget.training_ends_at(self.forecast.export_seconds(None))
 
     def _seconds_to_wait(self) -> float | None:
         if self.forecast.budget.seconds is None or self.is_out_of_time:
             return None
-        return max(0.0, self._ends_at() - self.clock())
+        return max(0.0, self._ends_at - self.clock())
 
     def _epochs_left(self, training: _Training) -> int:
         if not self._is_wanted(training):
@@ -197,7 +197,7 @@ class FinalTraining:
             return True
         pace = self.forecast.pace.setup_seconds + self._goal * self.forecast.final_seconds_of(training.trial)
         each = max(self._ended_seconds, default=pace)
-        return self.clock() + (1 + self._settings.refits) * each <= self._ends_at()
+        return self.clock() + (1 + self._settings.refits) * each <= self._ends_at
 
     def _begin(self, training: _Training, seconds: float | None) -> None:
         record = self._record(training) if training.record is None else training.record
@@ -322,7 +322,7 @@ class FinalTraining:
 
     def _has_time(self, plan: FinalPlan, own: JobRecord) -> bool:
         """Whether a job like this one fits in; where jobs are planned one after the other, half of it would do."""
-        left = self._ends_at() - self.clock()
+        left = self._ends_at - self.clock()
         return left >= own.seconds * (0.5 if plan.is_timed and plan.refits else 1.0)
 
     def _checked(self, twin: Candidate, refit: JobRecord) -> Candidate:

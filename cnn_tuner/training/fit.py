@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened
+from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models import builder
 from cnn_tuner.models.latency import measure_latency
 from cnn_tuner.runs.records import Epoch, Job, Result
@@ -158,10 +159,13 @@ def load_best(job: Job) -> keras.Model:
     return built
 
 
-def evaluate(built: keras.Model, part: Part) -> dict[str, float]:
-    """The loss and metrics of a compiled model on one part."""
+def evaluate(built: keras.Model, part: Part, output: Output) -> dict[str, float]:
+    """The loss and metrics of a compiled model on one part; a regression's loss is that of standardised targets."""
     data = tf.data.Dataset.from_tensor_slices((part.x, part.y)).batch(EVALUATION_BATCH)
-    return {name: float(value) for name, value in built.evaluate(data, verbose=0, return_dict=True).items()}
+    found = {name: float(value) for name, value in built.evaluate(data, verbose=0, return_dict=True).items()}
+    if output.scale:
+        found["loss"] = float((((predict(built, part.x) - part.y) / np.array(output.scale)) ** 2).mean())
+    return found
 
 
 def predict(built: keras.Model, images: np.ndarray) -> np.ndarray:

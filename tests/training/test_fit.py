@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from toys import toy_dataset, toy_part
 
+from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened, shared
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.models import builder
@@ -471,6 +472,30 @@ def test_the_score_is_the_last_epochs_of_the_averaged_weights_and_they_are_expor
     assert not np.array_equal(fit.load_best(job).get_weights()[0], state.variables[0]), "those that go on are others"
 
 
+def scaled(part: Part, by: float) -> Part:
+    return Part(part.x, (part.y * by).astype(np.float32))
+
+
+@pytest.mark.parametrize("by", [1e-6, 1e6])
+def test_the_unit_of_a_regressions_targets_changes_nothing(job, by):
+    def trained(by: float, name: str) -> tuple[Result, np.ndarray]:
+        train_part, val = (scaled(toy_part("regression", n, seed), by) for n, seed in ((96, 0), (32, 1)))
+        scale, offset = train_part.y.std(axis=0), train_part.y.mean(axis=0)
+        output = Output("regression", len(scale), tuple(map(float, scale)), tuple(map(float, offset)))
+        own = replace(elsewhere(job, name), output=output, objective=Objective("val_loss", "min"), epochs=8)
+        result = train(own, Data(train_part, val))
+        found = fit.evaluate(fit.load_best(own), val, output)
+        assert found["loss"] == pytest.approx(result.score, rel=1e-3)
+        return result, fit.predict(fit.load_best(own), val.x) / by
+
+    (plain, expected), (other, found) = trained(1.0, "plain"), trained(by, "other")
+    assert (plain.status, other.status) == ("completed", "completed")
+    assert [e.metrics["val_loss"] for e in other.epochs] == pytest.approx(
+        [e.metrics["val_loss"] for e in plain.epochs], rel=1e-3
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2 * np.abs(expected).max())
+
+
 def test_each_epoch_is_told_when_it_ends(job, data):
     told = []
     result = fit.train(job, data, on_epoch=told.append, should_stop=lambda: False)
@@ -507,7 +532,8 @@ def test_a_job_stopped_before_its_first_epoch_has_no_score(job, data):
 
 
 def test_a_loss_that_is_not_finite_is_a_failure_with_a_reason(job, data):
-    broken = replace(job, output=Output("regression", 1, (1e30,), (0.0,)), objective=Objective("val_mae", "min"))
+    wild = VALUES | {"optimizer": "sgd", "learning_rate": 1e30}
+    broken = replace(job, values=wild, output=Output("regression", 1), objective=Objective("val_mae", "min"))
     x = toy_part("regression", 96, 0)
     result = train(broken, Data(x, x))
     assert result.status == "failed"
@@ -604,7 +630,7 @@ def test_the_best_model_of_a_bfloat16_job_computes_in_float32(in_bfloat16, data)
     built = fit.load_best(in_bfloat16)
     assert {layer.compute_dtype for layer in built.layers if layer.name != "image"} == {"float32"}
     assert {str(w.dtype) for w in built.trainable_variables} == {"float32"}
-    found = fit.evaluate(built, toy_part("multiclass", 32, 1))
+    found = fit.evaluate(built, toy_part("multiclass", 32, 1), in_bfloat16.output)
     assert found["accuracy"] == pytest.approx(result.score, abs=0.1)
     assert keras.config.dtype_policy().name == "float32"
 

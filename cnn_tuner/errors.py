@@ -5,6 +5,7 @@
     |   |-- SpaceError          a search space file breaks a rule
     |-- DataError           images or labels are wrong                      exit code 3
     |-- VerificationError   an export is not what was measured, or not safe exit code 4
+    |   |-- FormatError         one format of it: others may be had
     |-- StorageError        the disk is full, or cannot be written or read  exit code 5
     |-- InfeasibleError     this architecture cannot be built: not a trial
     |-- SearchError         the search cannot go on                         exit code 1
@@ -44,6 +45,14 @@ class VerificationError(CnnTunerError):
     """An export does not predict what was measured, has changed, or holds what is not to be loaded."""
 
     exit_code = 4
+
+
+class FormatError(VerificationError):
+    """One format of an export, `format`, cannot be had, or does not predict what was measured."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.format = name
 
 
 class StorageError(CnnTunerError):

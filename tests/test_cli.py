@@ -100,7 +100,7 @@ def test_a_format_that_could_not_be_had_ends_with_4_and_what_there_is(tuned, cnn
     assert asked == [("tf_saved_model", "keras", "onnx")]
     assert code == 4
     assert f"export    {run.latest_export()}\n" in out
-    assert err == "error: the export is the SavedModel alone: onnx: no such operation\n"
+    assert err == "error: the export lacks a format: onnx: no such operation\n"
 
 
 def test_without_a_terminal_progress_is_plain_lines_and_tensorflow_is_quiet(tuned):

@@ -176,7 +176,7 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     if as_json:
         print(json.dumps(outcome.to_dict()))
     if outcome.unmet:
-        raise VerificationError(f"the export is the SavedModel alone: {outcome.unmet}")
+        raise VerificationError(f"the export lacks a format: {outcome.unmet}")
     if outcome.is_interrupted:
         raise typer.Exit(INTERRUPTED)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from cnn_tuner.data.files import one_line
-from cnn_tuner.errors import VerificationError
+from cnn_tuner.errors import FormatError
 from cnn_tuner.export import checksums, golden, manifest, signatures
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import FormatEntry, Manifest, metrics
@@ -28,7 +28,7 @@ def write_formats(source: Source, folder: Path, formats: Sequence[str]) -> dict[
     """Writes each format into `folder`, which is made; the paths of them by name.
 
     Raises:
-        VerificationError: a converter of another project fails, in whatever way it does.
+        FormatError: a converter of another project fails, in whatever way it does.
         OSError: the disk is full.
     """
     for name in formats:
@@ -37,7 +37,7 @@ def write_formats(source: Source, folder: Path, formats: Sequence[str]) -> dict[
         except Exception as error:
             if name == SAVED_MODEL or isinstance(error, OSError):
                 raise
-            raise VerificationError(f"{name}: the model cannot be converted: {one_line(error)}") from error
+            raise FormatError(f"{name}: the model cannot be converted: {one_line(error)}", name) from error
     return {name: folder / FORMATS[name].path for name in formats}
 
 

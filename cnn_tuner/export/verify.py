@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_tuner.errors import VerificationError
+from cnn_tuner.errors import FormatError, VerificationError
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.export.readers import SECONDS, SECONDS_AN_IMAGE, Reader
 from cnn_tuner.metrics import scores as scores_module
@@ -81,10 +81,13 @@ def compared(reader: Reader, kind: str, measured: Measured) -> Reading:
     """What a reader answers, which must be what was measured.
 
     Raises:
-        VerificationError: it failed, or an answer differs.
+        FormatError: it failed, or an answer differs.
     """
-    answers = reader.answers()
-    return Reading(compare(kind, reader.path, measured, answers), answers["scores"])
+    try:
+        answers = reader.answers()
+        return Reading(compare(kind, reader.path, measured, answers), answers["scores"])
+    except VerificationError as error:
+        raise FormatError(str(error), kind) from error
 
 
 def compare(kind: str, path: Path, measured: Measured, answers: dict[str, np.ndarray]) -> float:

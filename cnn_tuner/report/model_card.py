@@ -173,6 +173,9 @@ def _metrics(config: RunConfig, winner: Winner, found: Evaluation | None) -> str
         f"## Metrics\n\nOn the test part, {winner.test_images:,} images, looked at {looks}:",
         table(sheets.metrics_sheet(winner)),
     ]
+    beside = sheets.baselines_sheet(winner)
+    if beside is not None:
+        parts += ["Simple models, fitted on the same split in seconds, on the same test part:", table(beside)]
     if found is None:
         return "\n\n".join([*parts, "Each class by itself: not kept."])
     rows = findings.class_rows(found, config.data.class_names)

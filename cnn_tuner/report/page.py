@@ -65,6 +65,7 @@ class Report:
     steps: Sheet | None
     metrics: Sheet | None
     finalists: Sheet | None
+    baselines: Sheet | None
     curves: tuple[Chart, ...]
     search: tuple[Chart, ...]
     importance: Chart | None
@@ -98,6 +99,7 @@ def gather(run: RunStore) -> Report:
         None if best is None else _steps(run, best),
         None if winner is None else sheets.metrics_sheet(winner),
         None if winner is None else sheets.finalists_sheet(winner, config.objective),
+        None if winner is None else sheets.baselines_sheet(winner),
         tuple(_winners_curves(run, winner)),
         tuple(chart for chart in search if chart is not None),
         comparison_charts.importance(mattered),

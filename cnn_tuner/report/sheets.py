@@ -74,6 +74,16 @@ def metrics_sheet(winner: Winner) -> Sheet:
     return Sheet(*_split(columns("metric", "test", "95 % interval", text=("metric",)), rows))
 
 
+def baselines_sheet(winner: Winner) -> Sheet | None:
+    """A row a simple model, the winner last: on how many images it was fitted, and its metrics on the test part."""
+    if not winner.baselines:
+        return None
+    metrics = [name for name in winner.test if name in winner.baselines[0].test]
+    rows = [(e.name, f"{e.images:,}", *(score(e.test[name]) for name in metrics)) for e in winner.baselines]
+    rows.append(("this network", "all", *(score(winner.test[name]) for name in metrics)))
+    return Sheet(("model", "fitted on images", *metrics), tuple(rows), frozenset(range(1, 2 + len(metrics))))
+
+
 def _split(
     named: tuple[tuple[str, ...], frozenset[int]], rows: tuple[tuple[str, ...], ...]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], frozenset[int]]:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Sequence
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.records import Trial, ranked
 
-STATE_BYTES_PER_PARAMETER = 16  # float32: the weight, two moments of Adam, the best epoch's weight
+STATE_BYTES_PER_PARAMETER = 16  # float32: the weight, two moments of Adam, the average of the weight
 STATE_OVERHEAD_BYTES = 2**17  # names and facts
 FILES_OF_A_SLOT = 3  # the state that a job began with, its own, and its own while it is written anew
 
 
 def bound_bytes(largest_params: int, keep: int, continuable: int, slots: int, finalists: int = 1) -> int:
-    """The most bytes that the states of one run take; a finalist has one after its final training."""
+    """The most bytes that the states of one run take; a finalist has one after its final training, as has a refit."""
     files = keep + continuable + FILES_OF_A_SLOT * slots + finalists
     return files * (STATE_BYTES_PER_PARAMETER * largest_params + STATE_OVERHEAD_BYTES)
 

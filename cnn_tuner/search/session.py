@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.shared import shared
-from cnn_tuner.errors import StorageError, VerificationError, storage_error
+from cnn_tuner.errors import FormatError, StorageError, storage_error
 from cnn_tuner.export.formats import registry as formats
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs import machine
@@ -248,7 +248,7 @@ class Session:
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
         continuable = make_oracle(run.config).most_continuable()
         search = config.search
-        return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists)
+        return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists + search.refits)
 
     def _forecast(self, run: RunStore, has_budget: bool) -> Forecast:
         """What the rest of the run may take; what earlier sessions took counts. An export takes what it takes."""
@@ -273,14 +273,16 @@ class Session:
         return FinalTraining(run, executor, self.observer, forecast, lambda: self.is_stopping, self._widen).run(trial)
 
     def _export_at_least(self, run: RunStore, dataset: Dataset) -> tuple[Export, str]:
-        """The export in all formats of the run; the SavedModel alone where another fails, and why that did."""
-        asked = run.config.formats
-        try:
-            return self._export(run, dataset, asked), ""
-        except VerificationError as error:
-            if asked == (formats.SAVED_MODEL,):
-                raise
-            return self._export(run, dataset, (formats.SAVED_MODEL,)), str(error)
+        """The export in all formats of the run but those that fail, and why those did."""
+        asked, unmet = list(run.config.formats), list[str]()
+        while True:
+            try:
+                return self._export(run, dataset, asked), "; ".join(unmet)
+            except FormatError as error:
+                if error.format == formats.SAVED_MODEL or error.format not in asked:
+                    raise
+                asked.remove(error.format)
+                unmet.append(str(error))
 
     def _export(self, run: RunStore, dataset: Dataset, asked: Sequence[str]) -> Export:
         from cnn_tuner.search import winner

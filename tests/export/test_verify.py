@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from toys import NAMES, toy_part, toy_space
 
-from cnn_tuner.errors import UsageError, VerificationError
+from cnn_tuner.errors import FormatError, UsageError, VerificationError
 from cnn_tuner.export.formats import saved_model
 from cnn_tuner.export.formats.registry import Source
 from cnn_tuner.export.served import Served
@@ -105,8 +105,9 @@ def test_another_class_is_found_unless_both_are_equally_likely(multiclass):
 @pytest.mark.slow
 def test_an_export_that_cannot_be_read_is_told(multiclass, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no")
-    with pytest.raises(VerificationError, match="a new process cannot read it: ") as error:
+    with pytest.raises(FormatError, match="a new process cannot read it: ") as error:
         verify(multiclass[0], {"tf_saved_model": tmp_path})
+    assert error.value.format == "tf_saved_model", "so that the others may still be had"
     assert "\n" not in str(error.value)
 
 

@@ -9,9 +9,10 @@ import pytest
 from finished_runs import add_trials, add_winner, begun_run, finished_run, hostile_names
 
 from cnn_tuner.metrics.tasks import TASKS
-from cnn_tuner.report import model_card, sheets
+from cnn_tuner.report import model_card, page, sheets
 from cnn_tuner.report.model_card import FormatRow
 from cnn_tuner.runs import evaluation
+from cnn_tuner.runs.records import Baseline
 
 
 def formats(run) -> list[FormatRow]:
@@ -152,3 +153,15 @@ def test_the_card_is_written_into_the_folder_of_the_export(tmp_path):
     assert (folder / "model_card.md").read_bytes() == first
     assert b"SavedModel 2 kB" in first
     assert sheets.export_bytes(folder) == 2000  # of the SavedModel alone
+
+
+def test_simple_models_stand_beside_the_winner_in_card_and_report(tmp_path):
+    run = finished_run(tmp_path)
+    assert sheets.baselines_sheet(run.winner()) is None
+    run.set_winner(replace(run.winner(), baselines=(Baseline("RBF SVM", 1234, {}, {"accuracy": 0.8765}, 0.5),)))
+    found = sheets.baselines_sheet(run.winner())
+    assert found.columns == ("model", "fitted on images", "accuracy")
+    assert found.rows[0] == ("RBF SVM", "1,234", "0.8765")
+    assert found.rows[1][:2] == ("this network", "all")
+    assert "| RBF SVM | 1,234 | 0.8765 |" in card(run)
+    assert "RBF SVM" in page.render(page.gather(run))

@@ -15,6 +15,7 @@ from search.test_tuning import INLINE, write_request
 from cnn_tuner.errors import StorageError, UsageError, VerificationError
 from cnn_tuner.export import manifest
 from cnn_tuner.export.formats import keras_file, registry
+from cnn_tuner.export.formats.registry import FORMATS
 from cnn_tuner.report import page
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import winner
@@ -56,8 +57,8 @@ PHASES = {
     "when a trial has ended": ("trial_ended", 1, 1, 2),
     "when the next trial begins": ("trial_started", 2, (1, 2), 2),
     "in the last trial": ("epoch_ended", 3, 2, (1, 2)),
-    "before the final training": ("phase", 1, 2, 2),
-    "in the final training": ("epoch_ended", 5, 2, 3),
+    "before the final training": ("phase", 2, 2, 2),  # the first one: simple models are fitted
+    "in the final training": ("epoch_ended", 5, 2, (1, 2)),
 }
 
 
@@ -74,7 +75,7 @@ def test_a_stop_ends_with_the_best_so_far_exported_whenever_it_comes(request_, p
     assert (run.is_complete, run.is_crowned, run.is_at_work, run.shared_data.exists()) == (False,) * 4
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [4, 5])  # after simple models, the final training and the refit
 @pytest.mark.slow
 def test_a_stop_after_the_training_comes_too_late_to_change_anything(request_, count):
     outcome = StopsAt("phase", count, request_).session.run()  # the evaluation, the export
@@ -145,6 +146,16 @@ def test_a_format_that_cannot_be_had_does_not_cost_the_saved_model(request_, mon
     with pytest.raises(VerificationError, match=r"^keras: the model cannot be converted: "):
         export_run(RunStore.open(outcome.folder), Session(Silent(), INLINE))
     assert [path.name for path in outcome.export.parent.iterdir()] == ["1"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(FORMATS["litert"].missing_for_export), reason=FORMATS["litert"].missing_for_export)
+def test_a_format_that_fails_costs_that_format_alone(request_, monkeypatch):
+    monkeypatch.setattr(keras_file, "write", lambda *_: (_ for _ in ()).throw(ValueError("no such operation")))
+    asked = ("tf_saved_model", "keras", "litert")
+    outcome = Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1, formats=asked), Silent()).run()
+    assert outcome.unmet == "keras: the model cannot be converted: no such operation"
+    assert set(manifest.read(outcome.export).formats) == {"tf_saved_model", "litert"}
 
 
 def test_a_format_that_is_missing_here_is_refused_before_anything_is_trained(request_, monkeypatch):

@@ -19,7 +19,7 @@ from toys import KilledError
 from cnn_tuner.errors import CnnTunerError, DataError, SearchError, SpaceError, StorageError, UsageError
 from cnn_tuner.export.formats import keras_file
 from cnn_tuner.runs import evaluation
-from cnn_tuner.runs.records import Epoch, JobRecord, Result, Trial
+from cnn_tuner.runs.records import REFIT, Epoch, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import resuming, tuning, winner
 from cnn_tuner.search.final_training import FinalTraining
@@ -474,13 +474,13 @@ def test_a_search_that_was_killed_ends_with_what_it_would_have_found(request_, w
 def test_a_final_training_that_was_killed_is_gone_on_with(request_, whole):
     run = killed(request_, 5)
     [final] = [job for job in run.jobs() if job.suggestion is None]
-    assert (final.status, [e.number for e in run.epochs(final.number)]) == ("running", [3])
+    assert (final.status, [e.number for e in run.epochs(final.number)]) == ("running", [1])
     observer = Kills(-1)
     outcome = resumed(run, observer=observer)
     assert observer.told == [], "no trial is run again"
     assert facts(outcome) == facts(whole)
     assert (outcome.winner.score, outcome.winner.epochs) == (whole.winner.score, whole.winner.epochs)
-    assert [job.number for job in RunStore.open(run.folder).jobs()] == [1, 2, 3]
+    assert [job.number for job in RunStore.open(run.folder).jobs()] == [1, 2, 3, 4], "the refit is the last"
 
 
 @pytest.mark.slow
@@ -488,13 +488,13 @@ def test_a_final_training_that_was_stopped_is_gone_on_with(request_, whole):
     observer = Stops(5)
     observer.tuning = Tuning(request_, observer)
     before = observer.tuning.run()
-    assert (before.is_interrupted, before.winner.epochs) == (True, 3)
+    assert (before.is_interrupted, before.winner.epochs) == (True, 1)
     outcome = resumed(before.folder)
     assert (outcome.is_interrupted, outcome.winner.epochs, outcome.winner.score) == (False, 4, whole.winner.score)
     assert outcome.winner.looks == 2
     assert outcome.export.name == "2"
-    [final] = RunStore.open(before.folder).final_jobs(outcome.winner.trial).values()
-    assert (final.number, final.status) == (3, "completed")
+    final = RunStore.open(before.folder).final_jobs(outcome.winner.trial)
+    assert {n: (job.number, job.status) for n, job in final.items()} == {0: (3, "completed"), REFIT: (4, "completed")}
 
 
 @pytest.mark.slow
@@ -633,8 +633,12 @@ def with_scores(run: RunStore, score: float) -> None:
 def test_a_winner_stays_when_no_other_trial_is_better(complete, monkeypatch):
     with_scores(complete, 1.0)
     before = complete.winner()
-    with complete._transaction() as database:  # of equals the smallest is the best
-        database.execute("UPDATE trials SET params = 1 WHERE number = ?", (before.trial,))
+    with complete._transaction() as database:  # of equals the one that is surest is the best
+        database.execute(
+            "UPDATE epochs SET metrics = json_set(metrics, '$.val_loss', -1.0) "
+            "WHERE job IN (SELECT number FROM jobs WHERE trial = ?)",
+            (before.trial,),
+        )
     monkeypatch.setattr(fit, "predict", None)  # the test part is not looked at again
     outcome = resumed(complete, Wishes(more_trials=1))
     assert outcome.winner == before

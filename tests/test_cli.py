@@ -596,6 +596,7 @@ REFUSED = {
         2,
         "--and: oracle bayesian improves one objective only; choices: asha, random, grid",
     ),
+    "preference": (["tune", "--prefer", "fast"], 2, "--prefer: unknown: 'fast'; choices: accurate, small"),
     "no finalists": (["tune", "--finalists", "0"], 2, "--finalists: must be a whole number >= 1, got 0"),
     "no seeds": (["tune", "--final-seeds", "0"], 2, "--final-seeds: must be a whole number >= 1, got 0"),
     "image size": (["tune", "--image-size", "28"], 2, "--image-size: must be HEIGHTxWIDTH in whole numbers >= 1, got"),

@@ -87,7 +87,10 @@ def _asked(
         str, typer.Option(help="accurate, or small: the smallest finalist that is about as good as the best wins.")
     ] = "accurate",
     seed: Annotated[int, typer.Option(help="The same seed gives the same trials and scores.")] = 0,
-    val_fraction: Annotated[float, typer.Option(help="Share for validation, where the data has no such part.")] = 0.15,
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(help="Share for validation, where the data has no such part. Default: 0.15, up to 5,000 images."),
+    ] = None,
     test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
     image_size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH for an image folder. Default: from the images, at most 128x128.")

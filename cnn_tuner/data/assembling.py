@@ -27,7 +27,8 @@ def assemble(raw: RawData, source: str, options: DataOptions) -> Dataset:
     images, image_notes = to_uint8({f"x_{name}": part.x for name, part in raw.parts.items()}, raw.place)
     labels = encode({f"y_{name}": part.y for name, part in raw.parts.items()}, options.task, raw.class_names, raw.place)
     given = {name: Part(images[f"x_{name}"], labels.arrays[f"y_{name}"]) for name in raw.parts}
-    fractions = {"test": options.test_fraction, "val": options.val_fraction}  # test first: the same with or without val
+    val_share = options.val_share(max(1, len(given["train"])))
+    fractions = {"test": options.test_fraction, "val": val_share}  # test first: the same with or without val
     missing = {name: fraction for name, fraction in fractions.items() if name not in given}
     if missing:
         indices = split(given["train"].y, labels.task, labels.class_names, missing, options.seed, raw.place)

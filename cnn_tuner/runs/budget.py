@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from cnn_tuner.errors import UsageError
 
 LEAST_SECONDS = 30.0  # loading TensorFlow, exporting and verifying take most of that
-FINAL_SHARE = 0.55  # of a budget at most is kept for the final training: see benchmarks/recipe.md
+FINAL_SHARE = 0.55  # of a budget is kept for the final training, at most: see benchmarks/recipe.md
+LARGEST_FINAL_SHARE = 0.7  # where the winner would have fewer than `ENOUGH_EPOCHS` in that: each more is worth much
+ENOUGH_EPOCHS = 12
 TYPICAL_POINTS = 100.0  # of a search whose length is not known
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -39,11 +41,16 @@ class Budget:
         """When the search has to end, so that the final training has its share and the export its time."""
         if self.seconds is None:
             return math.inf
-        return self.ends_at - export_seconds - min(final_seconds, FINAL_SHARE * self.seconds)
+        return self.ends_at - export_seconds - min(final_seconds, LARGEST_FINAL_SHARE * self.seconds)
 
     def training_ends_at(self, export_seconds: float) -> float:
         """When the final training has to end."""
         return self.ends_at - export_seconds
+
+
+def final_room(seconds: float, seconds_of_enough: float) -> float:
+    """How much of a budget is kept for the final training, where `ENOUGH_EPOCHS` of the best network take so long."""
+    return min(max(FINAL_SHARE * seconds, seconds_of_enough), LARGEST_FINAL_SHARE * seconds)
 
 
 def parse_seconds(flag: str, text: str) -> float:

@@ -16,6 +16,7 @@ from cnn_tuner.spaces.rules import Limits
 from cnn_tuner.spaces.tree import SearchSpace
 
 FORMAT = 3  # of the run folder; a reader refuses one it does not know
+BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 
 
 class _Config(BaseModel):
@@ -103,6 +104,13 @@ class RunConfig(_Config):
         """Of the training images, what an epoch of the search has; one of the final training has all."""
         most, images = self.search.epoch_images, self.data.images[0]
         return 1.0 if most is None else min(1.0, most / images)
+
+    @property
+    def work_share(self) -> float:
+        """The same of an epoch's time: after each all validation images are looked at."""
+        train, val, _ = self.data.images
+        looked_at = val / BACKWARDS
+        return (self.epoch_share * train + looked_at) / (train + looked_at)
 
     @property
     def objective(self) -> Objective:

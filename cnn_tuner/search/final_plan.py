@@ -36,7 +36,7 @@ class Pace:
 
     def wide(self, epochs: float) -> float:
         """Seconds of so many epochs with the cores of all workers."""
-        return self.setup_seconds + epochs * self.epoch_seconds / (WIDE_GAIN ** math.log2(self.slots))
+        return self.setup_seconds + epochs * self.epoch_seconds / gain_of(self.slots)
 
     def narrow(self, epochs: float) -> float:
         """Seconds of so many epochs with the cores of one worker."""
@@ -46,6 +46,11 @@ class Pace:
         """Seconds of so many epochs of so many finalists and seeds side by side."""
         chosen = self.finalists_seconds[:finalists] * seeds
         return side_by_side((self.setup_seconds + epochs * each for each in chosen), self.slots)
+
+
+def gain_of(slots: int) -> float:
+    """How many times as fast a network trains on the cores of so many workers."""
+    return float(WIDE_GAIN ** math.log2(slots))
 
 
 def side_by_side(seconds: Iterable[float], slots: int) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cnn_tuner.runs import budget as budgets
-from cnn_tuner.runs.budget import FINAL_SHARE, Budget
-from cnn_tuner.runs.config import RunConfig
+from cnn_tuner.runs.budget import ENOUGH_EPOCHS, Budget, final_room
+from cnn_tuner.runs.config import BACKWARDS, RunConfig
 from cnn_tuner.runs.records import Epoch, Job, Result, Trial
 from cnn_tuner.search.final_plan import FinalPlan, Pace, plan_final, side_by_side
 
@@ -21,7 +21,6 @@ EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new p
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
 FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
 FORMAT_PASSES = 2
-BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 
 
 def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: float) -> float:
@@ -82,7 +81,7 @@ class Forecast:
     def _note_leader(self, job: Job, result: Result, score: float) -> None:
         """Keeps as many of the best trials as there will be finalists."""
         sign = -1 if self.config.objective.direction == "max" else 1
-        seconds = _epoch_seconds(result.epochs) / (1.0 if job.course_steps else self.config.epoch_share)
+        seconds = _epoch_seconds(result.epochs) / (1.0 if job.course_steps else self.config.work_share)
         others = [leader for leader in self._leaders if leader[1] != job.trial]
         self._leaders = sorted([*others, (sign * score, job.trial, seconds)])
         del self._leaders[self.config.search.finalists :]
@@ -100,7 +99,7 @@ class Forecast:
 
     def final_seconds_of(self, trial: Trial | None) -> float:
         """Of an epoch of this trial in the final training, which has all images."""
-        return self.seconds_of(trial) / self.config.epoch_share
+        return self.seconds_of(trial) / self.config.work_share
 
     @property
     def startup_seconds(self) -> float:
@@ -118,14 +117,15 @@ class Forecast:
 
         `search_epochs` are those of the whole search, None for those so far.
         """
-        if now is None:
-            room = None if self.budget.seconds is None else FINAL_SHARE * self.budget.seconds
-        else:
-            room = self.budget.training_ends_at(self.export_seconds(best)) - now
-            room = None if math.isinf(room) else max(0.0, room)
         known = self.earlier_epochs + self.pace.epochs if search_epochs is None else search_epochs
         each, setup = self._finalists_seconds(best), self.pace.setup_seconds
         pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots)
+        if self.budget.seconds is None:
+            room = None
+        elif now is None:
+            room = final_room(self.budget.seconds, self.startup_seconds + pace.wide(ENOUGH_EPOCHS))
+        else:
+            room = max(0.0, self.budget.training_ends_at(self.export_seconds(best)) - now)
         return plan_final(self.config.search, pace, room, known)
 
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
@@ -143,7 +143,7 @@ class Forecast:
         last = (1 - 1 / slots) * self.config.search.epochs * self.pace.epoch_seconds / 2  # some slots are idle then
         search = side_by_side(sorted(under_way, reverse=True), slots)
         if ahead > 0:
-            search = max(search, (sum(under_way) + ahead * self._seconds_per_epoch()) / slots + last)
+            search = max(search, (sum(under_way) + ahead * self.seconds_per_epoch()) / slots + last)
         epochs_left = sum(running.job.epochs - running.epoch for running in self._running.values()) + ahead
         search_epochs = self.earlier_epochs + self.pace.epochs + epochs_left
         final = self.final_plan(best, slots, search_epochs=search_epochs).seconds
@@ -162,7 +162,7 @@ class Forecast:
         each = running.epoch_seconds or self.pace.epoch_seconds
         return (running.job.epochs - running.epoch) * each
 
-    def _seconds_per_epoch(self) -> float:
+    def seconds_per_epoch(self) -> float:
         """Of an epoch of a job that has not begun, its share of setting up included."""
         return self.pace.epoch_seconds + self.pace.jobs_setup_seconds / max(1, self.pace.epochs)
 

@@ -21,21 +21,28 @@ from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.pareto import cost_of, front
 from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial, ranked
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.affordable import Affordable
 from cnn_tuner.search.finalists import choose_finalists
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS, after_job, before_job, job_meant, next_job, trial_seed
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.spaces.architecture import build, why_infeasible
+from cnn_tuner.spaces.tree import Point
 
 HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
 HOPELESS = 5  # first trials that all failed: the next would too
+SURE = 1.25  # times what an epoch takes on average has to be left for one to begin
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
 
 
-def make_oracle(config: RunConfig) -> FeasibleOracle:
-    """The oracle that a run's config asks for."""
+def make_oracle(config: RunConfig, why_not: Callable[[Point], str | None] = lambda values: None) -> FeasibleOracle:
+    """The oracle that a run's config asks for; `why_not` is one more reason not to train a point."""
     space = config.search_space()
-    reason = why_infeasible(space, config.data.image_shape, config.output)
+    infeasible = why_infeasible(space, config.data.image_shape, config.output)
+
+    def reason(values: Point) -> str | None:
+        return infeasible(values) or why_not(values)
+
     search = config.search
     asked = OracleSearch(
         space,
@@ -63,9 +70,11 @@ class Search:
         observer: Observer,
         forecast: Forecast | None = None,
         clock: Callable[[], float] = time.monotonic,
+        affordable: Affordable | None = None,
     ) -> None:
         self.store, self.oracle, self.executor, self.logs, self.observer = store, oracle, executor, logs, observer
         self.forecast = Forecast(store.config, Budget()) if forecast is None else forecast
+        self.affordable = affordable
         self.clock = clock
         self.is_stopping = False
         self.is_out_of_time = False
@@ -104,6 +113,8 @@ class Search:
             event = self.executor.next_event(self._seconds_to_wait())
             if event is not None:
                 self._handle(event)
+        if self.affordable is not None and self.affordable.share < 1:
+            self.observer.left_out(1 - self.affordable.share, self.affordable.most_macs)
         if (cost := self.store.config.search.cost) is not None:
             self.logs.front(front(self.store.trials(), self.store.config.objective, cost), cost)
         self._checkpoints.tidy()
@@ -122,11 +133,9 @@ class Search:
         Not before something was reached at all: a search without a result is worth nothing.
         """
         has_result = self.best is not None or bool(self.forecast.pace.epochs)
-        if (
-            has_result
-            and not self._has_ended
-            and self.clock() >= self.forecast.search_ends_at(self.best, self.executor.slots)
-        ):
+        ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
+        is_over = self.clock() >= ends_at or not (self._jobs or self._has_time_for_more())
+        if has_result and not self._has_ended and is_over:
             self.is_out_of_time = True
             self.executor.stop()
 
@@ -183,7 +192,7 @@ class Search:
         self.observer.search_restored(list(self._trials.values()), self.best)
 
     def _fill_slots(self) -> None:
-        while len(self._jobs) < self.executor.slots and not self._has_ended:
+        while len(self._jobs) < self.executor.slots and not self._has_ended and self._has_time_for_more():
             if self._waiting:
                 self._submit(self._records[self._waiting.popleft()])
                 continue
@@ -191,6 +200,13 @@ class Search:
             if asked is None or asked.status != "RUNNING":  # STOPPED: there is no more; IDLE: it waits for a result
                 return
             self._start(asked)
+
+    def _has_time_for_more(self) -> bool:
+        """Whether a job could end an epoch in time: one that is cut short before tells nothing."""
+        if self.best is None:
+            return True
+        ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
+        return self.clock() + SURE * self.forecast.seconds_per_epoch() <= ends_at
 
     def _start(self, asked: Any) -> None:
         values = asked.hyperparameters.values
@@ -284,6 +300,8 @@ class Search:
         self.store.end_job(result, trial)
         self._trials[trial.number] = trial if self.oracle.promotes else replace(trial, epochs=())
         self.forecast.job_ended(self._jobs[result.job], result)
+        if self.affordable is not None:
+            self.affordable.job_ended(self._jobs[result.job], result)
         for under_way in (self._jobs, self._records):
             del under_way[result.job]
         self._tell_oracle(self._asked.pop(result.job), result, trial)

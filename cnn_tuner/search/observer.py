@@ -39,6 +39,9 @@ class Observer(Protocol):
     def time_left(self, seconds: float) -> None:
         """About how long it is until the run is done."""
 
+    def left_out(self, share: float, most_macs: float) -> None:
+        """The search ended; this share of its space, networks of more multiply-adds, was too large for its budget."""
+
     def phase(self, text: str, epochs: int = 0) -> None:
         """What follows the search begins: final training (`epochs` in all), evaluation, export."""
 
@@ -57,6 +60,8 @@ class Silent:
     def search_restored(self, trials: list[Trial], best: Trial | None) -> None: ...
 
     def job_lost(self, trial: int, reason: str) -> None: ...
+
+    def left_out(self, share: float, most_macs: float) -> None: ...
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None: ...
 

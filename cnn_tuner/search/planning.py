@@ -25,11 +25,12 @@ from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors import registry
 from cnn_tuner.executors.base import Executor, settings_of
-from cnn_tuner.runs.budget import FINAL_SHARE, TYPICAL_POINTS
+from cnn_tuner.runs.budget import ENOUGH_EPOCHS, TYPICAL_POINTS, final_room
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import measuring
+from cnn_tuner.search.affordable import Affordable
 from cnn_tuner.search.final_plan import Pace, plan_final
 from cnn_tuner.search.forecast import export_seconds
 from cnn_tuner.search.session import MEASURED, TRAINER
@@ -168,7 +169,7 @@ def _measure_points(
         timing = _timed(executor, jobs)
         if not found:
             startup = timing.startup_seconds
-        epoch_seconds = config.epoch_share * _scale(dataset) * timing.epoch_seconds
+        epoch_seconds = config.work_share * _scale(dataset) * timing.epoch_seconds
         found.append(Measured(name, values, plan.params, plan.macs, epoch_seconds, timing.setup_seconds))
     return startup, tuple(found)
 
@@ -252,10 +253,13 @@ def _calculated(
     config: RunConfig, oracle: FeasibleOracle, workers: Workers, startup: Start, points: tuple[Measured, ...]
 ) -> Plan:
     space, search, slots = config.search_space(), config.search, workers.count or 1
-    sample = _sample(config)
+    images = config.epoch_share * config.data.images[0]
+    rates = [point.macs * images / point.epoch_seconds for point in points]
+    most_macs = Affordable(config, slots, rates).most_macs
+    sample = [(point, plan) for point, plan in _sample(config) if plan.macs <= most_macs]
     if oracle.learns:
         sample = sample[len(sample) // 2 :]  # what a model suggests: good networks are seldom among the smallest
-    epoch_seconds = _mean_epoch_seconds(round(config.epoch_share * config.data.images[0]), points, sample)
+    epoch_seconds = _mean_epoch_seconds(round(images), points, sample)
     setup_seconds = max(point.setup_seconds for point in points)  # of searches that were run it is that of most
 
     def each(points: float) -> float:
@@ -263,22 +267,18 @@ def _calculated(
         return oracle.setups_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
 
     start = max(0.0, startup.workers - setup_seconds)
-    export = export_seconds(config, start, epoch_seconds / config.epoch_share)
+    export = export_seconds(config, start, epoch_seconds / config.work_share)
     start += startup.loading
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
         trials = min(trials, float(space.size().points))
-    largest = (
-        max(point.epoch_seconds for point in points) / config.epoch_share
-    )  # the time is kept free for what the search may find
+    # The time is kept free for the largest network that the search may find.
+    largest = max(point.epoch_seconds * min(1.0, most_macs / point.macs) for point in points) / config.work_share
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
-    share = None if search.budget_seconds is None else FINAL_SHARE * search.budget_seconds
-    final = plan_final(
-        search,
-        Pace(largest, (largest,) * search.finalists, setup_seconds, startup.workers, slots),
-        share,
-        trials * oracle.epochs_a_point(asked),
-    ).seconds
+    pace = Pace(largest, (largest,) * search.finalists, setup_seconds, startup.workers, slots)
+    enough = startup.workers + pace.wide(ENOUGH_EPOCHS)
+    share = None if search.budget_seconds is None else final_room(search.budget_seconds, enough)
+    final = plan_final(search, pace, share, trials * oracle.epochs_a_point(asked)).seconds
     if search.budget_seconds is not None:
         room = max(0.0, search.budget_seconds - start - final - export)
         affordable = 1.0

@@ -259,10 +259,13 @@ class Session:
         return Forecast(run.config, Budget(seconds, run.active_seconds(), self.began))
 
     def _searched(self, run: RunStore, executor: Executor, forecast: Forecast) -> None:
+        from cnn_tuner.search.affordable import Affordable
         from cnn_tuner.search.loop import Search, make_oracle
 
+        affordable = Affordable(run.config, executor.slots)
         with self._logging(run) as logs:
-            self._search = Search(run, make_oracle(run.config), executor, logs, self.observer, forecast)
+            oracle = make_oracle(run.config, affordable.why_not)
+            self._search = Search(run, oracle, executor, logs, self.observer, forecast, affordable=affordable)
             if self.is_stopping:
                 self._search.request_stop()
             self._search.run()

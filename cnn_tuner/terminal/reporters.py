@@ -60,6 +60,10 @@ class Reporter:
     def job_lost(self, trial: int, reason: str) -> None:
         self.line(f"trial {trial}: {reason}; run again")
 
+    def left_out(self, share: float, most_macs: float) -> None:
+        size = f"{most_macs / 1e6:,.3g} million multiply-adds an image"
+        self.line(f"left out {share:.0%} of the space as too large for the budget: networks of over {size}")
+
     def trial_started(self, trial: Trial, epochs: int) -> None: ...
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None: ...

@@ -145,6 +145,16 @@ def test_options_are_checked(values, message):
         DataOptions(**values)
 
 
+@pytest.mark.parametrize(
+    ("options", "images", "validation"),
+    [({}, 1_000, 150), ({}, 40_000, 5_000), ({"val_fraction": 0.2}, 40_000, 8_000)],
+)
+def test_of_many_images_five_thousand_are_for_validation(options, images, validation):
+    train, test = Part(pixels(images, 1, 1), labels(images, 3)), Part(pixels(9, 1, 1), labels(9, 3))
+    dataset = made(DataOptions(**options), train=train, test=test)
+    assert (len(dataset.train), len(dataset.val)) == (images - validation, validation)
+
+
 def test_half_of_the_machine_is_the_limit(monkeypatch):
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}
     monkeypatch.setattr(os, "sysconf", sizes.__getitem__)

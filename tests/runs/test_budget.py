@@ -7,7 +7,15 @@ import math
 import pytest
 
 from cnn_tuner.errors import UsageError
-from cnn_tuner.runs.budget import FINAL_SHARE, LEAST_SECONDS, Budget, Pace, parse_seconds
+from cnn_tuner.runs.budget import (
+    FINAL_SHARE,
+    LARGEST_FINAL_SHARE,
+    LEAST_SECONDS,
+    Budget,
+    Pace,
+    final_room,
+    parse_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +65,7 @@ def test_without_a_limit_nothing_ends():
         (50.0, 1510.0),
         (100.0, 1460.0),
         (FINAL_SHARE * 600, 1560.0 - FINAL_SHARE * 600),
-        (1e6, 1560.0 - FINAL_SHARE * 600),
+        (1e6, 1560.0 - LARGEST_FINAL_SHARE * 600),
     ],
     ids=["nothing", "little", "some", "its share", "more than its share"],
 )
@@ -66,6 +74,15 @@ def test_the_search_leaves_the_final_training_what_it_takes_but_no_more_than_its
     assert budget.search_ends_at(final, export_seconds=40.0) == ends
     assert budget.training_ends_at(export_seconds=40.0) == 1560.0
     assert budget.ends_at == 1600.0
+
+
+@pytest.mark.parametrize(
+    ("enough", "room"),
+    [(0.0, FINAL_SHARE * 600), (400.0, 400.0), (1e6, LARGEST_FINAL_SHARE * 600)],
+    ids=["enough in its share", "more than its share", "never enough"],
+)
+def test_where_epochs_are_few_more_of_the_budget_is_kept_for_the_final_training(enough, room):
+    assert final_room(600.0, enough) == room
 
 
 def test_what_earlier_sessions_spent_is_gone_but_the_time_between_them_is_not():

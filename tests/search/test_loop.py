@@ -32,7 +32,7 @@ from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.finalists import choose_finalists
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import SURE, Search, make_oracle
 from cnn_tuner.search.observer import Silent
 
 ORACLES = ("asha", "random", "grid", "bayesian", "hyperband")
@@ -716,8 +716,8 @@ def test_a_search_with_a_budget_ends_at_its_part_of_it(tmp_path, oracle, slots):
     run, executor = toy_run(tmp_path, oracle=oracle, **TIMED), Clock(slots, seconds=0.7)
     search = timed_search(run, executor)
     search.run()
-    assert executor.now() == pytest.approx(20.0)
-    assert max(at for at, _ in executor.begun) < 20.0
+    assert 20.0 - 2 * SURE * 0.7 <= executor.now() <= 20.0
+    assert max(at for at, _ in executor.begun) <= 20.0 - SURE * 0.7, "what cannot end an epoch is not begun"
     assert search.is_out_of_time
     assert not search.is_stopping, "nobody asked: the run goes on to its final training"
     assert run.has_search_ended
@@ -773,7 +773,7 @@ def test_a_search_whose_time_is_over_begins_nothing_once_it_has_a_result(tmp_pat
     assert run.has_search_ended
 
 
-@pytest.mark.parametrize("killed_at", [0.5, 7.2, 13.0, 19.5])
+@pytest.mark.parametrize("killed_at", [0.5, 7.2, 13.0, 18.2])
 @pytest.mark.parametrize("oracle", ["random", "asha"])
 def test_killed_and_resumed_the_search_has_the_rest_of_its_time(tmp_path, oracle, killed_at):
     run = toy_run(tmp_path, oracle=oracle, **TIMED)
@@ -782,7 +782,7 @@ def test_killed_and_resumed_the_search_has_the_rest_of_its_time(tmp_path, oracle
     before = ended(run)
     executor = Clock()
     timed_search(RunStore.open(run.folder), executor, spent=killed_at).run()
-    assert executor.now() == pytest.approx(20.0 - killed_at)
+    assert 20.0 - SURE - killed_at <= executor.now() <= 20.0 - killed_at
     assert not before & {job.number for _, job in executor.begun}
 
 

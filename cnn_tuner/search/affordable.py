@@ -1,0 +1,77 @@
+"""Which networks are too large for a budget: those that its final training could not show all images often enough.
+
+A larger network is ahead after an epoch, so that by its score it is promoted, and behind after the time in which a
+smaller one trains for several. How fast networks train is seen from the search's own jobs.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from cnn_tuner.runs.budget import LARGEST_FINAL_SHARE
+from cnn_tuner.runs.config import BACKWARDS, RunConfig
+from cnn_tuner.runs.records import Job, Result
+from cnn_tuner.search.final_plan import gain_of
+from cnn_tuner.spaces.architecture import build, sample_feasible
+from cnn_tuner.spaces.tree import Point
+
+LEAST_EPOCHS = 8.0  # of the final training: see benchmarks/recipe.md
+GUESSED_RATE = 5e9  # multiply-adds a second, backwards as one, with which a core trains: until a job has told it
+ALWAYS = 0.25  # of a space's points are never too large, however short the budget is
+POINTS = 100  # drawn at random, to know a space's sizes
+
+
+class Affordable:
+    """What one process knows of it.
+
+    `slots` are its workers, all of whose cores the final training has; `rates` the multiply-adds a second of networks
+    that each of them was seen to train.
+    """
+
+    def __init__(self, config: RunConfig, slots: int, rates: Sequence[float] = ()) -> None:
+        self._config, self._slots = config, slots
+        self._rates = list(rates)
+        self._sizes: list[int] = []
+        if config.search.budget_seconds is not None:
+            points = sample_feasible(config.search_space(), config.data.image_shape, config.output, POINTS, seed=0)
+            self._sizes = sorted(map(self._macs, points))
+
+    def _macs(self, values: Point) -> int:
+        return build(values, self._config.data.image_shape, self._config.output).macs
+
+    def job_ended(self, job: Job, result: Result) -> None:
+        """Takes in how fast a job of the search was trained."""
+        seconds = math.fsum(epoch.seconds for epoch in result.epochs)
+        if seconds > 0 and not job.course_steps:
+            images = self._images(job.epoch_steps, int(job.values["batch_size"]))
+            self._rates.append(self._macs(job.values) * images * len(result.epochs) / seconds)
+
+    def _images(self, steps: int | None = None, batch_size: int = 1) -> float:
+        """Of an epoch of so many batches, or of all images, in images that are trained on."""
+        train, val, _ = self._config.data.images
+        return (train if steps is None else min(train, steps * batch_size)) + val / BACKWARDS
+
+    @property
+    def most_macs(self) -> float:
+        """Multiply-adds of the largest network that is affordable; infinity where nothing limits it."""
+        budget = self._config.search.budget_seconds
+        if budget is None:
+            return math.inf
+        rate = gain_of(self._slots) * (statistics.median(self._rates) if self._rates else GUESSED_RATE)
+        most = rate * LARGEST_FINAL_SHARE * budget / (LEAST_EPOCHS * self._images())
+        return max(most, self._sizes[int(ALWAYS * len(self._sizes))])
+
+    @property
+    def share(self) -> float:
+        """Of the space's points that are affordable."""
+        most = self.most_macs
+        return sum(size <= most for size in self._sizes) / len(self._sizes) if self._sizes else 1.0
+
+    def why_not(self, values: Point) -> str | None:
+        """Why a point is too large, or None if it is not."""
+        most = self.most_macs
+        if math.isinf(most) or (macs := self._macs(values)) <= most:
+            return None
+        return f"max_macs: {macs:,} is over what the budget trains for {LEAST_EPOCHS:g} epochs, {most:,.0f}"

@@ -120,7 +120,8 @@ class AshaOracle(FeasibleOracle):
     def _new_point(self) -> Point | None:
         if not self.takes_new_points():
             return None
-        values = self._sampler.propose(self._evidence, self.is_new, self.rng)
+        values = next(filter(self.is_new, self.search.first), None) if self.learns else None
+        values = self._sampler.propose(self._evidence, self.is_new, self.rng) if values is None else values
         values = self._random_values() if values is None else values
         if values is None:
             self._is_exhausted = True

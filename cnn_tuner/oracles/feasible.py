@@ -35,6 +35,7 @@ class Search:
     oracle. `epochs` is the most that one point is trained, `least_epochs` the least that tells anything. `sampler`
     names where new points come from, for an oracle that leaves the choice; None is its default. With `has_cost` there
     is a second objective, to be as small as can be: the search puts each completed trial's into the oracle's `costs`.
+    `first` are points that an oracle that learns tries before its own.
     """
 
     space: SearchSpace
@@ -46,6 +47,7 @@ class Search:
     sampler: str | None = None
     has_cost: bool = False
     least_epochs: int = 1
+    first: tuple[Point, ...] = ()
 
 
 class FeasibleOracle(keras_tuner.Oracle):

@@ -7,7 +7,6 @@ smaller one trains for several. How fast networks train is seen from the search'
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 
 from cnn_tuner.runs.budget import LARGEST_FINAL_SHARE
@@ -59,7 +58,7 @@ class Affordable:
         budget = self._config.search.budget_seconds
         if budget is None:
             return math.inf
-        rate = gain_of(self._slots) * (statistics.median(self._rates) if self._rates else GUESSED_RATE)
+        rate = gain_of(self._slots) * max(self._rates, default=GUESSED_RATE)  # small networks have lower ones
         most = rate * LARGEST_FINAL_SHARE * budget / (LEAST_EPOCHS * self._images())
         return max(most, self._sizes[int(ALWAYS * len(self._sizes))])
 

@@ -15,6 +15,7 @@ from cnn_tuner.logs.trials import RunLogs, has_curve, trial_run
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.oracles.feasible import Search as OracleSearch
+from cnn_tuner.oracles.practice import first_points
 from cnn_tuner.runs.budget import Budget
 from cnn_tuner.runs.checkpoints import Checkpoints
 from cnn_tuner.runs.config import RunConfig
@@ -54,6 +55,7 @@ def make_oracle(config: RunConfig, why_not: Callable[[Point], str | None] = lamb
         search.sampler,
         search.cost is not None,
         search.least_epochs,
+        first_points(space, config.data.image_shape, infeasible),
     )
     return registry.create(search.oracle, asked)
 

@@ -137,16 +137,17 @@ class SearchSpace:
         """A point drawn at random: every active hyperparameter, each independently and evenly (log: evenly in log)."""
         point: Point = {}
         for parameter in self.parameters:  # parents stand before their children
-            if self._is_active(parameter, point):
+            if self.is_active(parameter, point):
                 point[parameter.name] = parameter.at(rng.random())
         return point
 
-    def _is_active(self, parameter: Parameter, point: Point) -> bool:
+    def is_active(self, parameter: Parameter, point: Point) -> bool:
+        """Whether a point that has the values of `parameter`'s parents has one of its own."""
         return parameter.parent is None or point.get(parameter.parent) in parameter.parent_values
 
     def contains(self, point: Point) -> bool:
         """Whether `point` is one of this space: its active hyperparameters, each with a value it may have."""
-        active = [p for p in self.parameters if self._is_active(p, point)]
+        active = [p for p in self.parameters if self.is_active(p, point)]
         own = {name for name in point if not name.startswith("tuner/")}
         return own == {p.name for p in active} and all(p.allows(point[p.name]) for p in active)
 
@@ -159,7 +160,7 @@ class SearchSpace:
             yield dict(point)
             return
         parameter = self.parameters[index]
-        if not self._is_active(parameter, point):
+        if not self.is_active(parameter, point):
             yield from self._extend(point, index + 1)
             return
         for value in parameter.values:
@@ -171,7 +172,7 @@ class SearchSpace:
         changed = rng.choice(free).name if free else None
         near: Point = {}
         for parameter in self.parameters:
-            if self._is_active(parameter, near):
+            if self.is_active(parameter, near):
                 if parameter.name == changed:
                     near[changed] = parameter.other_than(point[changed], rng)
                 elif parameter.name in point:

@@ -1,0 +1,105 @@
+"""The points that a search tries first: networks of good practice, brought into its space.
+
+A search of minutes has some ten points; drawn at random, most of them are poor in every run, and now and then all are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace, Value
+
+SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of a network's width: the largest that the limits allow
+UNITS = 256
+LAST_MAP = 8  # pixels: at most so wide is the map that is flattened, where the space has the blocks for it
+COMMON: dict[str, Value] = {
+    "kernel_size": 3,
+    "strides": 1,
+    "padding": "same",
+    "pool_size": 2,
+    "pool_strides": 2,
+    "dense_layers": 1,
+    "optimizer": "adam",
+    "schedule": "one_cycle",
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "label_smoothing": 0.1,
+    "flip": "none",
+}  # what is not named here is to be 0: what moves or erases parts of images
+
+
+@dataclass(frozen=True)
+class Practice:
+    """A network and how it is trained. `filters` are those of the first block and of all others."""
+
+    filters: tuple[int, int]
+    convolutions: int
+    dropout: float
+    dense_dropout: float
+    learning_rate: float
+    batch_size: int
+    share: float = 1.0  # of its filters and units
+
+    def wanted(self, name: str, blocks: int) -> Value:
+        """The value of the hyperparameter `name` in a network of so many blocks."""
+        place, _, kind = name.rpartition(".")
+        kind = f"dense_{kind}" if place.startswith("dense") and kind == "dropout" else kind
+        own: dict[str, Value] = {
+            "blocks": blocks,
+            "filters": self.share * self.filters[place != "block_1"],
+            "units": self.share * UNITS,
+            "convolutions": self.convolutions,
+            "dropout": self.dropout,
+            "dense_dropout": self.dense_dropout,
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+        }
+        return (own | COMMON).get(kind, 0)
+
+
+# Light networks first: in a short search they get the most epochs. See benchmarks/recipe.md.
+PRACTICES = (
+    Practice((16, 64), 1, 0.0, 0.2, 0.004, 64),
+    Practice((32, 64), 2, 0.1, 0.3, 0.003, 32),
+    Practice((32, 64), 1, 0.1, 0.4, 0.002, 64),
+)
+
+
+def first_points(
+    space: SearchSpace, image_shape: tuple[int, int, int], why_infeasible: Callable[[Point], str | None]
+) -> tuple[Point, ...]:
+    """Distinct feasible points of `space` as near as can be to those of good practice for such images, in order."""
+    blocks = max(1, math.ceil(math.log2(max(image_shape[:2]) / LAST_MAP)))
+    found: list[Point] = []
+    for practice in PRACTICES:
+        points = (_brought_into(space, replace(practice, share=share), blocks) for share in SHARES)
+        point = next((point for point in points if why_infeasible(point) is None), None)
+        if point is not None and point not in found:
+            found.append(point)
+    return tuple(found)
+
+
+def _brought_into(space: SearchSpace, practice: Practice, blocks: int) -> Point:
+    point: Point = {}
+    for parameter in space.parameters:  # parents stand before their children
+        if space.is_active(parameter, point):
+            point[parameter.name] = nearest(parameter, practice.wanted(parameter.name, blocks))
+    return point
+
+
+def nearest(parameter: Parameter, wanted: Value) -> Value:
+    """The value that is nearest to `wanted`, by ratio where neither is 0; the first one where only words are there."""
+    if isinstance(wanted, str):
+        return wanted if parameter.allows(wanted) else parameter.at(0.0)
+    if parameter.is_continuous:
+        return min(max(wanted, parameter.low), parameter.high)
+    return min(parameter.values, key=lambda value: _distance(value, wanted))
+
+
+def _distance(value: Value, wanted: float) -> tuple[float, float]:
+    if isinstance(value, str):
+        return (math.inf, 0.0)
+    by_ratio = abs(math.log(value / wanted)) if value > 0 and wanted > 0 else 0.0 if value == wanted else math.inf
+    return by_ratio, abs(value - wanted)

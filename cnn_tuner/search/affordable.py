@@ -1,7 +1,8 @@
-"""Which networks are too large for a budget: those that its final training could not show all images often enough.
+"""What does not pay within a budget: networks that its final training could not show all images often enough.
 
 A larger network is ahead after an epoch, so that by its score it is promoted, and behind after the time in which a
-smaller one trains for several. How fast networks train is seen from the search's own jobs.
+smaller one trains for several. Moving the images keeps a network from learning them by heart, which it does not in a
+few epochs. How fast networks train is seen from the search's own jobs.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cnn_tuner.runs.budget import LARGEST_FINAL_SHARE
+from cnn_tuner.runs.budget import ENOUGH_EPOCHS, LARGEST_FINAL_SHARE
 from cnn_tuner.runs.config import BACKWARDS, RunConfig
 from cnn_tuner.runs.records import Job, Result
 from cnn_tuner.search.final_plan import gain_of
 from cnn_tuner.spaces.architecture import build, sample_feasible
-from cnn_tuner.spaces.tree import Point
+from cnn_tuner.spaces.recipe import Augmentation, recipe_of
+from cnn_tuner.spaces.tree import Point, SearchSpace
 
 LEAST_EPOCHS = 8.0  # of the final training: see benchmarks/recipe.md
 GUESSED_RATE = 5e9  # multiply-adds a second, backwards as one, with which a core trains: until a job has told it
@@ -33,6 +35,7 @@ class Affordable:
         self._config, self._slots = config, slots
         self._rates = list(rates)
         self._sizes: list[int] = []
+        self._may_rest = _may_rest(config.search_space())
         if config.search.budget_seconds is not None:
             points = sample_feasible(config.search_space(), config.data.image_shape, config.output, POINTS, seed=0)
             self._sizes = sorted(map(self._macs, points))
@@ -69,8 +72,21 @@ class Affordable:
         return sum(size <= most for size in self._sizes) / len(self._sizes) if self._sizes else 1.0
 
     def why_not(self, values: Point) -> str | None:
-        """Why a point is too large, or None if it is not."""
+        """Why a point does not pay, or None if it may."""
         most = self.most_macs
-        if math.isinf(most) or (macs := self._macs(values)) <= most:
+        if math.isinf(most):
             return None
-        return f"max_macs: {macs:,} is over what the budget trains for {LEAST_EPOCHS:g} epochs, {most:,.0f}"
+        macs = self._macs(values)
+        if macs > most:
+            return f"max_macs: {macs:,} is over what the budget trains for {LEAST_EPOCHS:g} epochs, {most:,.0f}"
+        is_moved = recipe_of(values).augmentation != Augmentation()
+        if is_moved and self._may_rest and macs > most * LEAST_EPOCHS / ENOUGH_EPOCHS:
+            return f"augmentation: the budget trains it for fewer than {ENOUGH_EPOCHS} epochs"
+        return None
+
+
+def _may_rest(space: SearchSpace) -> bool:
+    """Whether a space has points whose images are not moved."""
+    resting = vars(Augmentation())
+    augmentations = [parameter for parameter in space.parameters if parameter.name in resting]
+    return all(not each.is_continuous and each.allows(resting[each.name]) for each in augmentations)

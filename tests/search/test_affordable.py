@@ -84,6 +84,19 @@ def test_the_smallest_networks_of_a_space_never_are_too_large():
     assert [filters for filters, values in POINTS.items() if affordable.why_not(values) is None] == [2, 4]
 
 
+@pytest.mark.parametrize(("flips", "left_out"), [("[none, horizontal]", [64]), ("horizontal", [])])
+def test_images_are_moved_only_where_the_epochs_are_enough_for_it(flips, left_out):
+    """Or where the space asks for it."""
+    text = SIZES + f"augmentation: {{flip: {flips}}}"
+    affordable = Affordable(toy_config(text, budget_seconds=BUDGET, max_trials=None), 1, [RATE])
+    reasons = {filters: affordable.why_not(POINTS[filters] | {"flip": "horizontal"}) for filters in (16, 32, 64)}
+    assert [filters for filters, reason in reasons.items() if reason is not None] == left_out
+    assert {reason for reason in reasons.values() if reason is not None} <= {
+        "augmentation: the budget trains it for fewer than 12 epochs"
+    }
+    assert affordable.why_not(POINTS[64]) is None
+
+
 def test_a_search_leaves_out_what_its_budget_cannot_train(tmp_path):
     class Told(Silent):
         share = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -181,12 +181,16 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class Finalist:
-    """A trial that was trained to the end: the search's score, and one for each seed, its own first."""
+    """A trial that was trained to the end: the search's score, and one for each seed, its own first.
+
+    `val_loss` is that of the seeds on average; where scores are equal it decides.
+    """
 
     trial: int
     params: int
     search_score: float
     scores: tuple[float, ...]
+    val_loss: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -257,9 +261,11 @@ class Winner:
 def ranked(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
     """Trials from the best to the worst: by score, of equals by the validation loss; those without a score last."""
     sign = -1 if objective.direction == "max" else 1
-    return sorted(trials, key=lambda t: (t.score is None, sign * (t.score or 0.0), _last_loss(t), t.params, t.number))
+    return sorted(
+        trials, key=lambda t: (t.score is None, sign * (t.score or 0.0), last_loss(t.epochs), t.params, t.number)
+    )
 
 
-def _last_loss(trial: Trial) -> float:
+def last_loss(epochs: Sequence[Epoch]) -> float:
     """On few images many trials have the same accuracy; the one that is surest of its answers is the better."""
-    return trial.epochs[-1].metrics.get("val_loss", 0.0) if trial.epochs else 0.0
+    return epochs[-1].metrics.get("val_loss", 0.0) if epochs else 0.0

@@ -8,6 +8,7 @@ and validation part together; its score is that of its twin, which was trained o
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from cnn_tuner.runs.records import (
     JobRecord,
     Result,
     Trial,
+    last_loss,
 )
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.final_plan import FinalPlan
@@ -262,7 +264,12 @@ class FinalTraining:
             if record.number not in self._jobs and not record.is_refit and record.score is not None
         ]
         counting = [record for record in records if record.status == "completed"] or records
-        return sorted(counting, key=lambda record: (sign * float(record.score or 0.0), record.replicate))
+        return sorted(
+            counting, key=lambda record: (sign * float(record.score or 0.0), self._loss(record), record.replicate)
+        )
+
+    def _loss(self, record: JobRecord) -> float:
+        return last_loss(self.store.epochs(record.number))
 
     def _earlier(self, trial: Trial, replicate: int) -> JobRecord | None:
         """What an earlier process began or ended, if it still counts: not if it was to end before the present goal."""
@@ -276,9 +283,11 @@ class FinalTraining:
 
     def _finalist(self, trial: Trial) -> Finalist:
         """A finalist with the score of each seed; seeds that were cut short count where no other one was not."""
-        scores = [record.score for record in sorted(self._twins(trial.number), key=lambda record: record.replicate)]
-        found = tuple(float(score) for score in scores if score is not None)
-        return Finalist(trial.number, trial.params, float(trial.score or 0.0), found or (float(trial.score or 0.0),))
+        twins = sorted(self._twins(trial.number), key=lambda record: record.replicate)
+        searched = float(trial.score or 0.0)
+        scores = tuple(float(twin.score or 0.0) for twin in twins) or (searched,)
+        losses = [self._loss(twin) for twin in twins] or [last_loss(trial.epochs)]
+        return Finalist(trial.number, trial.params, searched, scores, statistics.mean(losses))
 
     def _twin(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
         """The winner with the weights of its best seed, trained once more where their state was lost."""

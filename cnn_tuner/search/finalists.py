@@ -70,7 +70,7 @@ def winning_margin(best: Finalist, objective: Objective, val_images: int) -> flo
 
 def _best(finalists: Sequence[Finalist], objective: Objective) -> Finalist:
     sign = -1 if objective.direction == "max" else 1
-    return min(finalists, key=lambda each: (sign * each.mean, each.params, each.trial))
+    return min(finalists, key=lambda each: (sign * each.mean, each.val_loss, each.params, each.trial))
 
 
 def _gap(objective: Objective, best: float | None, other: float | None) -> float:

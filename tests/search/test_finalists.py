@@ -34,6 +34,13 @@ def test_the_error_of_an_accuracy_is_that_of_a_share():
     assert standard_error(Objective("val_accuracy", "max"), 0.5, 100) == pytest.approx(0.05, rel=1e-3)
 
 
+def test_of_equally_accurate_finalists_the_surest_wins():
+    small, sure = finalists((100, (0.9, 0.8)), (500, (0.8, 0.9)))
+    found = [replace(small, val_loss=0.3), replace(sure, val_loss=0.2)]
+    assert choose_winner(found, ACCURACY, 1000).trial == 2
+    assert choose_winner([small, sure], ACCURACY, 1000).trial == 1, "else the smaller one"
+
+
 @pytest.mark.parametrize("images", [30, 1000])
 def test_an_accuracy_of_one_is_not_taken_for_certain(images):
     error = standard_error(ACCURACY, 1.0, images)

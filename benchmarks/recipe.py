@@ -1,10 +1,11 @@
 """What each part of the training recipe is worth, by test accuracy: the same network, trained with and without it.
 
     .venv/bin/python benchmarks/recipe.py digits
-    .venv/bin/python benchmarks/recipe.py idx:/usr/share/datasets/fashion-mnist --epochs 4 --seeds 1
+    .venv/bin/python benchmarks/recipe.py idx:/usr/share/datasets/fashion-mnist --seconds 150 --seeds 1
 
 Every variant is trained by the product's own trainer, one after another, on the splits of the same seeds; the RBF SVM
-of the baselines stands beside them. It prints Markdown: benchmarks/recipe.md.
+of the baselines stands beside them. With `--seconds` each has the same time on all cores, and ends its learning rate by
+then, as a finalist of a short search does. It prints Markdown: benchmarks/recipe.md.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from cnn_tuner.runs.records import Job
 from cnn_tuner.training import devices, fit
 from cnn_tuner.training.batches import Data
 
-NETWORK = {
+MOST_EPOCHS = 200  # where the time says how many it becomes
+NETWORK: dict[str, Any] = {
     "blocks": 2,
     **{f"block_{n}.kernel_size": 3 for n in (1, 2)},
     **{f"block_{n}.strides": 1 for n in (1, 2)},
@@ -61,6 +63,23 @@ class Variant:
     with_val: bool = False
 
 
+LIGHT = NETWORK | {f"block_{n}.convolutions": 1 for n in (1, 2)} | {"batch_size": 64}
+IN_TIME = LIGHT | FULL | {"learning_rate": 0.002, "flip": "horizontal"}
+PLAIN = {"block_1.dropout": 0.0, "block_2.dropout": 0.0, "learning_rate": 0.004, "flip": "none"}
+TIMED_VARIANTS = (
+    Variant("32-64 filters, dropout 0.1 and 0.3, flips, rate 0.002", IN_TIME),
+    Variant("with twice 64 filters", IN_TIME | {"block_2.convolutions": 2}),
+    Variant("with 5x5 and 3x3 kernels", IN_TIME | {"block_1.kernel_size": 5}),
+    Variant("with 16-64 filters", IN_TIME | {"block_1.filters": 16}),
+    Variant("without dropout after the blocks", IN_TIME | {"block_1.dropout": 0.0, "block_2.dropout": 0.0}),
+    Variant("with rate 0.004", IN_TIME | {"learning_rate": 0.004}),
+    Variant("without dropout after the blocks, with rate 0.004", IN_TIME | PLAIN | {"flip": "horizontal"}),
+    Variant("and without flips", IN_TIME | PLAIN),
+    Variant("and with rate 0.008", IN_TIME | PLAIN | {"learning_rate": 0.008}),
+    Variant("and without label smoothing", IN_TIME | PLAIN | {"label_smoothing": 0.0}),
+    Variant("and with dropout 0.1 after the dense layer", IN_TIME | PLAIN | {"dense_1.dropout": 0.1}),
+    Variant("and with 16-64 filters", IN_TIME | PLAIN | {"block_1.filters": 16}),
+)
 VARIANTS = (
     Variant("a constant rate, averaged weights", NO_DROPOUT | {"schedule": "constant"}),
     Variant("one cycle", NO_DROPOUT | {"schedule": "one_cycle"}),
@@ -72,14 +91,16 @@ VARIANTS = (
 )
 
 
-def accuracy(variant: Variant, dataset: Dataset, epochs: int, seed: int) -> tuple[float, float]:
-    """The test accuracy and the seconds of a training."""
+def accuracy(
+    variant: Variant, dataset: Dataset, epochs: int, seed: int, within: float | None = None
+) -> tuple[float, float]:
+    """The test accuracy and the seconds of a training, of so many epochs or as many as the time allows."""
     output, values = Output(dataset.task, dataset.outputs), NETWORK | variant.values
     steps = epochs * math.ceil(len(dataset.train) / int(values["batch_size"]))
     with tempfile.TemporaryDirectory() as folder:
         state, objective = str(Path(folder) / "state.npz"), choose_objective(dataset.task, None)
         job = Job(1, 1, values, dataset.image_shape, output, objective, epochs, seed, state, course_steps=steps)
-        job = Job(**(vars(job) | {"with_val": variant.with_val}))
+        job = Job(**(vars(job) | {"with_val": variant.with_val, "seconds": within}))
         started = time.monotonic()
         result = fit.train(job, Data(dataset.train, dataset.val), lambda epoch: None, lambda: False)
         seconds = time.monotonic() - started
@@ -99,16 +120,20 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--seeds", type=int, default=3, help="splits and first weights (default: 3)")
     parser.add_argument("--epochs", type=int, default=40, help="of each training (default: 40)")
+    parser.add_argument("--seconds", type=float, help="of each training, in the place of epochs")
     parser.add_argument("--threads", type=int, default=2, help="of TensorFlow (default: 2)")
     arguments = parser.parse_args()
     devices.set_up(Settings("", "", threads=arguments.threads))
     sets = [registry.load(arguments.data, DataOptions(seed=seed)) for seed in range(arguments.seeds)]
-    print(f"| {arguments.data}, {arguments.epochs} epochs | test accuracy | least | each seed | seconds |")
+    within = arguments.seconds
+    epochs, variants = (arguments.epochs, VARIANTS) if within is None else (MOST_EPOCHS, TIMED_VARIANTS)
+    length = f"{epochs} epochs" if within is None else f"{within:g} seconds"
+    print(f"| {arguments.data}, {length} | test accuracy | least | each seed | seconds |")
     print("|---|---|---|---|---|")
     simple = [{each.name: each for each in baselines.measure(dataset)}["RBF SVM"] for dataset in sets]
     print(row("RBF SVM", [each.test["accuracy"] for each in simple], [each.seconds for each in simple]), flush=True)
-    for variant in VARIANTS:
-        found = [accuracy(variant, dataset, arguments.epochs, 100 + seed) for seed, dataset in enumerate(sets)]
+    for variant in variants:
+        found = [accuracy(variant, dataset, epochs, 100 + seed, within) for seed, dataset in enumerate(sets)]
         print(row(variant.name, [value for value, _ in found], [seconds for _, seconds in found]), flush=True)
 
 

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -241,6 +242,12 @@ def visible_gpus(job, on_epoch, should_stop):
     return result(job, message=os.environ.get("CUDA_VISIBLE_DEVICES", "not set"))
 
 
+def temporary(job, on_epoch, should_stop):
+    """Leaves a temporary file behind, as TensorFlow does of every function that it traces."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        return result(job, message=file.name)
+
+
 def chatter(job, on_epoch, should_stop):
     """Prints a MiB, and tells how large the file it prints to was before."""
     before = os.fstat(2).st_size
@@ -273,5 +280,6 @@ ACTS = {
     "use": use,
     "reserve": reserve,
     "visible_gpus": visible_gpus,
+    "temporary": temporary,
     "chatter": chatter,
 }

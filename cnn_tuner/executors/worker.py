@@ -10,6 +10,7 @@ import faulthandler
 import os
 import queue
 import signal
+import tempfile
 import threading
 import time
 import traceback
@@ -54,6 +55,8 @@ def main(handle: int) -> None:
     settings, slot = connection.recv()
     if settings.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus[slot]
+    if Path(settings.folder).is_dir():
+        tempfile.tempdir = settings.folder  # TensorFlow leaves a file of each function that it traces in a process
     jobs: queue.Queue[tuple[Job, threading.Event]] = queue.Queue()
     # Before the trainer is loaded, which can take long: a driver that is gone is noticed then too.
     threading.Thread(target=_read, args=(connection, jobs), name="reader", daemon=True).start()

@@ -533,6 +533,11 @@ def test_each_slot_has_its_gpus(make, tmp_path):
     assert {until_done(executor).result.message for _ in (1, 2)} == {"3", "1,5"}
 
 
+def test_what_a_worker_leaves_behind_goes_with_the_folder_of_the_data(make, tmp_path):
+    left = Path(run(make(folder=str(tmp_path)), "temporary").result.message)
+    assert left.parent == tmp_path and left.is_file()
+
+
 def test_what_workers_print_does_not_grow_with_the_search(make):
     executor = make()
     assert [run(executor, "chatter").result.message for _ in range(3)] == ["0"] * 3

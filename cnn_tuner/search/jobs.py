@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_tuner.runs.records import REFIT, Event, Job, JobDone, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.spaces.tree import Point
+from cnn_tuner.spaces.recipe import steps_of_epoch
 
 MAX_ATTEMPTS = 2  # of a job that the machine lost
 
@@ -25,11 +25,6 @@ def replicate_seed(trial: Trial, replicate: int) -> int:
     if replicate in (0, REFIT):
         return trial.seed
     return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
-
-
-def steps_of_epoch(images: int, values: Point) -> int:
-    """The batches of one pass over so many images."""
-    return math.ceil(images / int(values["batch_size"]))
 
 
 def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:

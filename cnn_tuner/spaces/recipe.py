@@ -5,10 +5,14 @@ A `Recipe` is to the training what an `Architecture` is to the network: plain da
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from cnn_tuner.spaces.tree import Point
+
+STEPS_AT_ONCE = 32  # batches at most that run before Python is asked again: a divisor of an epoch's
+FEW_AT_ONCE = 16  # to have at least so many, an epoch may leave out its last batches, which are others each time
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,20 @@ class Recipe:
     def decays(self) -> bool:
         """Whether the learning rate ends near 0: training beyond the schedule's end changes little."""
         return self.schedule != "constant"
+
+
+def steps_of_epoch(images: int, values: Point) -> int:
+    """The batches of an epoch of so many images: as many as have a divisor that lets many run at once.
+
+    Of 37 batches each would run by itself, and small networks wait for Python.
+    """
+    steps = math.ceil(images / int(values["batch_size"]))
+    return next(n for n in range(steps, 0, -1) if divisor(n, STEPS_AT_ONCE) >= min(FEW_AT_ONCE, n))
+
+
+def divisor(steps: int, most: int) -> int:
+    """The largest divisor of `steps` that is not over `most`."""
+    return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
 
 
 def recipe_of(values: Point) -> Recipe:

@@ -140,7 +140,7 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
 
 def _batches(job: Job, data: Data, taken: Network, first: int) -> tf.data.Dataset:
     recipe = taken.recipe
-    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, job.epoch_steps)
+    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, taken.steps)
 
 
 def _failed(recorder: Recorder, message: str) -> Result:

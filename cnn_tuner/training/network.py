@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +13,10 @@ from cnn_tuner.models import builder
 from cnn_tuner.models.optimizers import Course, averages, averaging_optimizer
 from cnn_tuner.runs.records import Job
 from cnn_tuner.spaces import architecture
-from cnn_tuner.spaces.recipe import Recipe, recipe_of
+from cnn_tuner.spaces.recipe import STEPS_AT_ONCE, Recipe, divisor, recipe_of, steps_of_epoch
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.state import Progress, identity
 
-STEPS_AT_ONCE = 32
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 
 
@@ -79,16 +77,15 @@ def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) ->
 
 def steps_per_execution(steps: int, macs_of_batch: int) -> int:
     """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should."""
-    most = max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch)))
-    return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
+    return divisor(steps, max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch))))
 
 
 def set_up(job: Job, data: Data) -> Network:
     """The network of a job, with its initial weights."""
     plan = architecture.build(job.values, job.image_shape, job.output)
     recipe = recipe_of(job.values)
-    all_steps = math.ceil(data.images(job.with_val) / recipe.batch_size)
-    steps = all_steps if job.epoch_steps is None else min(all_steps, job.epoch_steps)
+    steps = steps_of_epoch(data.images(job.with_val), job.values)
+    steps = steps if job.epoch_steps is None else min(steps, job.epoch_steps)
     in_model = replace(recipe, augmentation=replace(recipe.augmentation, flip="none", shift=0.0))  # see `moving`
     built = builder.build(plan, job.seed, job.precision, in_model)
     at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)

@@ -62,6 +62,11 @@ def identity() -> str:
     return f"{processor}, {cores()} cores, tensorflow {version('tensorflow')}, keras {version('keras')}"
 
 
+def memory() -> Path:
+    """The file of what was measured of this machine, for all of a person's projects."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnn_tuner" / "machine.json"
+
+
 def has_bfloat16() -> bool:
     """Whether the processor has instructions for bfloat16; without them it is slower than float32."""
     with suppress(OSError):

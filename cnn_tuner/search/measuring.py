@@ -12,7 +12,7 @@ import json
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -35,7 +35,16 @@ from cnn_tuner.spaces.tree import Point, SearchSpace
 
 STOPWATCH = "cnn_tuner.training.stopwatch:open_stopwatch"
 SECONDS = 1.5  # that each combination is measured
-REFERENCE_IMAGES = (4096, 256, 1)  # for training, validation, test
+REFERENCE_IMAGES = (4096, 256, 1)  # of 28x28 pixels, for training, validation, test
+REFERENCE = """
+description: A network of usual size.
+blocks: 2
+block: {convolutions: 2, filters: [32], pool_size: 2}
+dense: {layers: 1, units: [256]}
+training: {batch_size: [128]}
+"""
+SMALL_MACS = 1_000_000  # of networks that gain nothing by half precision
+NOT_MEASURED = "not measured: this search is short"
 POINTS = 25  # drawn at random, of which the median is measured
 WORTH = 1.1  # times as fast has bfloat16 to be: it costs some accuracy while training
 SHORT_SECONDS = 120.0  # of training: a search shorter than this is not worth measuring for
@@ -72,6 +81,10 @@ class Subject:
         points = sample_feasible(self.space, self.image_shape, self.output, POINTS, seed=0)
         points.sort(key=lambda point: build(point, self.image_shape, self.output).macs)
         return points[len(points) // 2]
+
+    def typical_macs(self) -> int:
+        """The multiply-adds of the same."""
+        return build(self.typical_point(), self.image_shape, self.output).macs
 
     def key(self, machine: str) -> str:
         """What the speeds depend on, in short."""
@@ -113,20 +126,41 @@ def fastest(speeds: list[Speed]) -> Speed:
 
 
 def measure_reference() -> list[Speed]:
-    """What `cnn-tuner doctor` shows: the median network of `seven_steps` on random images of 28x28."""
+    """What `cnn-tuner doctor` shows: a network of usual size on random images of 28x28."""
+    from cnn_tuner.training import devices  # loads TensorFlow
+
+    gpus, cores = devices.gpus(), machine.cores()
+    counts = [len(gpus)] if gpus else splits(cores, cores)
+    return _reference_speeds(counts, cores, _precisions(None, bool(gpus)), gpus)
+
+
+def _reference_speeds(
+    counts: list[int], cores: int, precisions: tuple[Precision, ...], gpus: tuple[str, ...]
+) -> list[Speed]:
     rng = np.random.default_rng(0)
     train, val, test = (
         Part(rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8), rng.integers(0, 10, count, dtype=np.int32))
         for count in REFERENCE_IMAGES
     )
     dataset = Dataset("random", "random", "multiclass", tuple("0123456789"), train, val, test)
-    from cnn_tuner.training import devices  # loads TensorFlow
-
-    gpus, cores = devices.gpus(), machine.cores()
-    counts = [len(gpus)] if gpus else splits(cores, cores)
     with tempfile.TemporaryDirectory() as scratch, shared(dataset, Path(scratch) / "data") as folder:
-        subject = Subject(tree.load("seven_steps"), (28, 28, 1), Output("multiclass", 10), str(folder))
-        return measure(subject, counts, cores, _precisions(None, bool(gpus)), gpus)
+        space = tree.from_text(REFERENCE, "reference")
+        subject = Subject(space, (28, 28, 1), Output("multiclass", 10), str(folder))
+        return measure(subject, counts, cores, precisions, gpus)
+
+
+def machine_precision(count: int, gpus: tuple[str, ...]) -> tuple[Precision, str]:
+    """In which precision this machine trains fastest, and how that is known: measured once, for all projects."""
+    tried = _precisions(None, bool(gpus))
+    if len(tried) == 1:
+        return tried[0], NOT_MEASURED
+    memory, key = machine.memory(), f"{machine.identity()}, {count} workers"
+    speeds = remembered(memory, key)
+    if not speeds:
+        speeds = _reference_speeds([count], machine.cores(), tried, gpus)
+        with suppress(OSError):  # a home that cannot be written has it measured each time
+            remember(memory, key, speeds)
+    return fastest(speeds).precision, "measured once on this machine: " + ", ".join(map(str, speeds))
 
 
 @contextmanager
@@ -191,7 +225,7 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
     counts = [asked.count] if asked.count else [most] if gpus else splits(cores, most)
     if precision is None or len(counts) > 1:
         if not asked.must_measure and length.is_short(subject):
-            best, reason = Speed(counts[0], 1, precision or "float32", 0.0), "not measured: this search is short"
+            best, reason = _without_measuring(counts[0], precision, subject, gpus)
         else:
             tried = _precisions(precision, bool(gpus))
             speeds = _measured(subject, counts, cores, tried, gpus, memory)
@@ -207,6 +241,16 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
         memory_bytes=machine.memory_share(best.workers) if asked.memory_bytes is None else asked.memory_bytes,
         reason=reason,
     )
+
+
+def _without_measuring(
+    count: int, precision: Precision | None, subject: Subject, gpus: tuple[str, ...]
+) -> tuple[Speed, str]:
+    """For a search that is too short to measure its own networks."""
+    reason = NOT_MEASURED
+    if precision is None and subject.typical_macs() >= SMALL_MACS:
+        precision, reason = machine_precision(count, gpus)
+    return Speed(count, 1, precision or "float32", 0.0), reason
 
 
 def _precisions(given: Precision | None, has_gpu: bool) -> tuple[Precision, ...]:
@@ -232,8 +276,7 @@ class Length:
 
     def _seconds(self, subject: Subject, trials: int) -> float:
         """About how long so many trials take, of the space's median network."""
-        macs = build(subject.typical_point(), subject.image_shape, subject.output).macs
-        return trials * self.epochs * self.images / min(MOST_IMAGES, MACS_PER_SECOND / (3 * macs))
+        return trials * self.epochs * self.images / min(MOST_IMAGES, MACS_PER_SECOND / (3 * subject.typical_macs()))
 
 
 def _measured(

@@ -12,11 +12,13 @@ from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.records import Precision, Prefer
 from cnn_tuner.spaces import tree
-from cnn_tuner.spaces.rules import Limits
+from cnn_tuner.spaces.rules import WARMED_UP, Limits, Training
 from cnn_tuner.spaces.tree import SearchSpace
 
 FORMAT = 3  # of the run folder; a reader refuses one it does not know
 BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
+# What a run's space means that leaves these out: those of before left them to the defaults of their day.
+UNSAID = {"learning_rate": 0.001, "schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0}
 
 
 class _Config(BaseModel):
@@ -127,13 +129,24 @@ class RunConfig(_Config):
 
     def search_space(self) -> SearchSpace:
         """The space as it was when the run began, whatever became of its file."""
-        space = tree.from_text(yaml.safe_dump(self.space, sort_keys=False), self.space_name)
+        training = {"training": UNSAID | (self.space.get("training") or {})}
+        space = tree.from_text(yaml.safe_dump(self.space | training, sort_keys=False), self.space_name)
         return space.within(self.search.limits)
 
     def to_yaml(self) -> str:
         """The text of `config.yaml`."""
         head = "# What this run was asked for. To change it: cnn-tuner resume --help\n"
         return head + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def kept(space: SearchSpace) -> dict[str, Any]:
+    """A space as a run keeps it: the defaults of its training are written out, since they may change."""
+    data, defaults = space.to_dict(), Training()
+    said = data.get("training") or {}
+    unsaid: dict[str, Any] = {name: list(getattr(defaults, name)) for name in UNSAID if name not in said}
+    if "warmup" in said and "schedule" not in said:
+        unsaid["schedule"] = WARMED_UP
+    return data | {"training": unsaid | said}
 
 
 def read(file: Path) -> RunConfig:

@@ -10,7 +10,7 @@ from typing import Any
 from cnn_tuner.errors import UsageError
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import images
-from cnn_tuner.runs.config import Change, RunConfig
+from cnn_tuner.runs.config import Change, RunConfig, kept
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
@@ -126,7 +126,7 @@ class Resuming(Session):
         changes = (*config.changes, *(Change(at=now, text=str(difference)) for difference in found))
         update = {"search": settings, "changes": changes}
         if is_other_space:
-            update |= {"space": space.to_dict(), "space_name": space.name, "space_place": lasting(space.place)}
+            update |= {"space": kept(space), "space_name": space.name, "space_place": lasting(space.place)}
         return RunConfig.model_validate(config.model_dump() | update)
 
     def _space(self, config: RunConfig) -> SearchSpace:

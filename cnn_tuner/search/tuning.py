@@ -19,7 +19,7 @@ from cnn_tuner.metrics.tasks import Output, choose_objective
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import folders, images
 from cnn_tuner.runs.budget import parse_seconds
-from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
+from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig, kept
 from cnn_tuner.runs.machine import Workers, versions
 from cnn_tuner.runs.pareto import check_cost
 from cnn_tuner.runs.records import Prefer
@@ -223,7 +223,7 @@ class Tuning(Session):
             data=_data_config(dataset, request.data_options),
             space_name=chosen.name,
             space_place=lasting(chosen.place),
-            space=chosen.to_dict(),
+            space=kept(chosen),
             search=SearchConfig(
                 oracle=oracle,
                 sampler=sampler,

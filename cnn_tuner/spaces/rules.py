@@ -20,6 +20,7 @@ from cnn_tuner.errors import SpaceError
 
 MAX_VALUES = 1000  # of one range: a range with more values is a typing mistake
 MAX_BLOCKS = 20
+WARMED_UP = "cosine"  # the schedule of a training that names a warm-up alone
 Values = tuple[int | float | str, ...]
 
 
@@ -157,15 +158,21 @@ class Dense(_Section):
 
 
 class Training(_Section):
-    """How a point is trained; see `cnn_tuner.spaces.recipe.Recipe`."""
+    """How a point is trained; see `cnn_tuner.spaces.recipe.Recipe`. What is left out is as good practice has it."""
 
     optimizer: Annotated[Values, BeforeValidator(_Words("adam", "nadam", "rmsprop", "sgd"))] = ("adam",)
-    learning_rate: Annotated[Values | Range, _fraction(1e-8, 10)] = (0.001,)
-    schedule: Annotated[Values, BeforeValidator(_Words("constant", "cosine", "one_cycle"))] = ("constant",)
+    learning_rate: Annotated[Values | Range, _fraction(1e-8, 10)] = (0.002,)
+    schedule: Annotated[Values, BeforeValidator(_Words("constant", "cosine", "one_cycle"))] = ("one_cycle",)
     warmup: Annotated[Values | Range, _fraction(0, 0.9)] = (0.0,)
-    weight_decay: Annotated[Values | Range, _fraction(0, 1)] = (0.0,)
-    label_smoothing: Annotated[Values | Range, _fraction(0, 0.5)] = (0.0,)
+    weight_decay: Annotated[Values | Range, _fraction(0, 1)] = (0.01,)
+    label_smoothing: Annotated[Values | Range, _fraction(0, 0.5)] = (0.1,)
     batch_size: Annotated[Values, _whole(1, 65536)] = (32,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_warmup_alone_is_that_of_a_cosine(cls, data: Any) -> Any:
+        is_alone = isinstance(data, dict) and "warmup" in data and "schedule" not in data
+        return data | {"schedule": WARMED_UP} if is_alone else data
 
     @model_validator(mode="after")
     def _one_cycle_has_its_own_warmup(self) -> Training:

@@ -17,7 +17,7 @@ description: Two batch sizes.
 blocks: 1
 block: {filters: 2, pool_size: [1, 2], pool_strides: 2}
 dense: {layers: 0}
-training: {batch_size: [4, 8], learning_rate: {min: 1e-3, max: 1e-2, sampling: log}}
+training: {schedule: constant, batch_size: [4, 8], learning_rate: {min: 1e-3, max: 1e-2, sampling: log}}
 """
 IMAGES = 32
 
@@ -110,7 +110,7 @@ def test_kerastuner_counts_an_infeasible_point_as_a_failed_trial(tmp_path):
 
 
 def test_a_schedule_needs_its_length():
-    text = SPACE.replace("training: {", "training: {schedule: cosine, ")
+    text = SPACE.replace("schedule: constant", "schedule: cosine")
     with pytest.raises(UsageError, match=r"training.schedule: cosine with warmup 0 needs .*schedule_steps=epochs \*"):
         hypermodel(text).build(keras_tuner.HyperParameters())
     model = hypermodel(text, schedule_steps=10).build(keras_tuner.HyperParameters())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from toys import TIGHT_SPACE, toy_config
+from toys import TIGHT_SPACE, toy_config, toy_space
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs import config
 from cnn_tuner.runs.config import Change
+from cnn_tuner.spaces.recipe import Recipe, recipe_of
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -28,6 +29,23 @@ def test_the_space_of_a_run_is_kept_with_it(text):
     kept = toy_config(*[text] * (text is not None))
     again = config.RunConfig.model_validate(kept.model_dump())
     assert again.search_space().fingerprint == kept.search_space().fingerprint
+
+
+UNTRAINED = "{description: x, block: {filters: [2, 4]}"
+
+
+@pytest.mark.parametrize("training", ["", ", training: {warmup: 0.1}", ", training: {schedule: [cosine, constant]}"])
+def test_a_run_keeps_the_defaults_of_its_training(training):
+    space = toy_space(UNTRAINED + training + "}")
+    kept = toy_config().model_copy(update={"space": config.kept(space)})
+    assert kept.search_space().fingerprint == space.fingerprint
+    assert set(config.UNSAID) <= set(kept.space["training"])
+
+
+def test_what_a_run_of_before_left_unsaid_is_as_it_was():
+    space = toy_space(UNTRAINED + "}")
+    recipe, *_ = map(recipe_of, toy_config().model_copy(update={"space": space.to_dict()}).search_space().points())
+    assert recipe == Recipe(0.001, 32, "adam", "constant", 0.0, 0.0, 0.0)
 
 
 def test_objective_and_output_follow_from_it():

@@ -363,7 +363,7 @@ def test_a_point_over_a_limit_of_its_space_is_infeasible(name, cost):
             "{description: x, blocks: 2, block: {filters: 1, kernel_size: [3, 4, 5, 9], padding: valid, pool_size: 1},"
             "dense: {layers: 0}, limits: {max_params: 1}}",
             (8, 8, 1),
-            "images of 8x8x1: max_params: 45 is over the limit of 1",
+            "images of 8x8x1: max_params: 39 is over the limit of 1",
         ),
     ],
 )

@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/usage.py runs/fashion-mnist-quick-1 runs/fashion-mnist-quick-2
 
-Prints a Markdown row a run. "Training" is the share of the cores' time that went into epochs, from the start of the first
-job to the end of the last; a job of the final training that ran alone had all cores. "Beside epochs" is the share of the
-jobs' own time that went into setting up and saving. Images a second are those of the longest job; one that is only
-looked at counts as a third.
+Prints a Markdown row a run. "Training" is the share of the cores' time that went into epochs, from the start of the
+first job to the end of the last; a job of the final training that ran alone had all cores. "Beside epochs" is the share
+of the jobs' own time that went into setting up and saving. Images a second are those of the longest job; one that is
+only looked at counts as a third.
 """
 
 from __future__ import annotations

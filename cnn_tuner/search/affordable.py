@@ -19,7 +19,8 @@ from cnn_tuner.spaces.recipe import Augmentation, recipe_of
 from cnn_tuner.spaces.tree import Point, SearchSpace
 
 LEAST_EPOCHS = 8.0  # of the final training: see benchmarks/recipe.md
-GUESSED_RATE = 5e9  # multiply-adds a second, backwards as one, with which a core trains: until a job has told it
+# Multiply-adds a second, backwards as one, with which a core trains, or a GPU: until a job has told it.
+GUESSED_RATE, GUESSED_GPU_RATE = 5e9, 5e11
 ALWAYS = 0.25  # of a space's points are never too large, however short the budget is
 POINTS = 100  # drawn at random, to know a space's sizes
 
@@ -27,13 +28,13 @@ POINTS = 100  # drawn at random, to know a space's sizes
 class Affordable:
     """What one process knows of it.
 
-    `slots` are its workers, all of whose cores the final training has; `rates` the multiply-adds a second of networks
-    that each of them was seen to train.
+    `slots` are its workers, all of whose cores the final training has, or the one GPU that it has; `rates` the
+    multiply-adds a second of networks that each of them was seen to train.
     """
 
-    def __init__(self, config: RunConfig, slots: int, rates: Sequence[float] = ()) -> None:
-        self._config, self._slots = config, slots
-        self._rates = list(rates)
+    def __init__(self, config: RunConfig, slots: int, rates: Sequence[float] = (), has_gpu: bool = False) -> None:
+        self._config, self._slots = config, 1 if has_gpu else slots
+        self._rates, self._guess = list(rates), GUESSED_GPU_RATE if has_gpu else GUESSED_RATE
         self._sizes: list[int] = []
         self._may_rest = _may_rest(config.search_space())
         if config.search.budget_seconds is not None:
@@ -61,7 +62,7 @@ class Affordable:
         budget = self._config.search.budget_seconds
         if budget is None:
             return math.inf
-        rate = gain_of(self._slots) * max(self._rates, default=GUESSED_RATE)  # small networks have lower ones
+        rate = gain_of(self._slots) * max(self._rates, default=self._guess)  # small networks have lower ones
         most = rate * LARGEST_FINAL_SHARE * budget / (LEAST_EPOCHS * self._images())
         return max(most, self._sizes[int(ALWAYS * len(self._sizes))])
 

@@ -55,7 +55,7 @@ def make_oracle(config: RunConfig, why_not: Callable[[Point], str | None] = lamb
         search.sampler,
         search.cost is not None,
         search.least_epochs,
-        first_points(space, config.data.image_shape, infeasible),
+        first_points(space, config.data.image_shape, reason),
     )
     return registry.create(search.oracle, asked)
 

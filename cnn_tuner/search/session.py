@@ -262,7 +262,7 @@ class Session:
         from cnn_tuner.search.affordable import Affordable
         from cnn_tuner.search.loop import Search, make_oracle
 
-        affordable = Affordable(run.config, executor.slots)
+        affordable = Affordable(run.config, executor.slots, has_gpu=self._widen is None)
         with self._logging(run) as logs:
             oracle = make_oracle(run.config, affordable.why_not)
             self._search = Search(run, oracle, executor, logs, self.observer, forecast, affordable=affordable)

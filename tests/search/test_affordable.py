@@ -14,6 +14,7 @@ from cnn_tuner.search.final_plan import gain_of
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.loop import Search, make_oracle
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build
 from cnn_tuner.spaces.tree import Point
 
@@ -70,6 +71,21 @@ def test_what_is_affordable_follows_from_how_fast_the_jobs_train(slots):
     assert affordable.most_macs == pytest.approx(gain_of(slots) * GUESSED_RATE * epochs_of_one), "until a job told"
     ended(affordable, 64, macs(POINTS[64]) * IMAGES / RATE)
     assert affordable.most_macs == pytest.approx(gain_of(slots) * RATE * epochs_of_one)
+
+
+def test_a_gpu_is_taken_for_faster_and_has_no_cores_to_share():
+    one, four = (Affordable(config_of(), slots, has_gpu=True).most_macs for slots in (1, 4))
+    assert one == four > 10 * Affordable(config_of(), 4).most_macs
+
+
+@pytest.mark.parametrize(("side", "images"), [(28, 50_000), (128, 2_000), (224, 10_000)])
+def test_the_networks_that_are_tried_first_are_narrow_enough_for_the_budget(side, images):
+    config = toy_config(tree.load("quick").source, oracle="asha", budget_seconds=BUDGET, max_trials=None)
+    data = config.data.model_copy(update={"image_shape": (side, side, 3), "images": (images, 500, 500)})
+    config = config.model_copy(update={"data": data})
+    affordable = Affordable(config, 2)
+    first = make_oracle(config, affordable.why_not).search.first
+    assert first and all(affordable.why_not(point) is None for point in first)
 
 
 def test_too_large_is_what_would_be_trained_for_fewer_epochs():

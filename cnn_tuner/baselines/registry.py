@@ -45,7 +45,7 @@ def _measured(name: str, module: object, part: Part, dataset: Dataset) -> Baseli
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one that has not converged in its time is what it is
         found = module.scores(dataset.task, _rows(part.x), part.y, others)  # type: ignore[attr-defined]
-    val, test = map(partial(scores.measure, dataset.task), (dataset.val.y, dataset.test.y), found)
+    val, test = map(partial(scores.told, dataset.task), (dataset.val.y, dataset.test.y), found)
     return Baseline(name, len(part), val, test, time.monotonic() - started)
 
 

@@ -27,7 +27,7 @@ class Interval:
 
 
 def measure_intervals(task: str, y: np.ndarray, scores: np.ndarray, seed: int = 0) -> dict[str, Interval]:
-    """The 95 % interval of each metric of `scores.measure`; a metric that is not a number has none.
+    """The 95 % interval of each metric of `scores.told`; a metric that is not a number has none.
 
     The accuracy of binary and multiclass tasks is a share of images: Wilson's score interval (1927), which stays within
     0 and 1 and holds for few images and for accuracies near 1. Everything else is a percentile bootstrap over images
@@ -44,11 +44,11 @@ def measure_intervals(task: str, y: np.ndarray, scores: np.ndarray, seed: int = 
         seed: decides which images the bootstrap draws; the same seed gives the same intervals.
     """
     found = {}
-    for name, value in scores_module.measure(task, y, scores).items():
+    for name, value in scores_module.told(task, y, scores).items():
         if name == "accuracy" and task != "multilabel":
             found[name] = wilson(round(value * len(y)), len(y))
         elif np.isfinite(value):
-            found[name] = _bootstrap(_resampled(name, y, scores), len(y), scores.shape[1], seed)
+            found[name] = _bootstrap(_resampled(name, task, y, scores), len(y), scores.shape[1], seed)
     return found
 
 
@@ -60,8 +60,13 @@ def wilson(hits: int, images: int) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
-def _resampled(name: str, y: np.ndarray, scores: np.ndarray) -> Resampled:
+BY_CLASS = {"balanced_accuracy": scores_module.balanced_accuracy, "macro_f1": scores_module.macro_f1}
+
+
+def _resampled(name: str, task: str, y: np.ndarray, scores: np.ndarray) -> Resampled:
     """The function that gives a metric for images drawn again."""
+    if name in BY_CLASS:
+        return lambda drawn: BY_CLASS[name](scores_module.class_counts(task, y, scores, drawn))
     if name == "auc":
         return _auc(y, scores)
     if name == "accuracy":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn import metrics
 
+UNEQUAL = (
+    1.5  # times as many images as the rarest class has the most frequent one: an accuracy tells little of the rare
+)
 THRESHOLD = 0.5  # a score must be above it, as in Keras's BinaryAccuracy: a dead network answers 0.5 exactly
 
 
@@ -34,6 +39,56 @@ def measure(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     if task == "multiclass":
         return found
     return found | {"auc": _auc(y, scores)}
+
+
+def told(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """`measure`, and for unequal classes what counts each class alike: balanced accuracy and macro F1.
+
+    The mean over the classes of recall, and of F1; classes that are neither there nor predicted have none.
+    """
+    found = measure(task, y, scores)
+    if task not in ("binary", "multiclass"):
+        return found
+    counts = class_counts(task, y, scores)
+    images = counts.images[counts.images > 0]
+    if len(images) < 2 or images.max() < UNEQUAL * images.min():
+        return found
+    return found | {"balanced_accuracy": float(balanced_accuracy(counts)), "macro_f1": float(macro_f1(counts))}
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """Of each class (K, ...): its images, those that are taken for it, and those of them that are its own."""
+
+    images: np.ndarray
+    predicted: np.ndarray
+    right: np.ndarray
+
+
+def class_counts(task: str, y: np.ndarray, scores: np.ndarray, drawn: np.ndarray | None = None) -> ClassCounts:
+    """Of binary or multiclass labels; of images that are drawn so often, (N, B), where `drawn` is given."""
+    truth, answers = y.reshape(-1).astype(int), predicted(task, scores)
+    classes = np.arange(2 if task == "binary" else scores.shape[1])[:, None]
+    is_class, is_taken = truth == classes, answers == classes
+    weights = np.ones((len(truth), 1)) if drawn is None else drawn
+    found = [each.astype(np.float32) @ weights for each in (is_class, is_taken, is_class & is_taken)]
+    return ClassCounts(*(each[:, 0] if drawn is None else each for each in found))
+
+
+def balanced_accuracy(counts: ClassCounts) -> np.ndarray:
+    """The mean recall of the classes that are there."""
+    return _mean_over_classes(counts.right, counts.images)
+
+
+def macro_f1(counts: ClassCounts) -> np.ndarray:
+    """The mean F1 of the classes that are there or predicted."""
+    return _mean_over_classes(2 * counts.right, counts.images + counts.predicted)
+
+
+def _mean_over_classes(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    shares = np.where(whole > 0, part / np.maximum(whole, 1), 0.0)
+    mean: np.ndarray = shares.sum(axis=0) / (whole > 0).sum(axis=0)
+    return mean
 
 
 def _auc(y: np.ndarray, scores: np.ndarray) -> float:

@@ -60,7 +60,7 @@ def evaluated(
         "export": str(export),
         "parts": list(parts),
         "images": len(y),
-        "test": scores.measure(dataset.task, y, found),
+        "test": scores.told(dataset.task, y, found),
         "intervals": {metric: [interval.low, interval.high] for metric, interval in intervals.items()},
         "classes": scores.by_class(dataset.task, y, found, dataset.class_names),
     }

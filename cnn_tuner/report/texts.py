@@ -72,9 +72,12 @@ def metric(name: str, value: float, interval: Sequence[float] | None = None) -> 
     return told if interval is None else f"{told} (95 % interval {ends(name, interval)})"
 
 
+SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+
+
 def ends(name: str, interval: Sequence[float]) -> str:
     """The two ends of a metric's interval: `0.972 to 0.996`."""
-    form = ".3f" if name in ("accuracy", "auc") else ".4g"
+    form = ".3f" if name in SHARES else ".4g"
     return " to ".join(format(end, form) for end in interval)
 
 

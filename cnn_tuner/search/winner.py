@@ -50,7 +50,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     float32_score = fit.evaluate(twin, dataset.val, store.config.output)[metric]
     x, y = dataset.test.x, dataset.test.y
     found = fit.predict(model, x)
-    test = scores.measure(dataset.task, y, found)
+    test = scores.told(dataset.task, y, found)
     evaluation.save(evaluation.evaluate(dataset.task, Part(x, y), found), store.evaluation)
     keras_file.save(model, store.best_model)
     if result.score is None or result.best_epoch is None or trial.score is None:

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from metrics.test_scores import column, random_case
+from metrics.test_scores import column, random_case, unequal_case
 from scipy import stats
 
 from cnn_tuner.metrics import scores as scores_module
@@ -21,6 +21,16 @@ def test_every_metric_lies_in_its_interval(task):
     assert list(found) == list(measured)
     for name, value in measured.items():
         assert found[name].low < value < found[name].high
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_of_unequal_classes_what_counts_them_alike_has_wider_intervals(task):
+    y, scores = unequal_case(task)
+    found, measured = measure_intervals(task, y, scores), scores_module.told(task, y, scores)
+    assert list(found) == list(measured)
+    for name in ("balanced_accuracy", "macro_f1"):
+        assert found[name].low < measured[name] < found[name].high
+        assert found[name].high - found[name].low > found["accuracy"].high - found["accuracy"].low
 
 
 @TASKS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from cnn_tuner.metrics.scores import by_class, measure, predicted
+from cnn_tuner.metrics.scores import by_class, measure, predicted, told
 
 
 def column(*values):
@@ -144,3 +144,33 @@ def test_the_scores_of_each_label_are_those_of_the_label_alone(labels):
 
 def test_a_regression_has_no_classes():
     assert by_class("regression", column(1.0), column(2.0), ("target",)) == []
+
+
+def unequal_case(task, count=300):
+    """Of random images those of all but the first class are rare."""
+    y, scores = random_case(task, count)
+    kept = np.flatnonzero((y.reshape(-1) == 0) | (np.arange(count) % 5 == 0))
+    return y[kept], scores[kept]
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_of_unequal_classes_each_counts_alike(task):
+    y, scores = unequal_case(task)
+    truth, answers = y.reshape(-1).astype(int), predicted(task, scores)
+    found = told(task, y, scores)
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, answers))
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(truth, answers, average="macro"))
+    assert {name: found[name] for name in measure(task, y, scores)} == measure(task, y, scores)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression"])
+def test_of_classes_that_are_about_equal_nothing_more_is_told(task):
+    y, scores = random_case(task)
+    assert told(task, y, scores) == measure(task, y, scores)
+
+
+def test_a_class_without_images_has_no_recall():
+    y, scores = np.array([0, 0, 1], np.int32), np.eye(3)[[0, 2, 1]]
+    found = told("multiclass", y, scores)
+    assert found["balanced_accuracy"] == pytest.approx((0.5 + 1) / 2)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)

@@ -16,7 +16,7 @@ from cnn_tuner.runs.config import SearchConfig
 
 EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may the twins take, where no time is given
 WIDE_GAIN = 1.7  # times as fast is a network on the cores of two workers as on those of one; measured 1.8
-MORE_EPOCHS = 1.3  # than expected may a job of a given time train: it keeps to the time by itself
+MORE_EPOCHS = 3.0  # times what is expected may a job of a given time train: it keeps to the time by itself
 WORTH_A_START = 5.0  # times what new workers take to begin has to be the time that a job gets on all cores
 TOGETHER = 1.0  # epochs of twin and refit together, in the search's epochs for one trial: less is for the twin alone
 

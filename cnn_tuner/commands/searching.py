@@ -70,7 +70,7 @@ def _asked(
     ] = None,
     sampler: Annotated[str | None, typer.Option(help="Of asha: tpe or random. Default: the space's, or tpe.")] = None,
     objective: Annotated[
-        str | None, typer.Option(help="What to improve, e.g. val_accuracy or val_loss. Default: the task's.")
+        str | None, typer.Option(help="What to improve, e.g. val_balanced_accuracy or val_loss. Default: the task's.")
     ] = None,
     cost: Annotated[
         str | None,

@@ -60,13 +60,10 @@ def wilson(hits: int, images: int) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
-BY_CLASS = {"balanced_accuracy": scores_module.balanced_accuracy, "macro_f1": scores_module.macro_f1}
-
-
 def _resampled(name: str, task: str, y: np.ndarray, scores: np.ndarray) -> Resampled:
     """The function that gives a metric for images drawn again."""
-    if name in BY_CLASS:
-        return lambda drawn: BY_CLASS[name](scores_module.class_counts(task, y, scores, drawn))
+    if name in scores_module.BY_CLASS:
+        return lambda drawn: scores_module.BY_CLASS[name](scores_module.class_counts(task, y, scores, drawn))
     if name == "auc":
         return _auc(y, scores)
     if name == "accuracy":

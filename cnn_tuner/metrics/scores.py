@@ -85,6 +85,9 @@ def macro_f1(counts: ClassCounts) -> np.ndarray:
     return _mean_over_classes(2 * counts.right, counts.images + counts.predicted)
 
 
+BY_CLASS = {"balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1}  # each class counts alike
+
+
 def _mean_over_classes(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     shares = np.where(whole > 0, part / np.maximum(whole, 1), 0.0)
     mean: np.ndarray = shares.sum(axis=0) / (whole > 0).sum(axis=0)

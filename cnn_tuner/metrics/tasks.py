@@ -14,28 +14,36 @@ from dataclasses import dataclass
 
 from cnn_tuner.errors import UsageError
 
+BY_CLASS = ("balanced_accuracy", "macro_f1")  # see `cnn_tuner.metrics.scores.told`
+
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of desired output. `metrics` maps a metric's name to its direction, "max" or "min"."""
+    """One kind of desired output. `metrics` maps a metric's name to its direction, "max" or "min".
+
+    With `has_classes` an image is of one class; a search may then have the classes count alike.
+    """
 
     name: str
     activation: str
     loss: str
     metrics: dict[str, str]
     default_objective: str
+    has_classes: bool = False
 
     @property
     def objectives(self) -> dict[str, str]:
         """Every objective a search of this task can have, with its direction."""
-        return {f"val_{metric}": direction for metric, direction in self.metrics.items()} | {"val_loss": "min"}
+        by_class = dict.fromkeys(BY_CLASS, "max") if self.has_classes else {}
+        known = self.metrics | by_class
+        return {f"val_{metric}": direction for metric, direction in known.items()} | {"val_loss": "min"}
 
 
 TASKS = {
     task.name: task
     for task in (
-        Task("binary", "sigmoid", "binary_crossentropy", {"accuracy": "max", "auc": "max"}, "val_accuracy"),
-        Task("multiclass", "softmax", "sparse_categorical_crossentropy", {"accuracy": "max"}, "val_accuracy"),
+        Task("binary", "sigmoid", "binary_crossentropy", {"accuracy": "max", "auc": "max"}, "val_accuracy", True),
+        Task("multiclass", "softmax", "sparse_categorical_crossentropy", {"accuracy": "max"}, "val_accuracy", True),
         Task("multilabel", "sigmoid", "binary_crossentropy", {"accuracy": "max", "auc": "max"}, "val_auc"),
         Task("regression", "linear", "mean_squared_error", {"mae": "min", "rmse": "min"}, "val_mae"),
     )
@@ -48,6 +56,11 @@ class Objective:
 
     name: str
     direction: str
+
+    @property
+    def metric(self) -> str:
+        """Its name without `val_`."""
+        return self.name.removeprefix("val_")
 
     def is_better(self, a: float, b: float | None) -> bool:
         """Whether score `a` beats score `b`; anything beats None."""

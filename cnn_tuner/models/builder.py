@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from cnn_tuner.metrics.tasks import TASKS, Output
+from cnn_tuner.metrics.tasks import BY_CLASS, TASKS, Output
 from cnn_tuner.models import steps
 from cnn_tuner.models.augmentation import augmentation_layers
+from cnn_tuner.models.class_metrics import ClassMetric
 from cnn_tuner.models.optimizers import make_optimizer
 from cnn_tuner.runs.records import Precision
 from cnn_tuner.spaces.architecture import Architecture, Layer
@@ -162,8 +163,9 @@ def compile_model(
     steps_per_execution: int = 1,
     schedule_steps: int | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
+    metric: str = "",
 ) -> None:
-    """Gives the model its optimizer, and the loss and metrics of its task.
+    """Gives the model its optimizer, and the loss and metrics of its task; `metric` may be one of `tasks.BY_CLASS`.
 
     `optimizer` None makes one of the recipe, of Keras's own parts: `schedule_steps` are then the batches over which
     the learning rate runs its course, None keeps it constant.
@@ -171,7 +173,7 @@ def compile_model(
     model.compile(
         optimizer=make_optimizer(recipe, schedule_steps) if optimizer is None else optimizer,
         loss=TASKS[output.task].loss,
-        metrics=_metrics(output),
+        metrics=[*_metrics(output), *([ClassMetric(metric, output)] if metric in BY_CLASS else [])],
         steps_per_execution=steps_per_execution,
         jit_compile=False,  # XLA trains several times slower on CPUs
     )

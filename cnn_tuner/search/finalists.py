@@ -19,7 +19,7 @@ def standard_error(objective: Objective, score: float, images: int) -> float | N
 
     Known for an accuracy, a share of images (one success and one failure added, so that 1.0 is not taken for certain).
     """
-    if not objective.name.endswith("accuracy"):
+    if objective.metric != "accuracy":
         return None
     share = (score * images + 1) / (images + 2)
     return math.sqrt(share * (1 - share) / images)

@@ -46,7 +46,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     started = time.monotonic()
     model = fit.load_best(candidate.job)
     twin = model if candidate.twin == candidate.job else fit.load_best(candidate.twin)
-    metric = store.config.objective.name.removeprefix("val_")
+    metric = store.config.objective.metric
     float32_score = fit.evaluate(twin, dataset.val, store.config.output)[metric]
     x, y = dataset.test.x, dataset.test.y
     found = fit.predict(model, x)

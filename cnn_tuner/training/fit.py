@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened
-from cnn_tuner.metrics.tasks import Output
+from cnn_tuner.metrics import scores
+from cnn_tuner.metrics.tasks import TASKS, Output
 from cnn_tuner.models import builder
 from cnn_tuner.models.latency import measure_latency
 from cnn_tuner.runs.records import Epoch, Job, Result
@@ -160,11 +161,17 @@ def load_best(job: Job) -> keras.Model:
 
 
 def evaluate(built: keras.Model, part: Part, output: Output) -> dict[str, float]:
-    """The loss and metrics of a compiled model on one part; a regression's loss is that of standardised targets."""
+    """The loss and metrics of a compiled model on one part, and those that count classes alike.
+
+    A regression's loss is that of standardised targets.
+    """
     data = tf.data.Dataset.from_tensor_slices((part.x, part.y)).batch(EVALUATION_BATCH)
     found = {name: float(value) for name, value in built.evaluate(data, verbose=0, return_dict=True).items()}
     if output.scale:
         found["loss"] = float((((predict(built, part.x) - part.y) / np.array(output.scale)) ** 2).mean())
+    if TASKS[output.task].has_classes:
+        counts = scores.class_counts(output.task, part.y, predict(built, part.x))
+        found |= {name: float(metric(counts)) for name, metric in scores.BY_CLASS.items()}
     return found
 
 

@@ -90,7 +90,7 @@ def set_up(job: Job, data: Data) -> Network:
     built = builder.build(plan, job.seed, job.precision, in_model)
     at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)
     optimizer = averaging_optimizer(recipe, job.course_steps)
-    builder.compile_model(built, recipe, job.output, at_once, optimizer=optimizer)
+    builder.compile_model(built, recipe, job.output, at_once, optimizer=optimizer, metric=job.objective.metric)
     built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
     return Network(identity(job), built, recipe, steps, at_once)
 

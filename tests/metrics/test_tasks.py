@@ -7,9 +7,10 @@ import pytest
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import TASKS, Objective, choose_objective
 
+BY_CLASS = {"val_balanced_accuracy": "max", "val_macro_f1": "max"}
 DIRECTIONS = {
-    "binary": {"val_accuracy": "max", "val_auc": "max", "val_loss": "min"},
-    "multiclass": {"val_accuracy": "max", "val_loss": "min"},
+    "binary": {"val_accuracy": "max", "val_auc": "max", "val_loss": "min"} | BY_CLASS,
+    "multiclass": {"val_accuracy": "max", "val_loss": "min"} | BY_CLASS,
     "multilabel": {"val_accuracy": "max", "val_auc": "max", "val_loss": "min"},
     "regression": {"val_mae": "min", "val_rmse": "min", "val_loss": "min"},
 }
@@ -51,8 +52,8 @@ def test_a_task_has_a_default_objective(task, default):
 @pytest.mark.parametrize(
     ("task", "name", "choices"),
     [
-        ("binary", "val_mae", "val_accuracy, val_auc, val_loss"),
-        ("multiclass", "val_auc", "val_accuracy, val_loss"),
+        ("binary", "val_mae", "val_accuracy, val_auc, val_balanced_accuracy, val_macro_f1, val_loss"),
+        ("multiclass", "val_auc", "val_accuracy, val_balanced_accuracy, val_macro_f1, val_loss"),
         ("multilabel", "accuracy", "val_accuracy, val_auc, val_loss"),
         ("regression", "", "val_mae, val_rmse, val_loss"),
     ],

@@ -20,6 +20,7 @@ from toys import toy_dataset, toy_part
 
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.data.shared import opened, shared
+from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.models import builder
 from cnn_tuner.runs.records import Epoch, Job, Result
@@ -131,6 +132,17 @@ def set_up(monkeypatch) -> list[Job]:
 
     monkeypatch.setattr(network, "set_up", counted)
     return jobs
+
+
+@pytest.mark.parametrize("metric", scores.BY_CLASS)
+def test_a_search_may_have_the_classes_count_alike(metric, job, data):
+    """What is told of each epoch is what the exported model, which knows no such metric, then is found to have."""
+    part = toy_part("multiclass", 32, 1)
+    searched = replace(job, epochs=2, objective=Objective(f"val_{metric}", "max"))
+    result = train(searched, data)
+    best = fit.load_best(searched)
+    assert result.score == pytest.approx(fit.evaluate(best, part, searched.output)[metric], abs=1e-6)
+    assert metric not in best.get_compile_config()["metrics"]
 
 
 def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, job, data, set_up):

@@ -210,7 +210,7 @@ def _winners_curves(run: RunStore, winner: Winner | None) -> list[Chart]:
     if winner is None:
         return []
     epochs = [epoch for job in run.jobs() if job.number == winner.job for epoch in run.curve(job)]
-    own = run.config.objective.name.removeprefix("val_")
+    own = run.config.objective.metric
     names = [own if own != "loss" else next(iter(TASKS[run.config.data.task].metrics)), "loss"]
     return [chart for name in names if (chart := winners_curve(epochs, name)) is not None]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.export.verify import Measured, Reading
-from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
+from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig, kept
 from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.spaces import tree
@@ -126,7 +126,7 @@ def toy_config(space_text: str = SPACE, dataset: Dataset | None = None, **search
         ),
         space_name="toy",
         space_place="toy",
-        space=space.to_dict(),
+        space=kept(space),
         search=SearchConfig.model_validate(settings | search),
     )
 

@@ -64,7 +64,7 @@ def identity() -> str:
 
 def memory() -> Path:
     """The file of what was measured of this machine, for all of a person's projects."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cnn_tuner" / "machine.json"
+    return Path("~/.cache/cnn_tuner/machine.json").expanduser()
 
 
 def has_bfloat16() -> bool:

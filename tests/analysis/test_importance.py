@@ -83,9 +83,10 @@ def test_a_conditional_hyperparameter_counts_where_it_is_active():
 def test_where_nothing_matters_hardly_anything_is_clear():
     rng = random.Random(1)
     clear = [
-        importances(invented_trials(SPACE, lambda _: rng.random(), 24, seed=s), SPACE, ACCURACY).clear for s in range(6)
+        importances(invented_trials(SPACE, lambda _: rng.random(), 24, seed=s), SPACE, ACCURACY).clear
+        for s in range(20)
     ]
-    assert sum(map(bool, clear)) <= 1, "one in twenty by chance"
+    assert sum(map(bool, clear)) <= 3, "a few of many hyperparameters by chance"
 
 
 def test_how_long_a_trial_was_trained_does_not_matter():

@@ -133,4 +133,4 @@ def test_a_file_without_permission(folder):
 def test_the_files_of_debian():
     dataset = load(f"idx:{DEBIAN}", OPTIONS)
     assert (dataset.name, dataset.class_names) == ("fashion-mnist", FASHION_MNIST)
-    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (51_000, 9_000, 10_000)
+    assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (55_000, 5_000, 10_000)

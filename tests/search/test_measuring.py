@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from toys import toy_space
@@ -81,20 +80,20 @@ def large(subject, monkeypatch):
 def test_for_a_short_search_the_machine_is_measured_once_for_all_projects(
     chosen, measured, large, monkeypatch, tmp_path
 ):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
     for _ in range(2):
         found = chosen(Workers())
         assert (found.count, found.precision) == (4, "bfloat16")
         assert found.reason.startswith("measured once on this machine: 2 x 3 threads in float32: 100 images/s, ")
         assert measured == [([4], ("float32", "bfloat16"))]
-    assert (tmp_path / "cache/cnn_tuner/machine.json").is_file()
+    assert (tmp_path / ".cache/cnn_tuner/machine.json").is_file()
 
 
 def test_a_home_that_cannot_be_written_has_the_machine_measured_each_time(
     chosen, measured, large, monkeypatch, tmp_path
 ):
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
     assert [chosen(Workers()).precision for _ in range(2)] == ["bfloat16"] * 2
     assert len(measured) == 2
 
@@ -103,12 +102,6 @@ def test_where_there_is_no_choice_of_a_precision_a_short_search_measures_nothing
     monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
     assert chosen(Workers()).reason == chosen(Workers(precision="bfloat16")).reason == measuring.NOT_MEASURED
     assert measured == []
-
-
-def test_the_cache_is_at_home_where_nothing_else_is_said(monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("HOME", "/home/anna")
-    assert machine.memory() == Path("/home/anna/.cache/cnn_tuner/machine.json")
 
 
 def test_a_short_search_of_small_networks_is_not_measured_for(chosen, measured):

@@ -254,7 +254,8 @@ REFUSED = {
     "unknown objective": (
         {"objective": "val_acc"},
         UsageError,
-        "^--objective: unknown for a multiclass task: 'val_acc'; choices: val_accuracy, val_loss$",
+        "^--objective: unknown for a multiclass task: 'val_acc'; "
+        "choices: val_accuracy, val_balanced_accuracy, val_macro_f1, val_loss$",
     ),
     "no trials": ({"max_trials": 0}, UsageError, "^--max-trials: must be a whole number >= 1, got 0$"),
     "no epochs": ({"epochs": 0}, UsageError, "^--max-epochs: must be a whole number >= 1, got 0$"),

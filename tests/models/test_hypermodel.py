@@ -101,7 +101,10 @@ def test_an_infeasible_point_is_not_built(extra, message):
 def test_kerastuner_counts_an_infeasible_point_as_a_failed_trial(tmp_path):
     text = "{description: x, blocks: 1, block: {filters: 1, kernel_size: [3, 9], padding: valid}, dense: {layers: 0}}"
     tuner = keras_tuner.GridSearch(
-        hypermodel(text), objective="val_accuracy", max_consecutive_failed_trials=5, directory=tmp_path
+        hypermodel(text, schedule_steps=1),
+        objective="val_accuracy",
+        max_consecutive_failed_trials=5,
+        directory=tmp_path,
     )
     x, y = data()
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)

@@ -37,6 +37,7 @@ from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS, job_meant, next_job
 from cnn_tuner.search.observer import Observer
 
+MOST_OF_A_JOB = 0.8  # of the time of its twin does a refit need, whose rate then ends with the time
 LOSS_FACTOR, LOSS_SLACK = 1.1, 0.02  # so much more may the training loss of a refit be than its twin's
 
 
@@ -321,7 +322,7 @@ class FinalTraining:
         if needs_time and not self._has_time(plan, own):
             return replace(twin, refit="the budget leaves no time for it")
         self.observer.phase(f"training trial {twin.trial.number} again, on train and validation", self._goal)
-        seconds = self._seconds_each(jobs=1) if plan.is_timed else None
+        seconds = self._seconds_each(jobs=1)
         self._train(deque([_Training(twin.trial, REFIT, earlier)]), twin.trial, seconds)
         refit = self.store.final_jobs(twin.trial.number).get(REFIT)
         if refit is None or refit.status != "completed":
@@ -330,9 +331,9 @@ class FinalTraining:
         return self._checked(twin, refit)
 
     def _has_time(self, plan: FinalPlan, own: JobRecord) -> bool:
-        """Whether a job like this one fits in; where jobs are planned one after the other, half of it would do."""
+        """Whether most of a job like this one fits in; where jobs are planned one after the other, half of it."""
         left = self._ends_at - self.clock()
-        return left >= own.seconds * (0.5 if plan.is_timed and plan.refits else 1.0)
+        return left >= own.seconds * (0.5 if plan.is_timed and plan.refits else MOST_OF_A_JOB)
 
     def _checked(self, twin: Candidate, refit: JobRecord) -> Candidate:
         """The refit, if its training loss ended about where the twin's did."""

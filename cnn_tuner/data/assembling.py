@@ -44,6 +44,7 @@ def assemble(raw: RawData, source: str, options: DataOptions) -> Dataset:
         val=parts["val"],
         test=parts["test"],
         notes=(*raw.notes, *image_notes, *labels.notes, *_split_notes(parts, missing, options.seed), *_repeats(parts)),
+        drawn=tuple(missing),
         preprocessing=raw.preprocessing,
     )
 

@@ -72,6 +72,7 @@ class Dataset:
     source: what the user asked for.
     class_names: binary: the classes 0 and 1; multiclass: the classes; multilabel: the labels; regression: the targets.
     notes: sentences worth showing: what was skipped, resized, converted or assumed.
+    drawn: the parts that did not come with the data and were split off train.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Dataset:
     val: Part
     test: Part
     notes: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
 
     @property

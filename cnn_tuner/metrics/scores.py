@@ -41,6 +41,16 @@ def measure(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return found | {"auc": _auc(y, scores)}
 
 
+def of_each(metric: str, y: np.ndarray, task: str, scores: np.ndarray) -> np.ndarray | None:
+    """What each image (N,) adds to a metric that is a mean over images, the more the better; None for other metrics."""
+    if metric == "accuracy":
+        right = predicted(task, scores).reshape(len(y), -1) == y.reshape(len(y), -1)
+        return np.asarray(right.mean(axis=1))
+    if metric in ("mae", "rmse"):
+        return np.asarray(-(np.abs(scores - y) ** (1 if metric == "mae" else 2)).mean(axis=1))
+    return None
+
+
 def told(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """`measure`, and for unequal classes what counts each class alike: balanced accuracy and macro F1.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 import keras
@@ -12,14 +11,11 @@ import numpy as np
 
 from cnn_tuner.metrics.tasks import BY_CLASS, TASKS, Output
 from cnn_tuner.models import steps
-from cnn_tuner.models.augmentation import augmentation_layers
 from cnn_tuner.models.class_metrics import ClassMetric
 from cnn_tuner.models.optimizers import make_optimizer
 from cnn_tuner.runs.records import Precision
 from cnn_tuner.spaces.architecture import Architecture, Layer
 from cnn_tuner.spaces.recipe import Recipe
-
-FIRST_AUGMENTATION = 10_000  # the index of its first seed: far beyond the layers of any architecture
 
 
 def layer_seed(seed: int, index: int) -> int:
@@ -67,9 +63,9 @@ def build(
 
     Args:
         architecture: what to build.
-        seed: decides the initial weights, dropout and augmentation; every whole number >= 0 is a seed, 0 too.
+        seed: decides the initial weights and dropout; every whole number >= 0 is a seed, 0 too.
         precision: in which layers compute, None for Keras's own setting; the last one computes in float32 in any case.
-        recipe: for a model to be trained: its augmentation and label smoothing. The weights are those of one without.
+        recipe: for a model to be trained: its label smoothing. The weights are those of one without.
 
     Returns:
         A model from (N, H, W, C) uint8 to (N, units) float32. Scaling pixels to [0, 1] is part of it.
@@ -81,10 +77,6 @@ def build(
 def _build(architecture: Architecture, seed: int, recipe: Recipe | None) -> keras.Model:
     inputs = keras.Input(architecture.image_shape, dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255, name="scaling")(inputs)
-    if recipe is not None:
-        seeds = (layer_seed(seed, index) for index in count(FIRST_AUGMENTATION))
-        for augment in augmentation_layers(recipe.augmentation, seeds):
-            x = augment(x)
     for index, layer in enumerate(architecture.layers):
         x = _keras_layer(layer, layer_seed(seed, index))(x)
     output = architecture.output
@@ -131,13 +123,15 @@ class SmoothingModel(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        return (1 - self.share) * loss + self.share * self._uniform_loss(y_pred) if training else loss
+        return (1 - self.share) * loss + self.share * self._uniform_loss(y_pred, sample_weight) if training else loss
 
-    def _uniform_loss(self, y_pred: Any) -> Any:
+    def _uniform_loss(self, y_pred: Any, sample_weight: Any) -> Any:
         if self.task == "multiclass":
             uniform = keras.ops.full_like(y_pred, 1 / y_pred.shape[-1])
-            return keras.ops.mean(keras.losses.categorical_crossentropy(uniform, y_pred))
-        return keras.ops.mean(keras.losses.binary_crossentropy(keras.ops.full_like(y_pred, 0.5), y_pred))
+            losses = keras.losses.categorical_crossentropy(uniform, y_pred)
+        else:
+            losses = keras.losses.binary_crossentropy(keras.ops.full_like(y_pred, 0.5), y_pred)
+        return keras.ops.mean(losses if sample_weight is None else losses * sample_weight)
 
 
 def _metrics(output: Output) -> list[keras.metrics.Metric]:

@@ -98,10 +98,11 @@ def _trained(recipe: Recipe) -> str:
     optimizer = [] if recipe.optimizer == plain.optimizer else [recipe.optimizer]
     titles = {"warmup": "warm-up", "weight_decay": "decay", "label_smoothing": "smoothing"}
     numbers = [f"{title} {getattr(recipe, name):.2g}" for name, title in titles.items() if getattr(recipe, name) > 0]
+    weights = [] if recipe.class_weights == plain.class_weights else ["class weights"]
     augmentation = asdict(recipe.augmentation)
     changes = [name for name, value in asdict(plain.augmentation).items() if augmentation[name] != value]
     augmented = [f"augmented: {' '.join(changes)}"] if changes else []
-    return ", ".join([*optimizer, rate, f"batch {recipe.batch_size}", *numbers, *augmented])
+    return ", ".join([*optimizer, rate, f"batch {recipe.batch_size}", *numbers, *weights, *augmented])
 
 
 def _block(values: Point, name: str) -> str:

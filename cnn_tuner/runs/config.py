@@ -16,6 +16,7 @@ from cnn_tuner.spaces.rules import WARMED_UP, Limits, Training
 from cnn_tuner.spaces.tree import SearchSpace
 
 FORMAT = 3  # of the run folder; a reader refuses one it does not know
+FEW_VAL_IMAGES = 2000  # the standard error of an accuracy of 0.95 is then over half a point
 BACKWARDS = 3  # an image that is trained on costs about three that are only looked at
 # What a run's space means that leaves these out: those of before left them to the defaults of their day.
 UNSAID = {"learning_rate": 0.001, "schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0}
@@ -26,7 +27,10 @@ class _Config(BaseModel):
 
 
 class DataConfig(_Config):
-    """Which images a run learns from, and what they turned out to be. `images` counts training, validation and test."""
+    """Which images a run learns from, and what they turned out to be.
+
+    `images` counts training, validation and test; `drawn` are the parts that were split off train.
+    """
 
     source: str
     name: str
@@ -36,6 +40,7 @@ class DataConfig(_Config):
     output_scale: tuple[float, ...] = ()
     output_offset: tuple[float, ...] = ()
     images: tuple[int, int, int]
+    drawn: tuple[str, ...] = ()
     fingerprint: str
     options: dict[str, Any]
 
@@ -113,6 +118,11 @@ class RunConfig(_Config):
         train, val, _ = self.data.images
         looked_at = val / BACKWARDS
         return (self.epoch_share * train + looked_at) / (train + looked_at)
+
+    @property
+    def redraws_val(self) -> bool:
+        """Whether each further seed of a finalist has a validation part of its own: the run's own tells too little."""
+        return "val" in self.data.drawn and self.data.images[1] < FEW_VAL_IMAGES
 
     @property
     def objective(self) -> Objective:

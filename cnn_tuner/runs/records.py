@@ -39,7 +39,7 @@ class Job:
     course over so many batches, the last of which is the job's. `epoch_steps` are the batches of an epoch where it is
     not all images, drawn anew for each. `seconds` is how long the job may take, in all attempts
     together: where it would take longer, the end of the course is moved. With `with_val` it trains on the validation
-    part too, and has no score.
+    part too, and has no score. A `split` above 0 has training and validation part drawn anew from both by this number.
 
     With `measures_latency`, one image's seconds are measured before anything is trained; a model that takes longer
     than `max_latency_seconds` fails.
@@ -62,6 +62,7 @@ class Job:
     epoch_steps: int | None = None
     seconds: float | None = None
     with_val: bool = False
+    split: int = 0
     measures_latency: bool = False
     max_latency_seconds: float | None = None
 
@@ -183,7 +184,8 @@ class JobRecord:
 class Finalist:
     """A trial that was trained to the end: the search's score, and one for each seed, its own first.
 
-    `val_loss` is that of the seeds on average; where scores are equal it decides.
+    `val_loss` is that of the seeds on average; where scores are equal it decides. With `splits` each seed but its own
+    was trained and judged on parts of its own, drawn anew.
     """
 
     trial: int
@@ -191,6 +193,7 @@ class Finalist:
     search_score: float
     scores: tuple[float, ...]
     val_loss: float = 0.0
+    splits: bool = False
 
     @property
     def mean(self) -> float:

@@ -57,6 +57,7 @@ def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
         course_steps=course_steps,
         epoch_steps=None if is_final or most is None else steps_of_epoch(min(train, most), trial.values),
         with_val=record.is_refit,
+        split=max(0, record.replicate) if config.redraws_val else 0,
         measures_latency=config.measures_latency and trial.latency_seconds is None,
         max_latency_seconds=config.search.max_latency_seconds,
     )

@@ -232,6 +232,8 @@ def _parameters(file: SpaceFile) -> Iterator[Parameter]:
     training = file.training
     warming = [schedule for schedule in training.schedule if schedule != "one_cycle"]  # which has a warm-up of its own
     for name in Training.model_fields:
+        if getattr(training, name) is None:
+            continue
         if name != "warmup":
             yield _parameter(name, getattr(training, name))
         elif warming:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.spaces.recipe import Augmentation
-from cnn_tuner.training.moving import moved
+from cnn_tuner.training.augmentation import augmented
 
 EVALUATION_BATCH = 256  # images at once where nothing is learned
 TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
@@ -29,6 +29,22 @@ class Data:
         places = tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
         self.val = _plain(places.map(lambda at: (tf.gather(val_x, at), tf.gather(val_y, at))).prefetch(2))
 
+    def redrawn(self, split: int, by_class: bool) -> Data:
+        """Training and validation part of the same sizes, drawn anew from both by this number; 0 stands for these.
+
+        With `by_class` each class has as many validation images as it had.
+        """
+        if not split:
+            return self
+        x, y = (np.concatenate([getattr(part, kind) for part in (self._train, self._val)]) for kind in "xy")
+        order = np.random.default_rng(split).permutation(len(x))
+        chosen = order[: len(self._val)]
+        if by_class:
+            classes, of_val = y[order].reshape(-1), np.unique(self._val.y, return_counts=True)
+            chosen = np.concatenate([order[classes == each][:count] for each, count in zip(*of_val, strict=True)])
+        is_val = np.isin(np.arange(len(x)), chosen)
+        return Data(Part(x[~is_val], y[~is_val]), Part(x[is_val], y[is_val]))
+
     def images(self, with_val: bool = False) -> int:
         """How many images are trained on, by a job that trains on the validation part too or by another one."""
         return int(self.x.shape[0]) + (len(self._val) if with_val else 0)
@@ -46,19 +62,22 @@ class Data:
         augmentation: Augmentation | None = None,
         with_val: bool = False,
         steps: int | None = None,
+        balanced: bool = False,
     ) -> tf.data.Dataset:
         """Batches without end, from `initial_epoch` (counted from 0) on: each epoch is one shuffled pass.
 
         Args:
-            seed: decides the order and how images are moved, both anew in every epoch.
+            seed: decides the order and how images are changed, both anew in every epoch.
             batch_size: of all batches but an epoch's last.
             initial_epoch: where to begin; what comes is what would have come without a break.
-            augmentation: its flips and shifts are made here, beside the training and not within its steps.
+            augmentation: made here, beside the training and not within its steps.
             with_val: whether the validation part is trained on too.
             steps: the batches of an epoch, None for one pass over all images.
+            balanced: whether each image comes with a weight, by which all classes count alike; y are then classes.
         """
         x, y = self._joined if with_val else (self.x, self.y)
         images = self.images(with_val)
+        weights = _class_weights(y) if balanced else None
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             places = tf.random.experimental.stateless_shuffle(tf.range(images), seed=tf.stack([seed, epoch]))
@@ -66,14 +85,26 @@ class Data:
             batches = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
             return batches.enumerate().map(lambda batch, at: (epoch, batch, at))
 
-        def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, ...]:
             found = tf.gather(x, at)
             if augmentation is not None:
-                found = moved(found, augmentation, tf.stack([seed, epoch * images + batch]))
-            return found, tf.gather(y, at)
+                found = augmented(found, augmentation, tf.stack([seed, epoch * images + batch]))
+            labels = tf.gather(y, at)
+            return (found, labels) if weights is None else (found, labels, tf.gather(weights, _classes(labels)))
 
         epochs = tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max // max(1, images))
         return _plain(epochs.flat_map(one_epoch).map(gathered).prefetch(2))
+
+
+def _classes(y: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.reshape(y, (-1,)), tf.int32)
+
+
+def _class_weights(y: tf.Tensor) -> tf.Tensor:
+    """The weight of each class, by which all count alike and an image on average as 1; scikit-learn's "balanced"."""
+    counts = tf.cast(tf.math.bincount(_classes(y)), tf.float32)
+    there = tf.reduce_sum(tf.cast(counts > 0, tf.float32))
+    return tf.reduce_sum(counts) / there / tf.maximum(counts, 1.0)
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

@@ -69,6 +69,7 @@ def train(
         OSError: the state could not be written.
     """
     kept = KeptNetwork() if kept is None else kept
+    data = data.redrawn(job.split, TASKS[job.output.task].has_classes)
     progress = take_up(job)
     found = kept.take(job, progress)
     recorder = Recorder(job, progress, on_epoch, should_stop)
@@ -141,7 +142,8 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
 
 def _batches(job: Job, data: Data, taken: Network, first: int) -> tf.data.Dataset:
     recipe = taken.recipe
-    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, taken.steps)
+    balanced = recipe.class_weights == "balanced" and TASKS[job.output.task].has_classes
+    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, taken.steps, balanced)
 
 
 def _failed(recorder: Recorder, message: str) -> Result:
@@ -158,6 +160,11 @@ def load_best(job: Job) -> keras.Model:
     built = network.averaged_model(job, load_state(Path(job.state_file), job))
     builder.compile_model(built, recipe_of(job.values), job.output)
     return built
+
+
+def outcomes(job: Job, part: Part) -> np.ndarray | None:
+    """What each image of a part (N,) adds to the objective of a trained job; see `cnn_tuner.metrics.scores.of_each`."""
+    return scores.of_each(job.objective.metric, part.y, job.output.task, predict(load_best(job), part.x))
 
 
 def evaluate(built: keras.Model, part: Part, output: Output) -> dict[str, float]:

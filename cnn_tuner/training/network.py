@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -86,8 +86,7 @@ def set_up(job: Job, data: Data) -> Network:
     recipe = recipe_of(job.values)
     steps = steps_of_epoch(data.images(job.with_val), job.values)
     steps = steps if job.epoch_steps is None else min(steps, job.epoch_steps)
-    in_model = replace(recipe, augmentation=replace(recipe.augmentation, flip="none", shift=0.0))  # see `moving`
-    built = builder.build(plan, job.seed, job.precision, in_model)
+    built = builder.build(plan, job.seed, job.precision, recipe)
     at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)
     optimizer = averaging_optimizer(recipe, job.course_steps)
     builder.compile_model(built, recipe, job.output, at_once, optimizer=optimizer, metric=job.objective.metric)

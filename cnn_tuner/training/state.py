@@ -73,6 +73,7 @@ def save_state(job: Job, progress: Progress) -> None:
 def identity(job: Job) -> str:
     """What a state belongs to: a trial's point, seed, precision, course, and the data."""
     facts = [job.values, job.seed, job.image_shape, job.precision, job.course_steps, job.epoch_steps, job.with_val]
+    facts += [job.split] if job.split else []
     return json.dumps(facts, sort_keys=True)
 
 

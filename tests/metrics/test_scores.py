@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from cnn_tuner.metrics.scores import by_class, measure, predicted, told
+from cnn_tuner.metrics.scores import by_class, measure, of_each, predicted, told
 
 
 def column(*values):
@@ -174,3 +174,27 @@ def test_a_class_without_images_has_no_recall():
     found = told("multiclass", y, scores)
     assert found["balanced_accuracy"] == pytest.approx((0.5 + 1) / 2)
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "scores", "metric", "sign"),
+    [
+        ("multiclass", [0, 2, 1], [[0.9, 0.1, 0], [0.5, 0.4, 0.1], [0, 1, 0]], "accuracy", 1),
+        ("binary", [[0], [1], [1]], [[0.4], [0.6], [0.5]], "accuracy", 1),
+        ("multilabel", [[0, 1], [1, 1]], [[0.4, 0.9], [0.6, 0.1]], "accuracy", 1),
+        ("regression", [[1, 2], [3, 4]], [[1.5, 2], [3, 1]], "mae", -1),
+    ],
+)
+def test_what_each_image_adds_is_on_average_the_metric(task, y, scores, metric, sign):
+    labels, answers = np.array(y, np.float32 if np.ndim(y) > 1 else np.int32), np.array(scores, np.float32)
+    found = of_each(metric, labels, task, answers)
+    assert found.shape == (len(labels),)
+    assert sign * found.mean() == pytest.approx(measure(task, labels, answers)[metric])
+
+
+def test_of_squared_errors_the_mean_is_the_square_and_of_an_area_there_is_nothing():
+    y, found = np.array([[1.0], [3.0]]), np.array([[2.0], [6.0]])
+    assert -of_each("rmse", y, "regression", found).mean() == pytest.approx(
+        measure("regression", y, found)["rmse"] ** 2
+    )
+    assert of_each("auc", y, "binary", found) is None

@@ -15,6 +15,7 @@ training:
   warmup: 0.2
   weight_decay: 0.01
   label_smoothing: 0.3
+  class_weights: balanced
   batch_size: 7
 augmentation: {flip: both, shift: 0.1, rotate: 20, zoom: 0.3, erase: 0.4}
 """
@@ -23,7 +24,7 @@ augmentation: {flip: both, shift: 0.1, rotate: 20, zoom: 0.3, erase: 0.4}
 def test_every_key_of_a_space_file_arrives_in_the_recipe():
     [point] = tree.from_text(TEXT, "toy").points()
     augmentation = Augmentation("both", 0.1, 20, 0.3, 0.4)
-    assert recipe_of(point) == Recipe(0.1, 7, "sgd", "cosine", 0.2, 0.01, 0.3, augmentation)
+    assert recipe_of(point) == Recipe(0.1, 7, "sgd", "cosine", 0.2, 0.01, 0.3, "balanced", augmentation)
 
 
 def test_a_space_that_says_nothing_of_training_has_a_recipe_of_good_practice():

@@ -7,7 +7,7 @@ from cnn_tuner.spaces.rules import Range, parse
 from cnn_tuner.spaces.tree import from_text
 
 TOP = "description, blocks, block, dense, training, augmentation, limits, search"
-TRAINING = "optimizer, learning_rate, schedule, warmup, weight_decay, label_smoothing, batch_size"
+TRAINING = "optimizer, learning_rate, schedule, warmup, weight_decay, label_smoothing, class_weights, batch_size"
 BLOCK = "convolutions, filters, kernel_size, strides, padding, pool_size, pool_strides, dropout"
 OR = "a list of them, or {min, max, step, sampling}"
 
@@ -38,6 +38,7 @@ WORDS = {
     "block.padding": ("same", "valid"),
     "training.optimizer": ("adam", "nadam", "rmsprop", "sgd"),
     "training.schedule": ("constant", "cosine", "one_cycle"),
+    "training.class_weights": ("none", "balanced"),
     "augmentation.flip": ("none", "horizontal", "vertical", "both"),
 }
 
@@ -346,6 +347,7 @@ def test_the_defaults_of_a_short_file():
             "warmup": (0.0,),
             "weight_decay": (0.01,),
             "label_smoothing": (0.1,),
+            "class_weights": None,
             "batch_size": (32,),
         },
         "augmentation": {"flip": ("none",), "shift": (0.0,), "rotate": (0.0,), "zoom": (0.0,), "erase": (0.0,)},

@@ -187,7 +187,8 @@ def test_a_step_of_training_is_traced_once(job, data, monkeypatch):
 RECIPES = {
     "a schedule": {"schedule": "one_cycle", "optimizer": "sgd", "weight_decay": 0.01},
     "a warm-up": {"schedule": "constant", "warmup": 0.5, "label_smoothing": 0.1},
-    "augmentation": {"flip": "both", "shift": 0.1, "erase": 0.5},
+    "augmentation": {"flip": "both", "shift": 0.1, "rotate": 20.0, "zoom": 0.2, "erase": 0.5},
+    "class weights": {"class_weights": "balanced", "label_smoothing": 0.1},
 }
 
 
@@ -598,6 +599,61 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(data):
     assert not np.array_equal(epochs[0], epochs[1])
     [(later, _)] = list(data.batches(seed=3, batch_size=20, initial_epoch=1).take(1))
     np.testing.assert_array_equal(later.numpy(), epochs[1][:20])
+
+
+def rows(part: Part) -> list[bytes]:
+    return sorted(image.tobytes() for image in part.x)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_parts_that_are_drawn_anew_share_out_the_same_images(task):
+    train_part, val_part = toy_part(task, 96, 0), toy_part(task, 32, 1)
+    own = Data(train_part, val_part)
+    assert own.redrawn(0, True) is own
+    first, again, other = (own.redrawn(split, task == "multiclass") for split in (1, 1, 2))
+    assert rows(first._val) == rows(again._val)
+    assert rows(first._val) != rows(other._val) and rows(first._val) != rows(val_part)
+    for each in (first, other):
+        assert (each.images(), len(each._val)) == (96, 32)
+        assert sorted(rows(each._train) + rows(each._val)) == sorted(rows(train_part) + rows(val_part))
+        if task == "multiclass":
+            np.testing.assert_array_equal(np.bincount(each._val.y), np.bincount(val_part.y))
+
+
+def test_a_job_of_another_split_is_trained_and_judged_on_it(job, data):
+    own, other = replace(job, epochs=2), replace(elsewhere(job), epochs=2, split=1)
+    expected = train(replace(own, state_file=other.state_file + "2.npz"), data.redrawn(1, True))
+    found = train(other, data)
+    assert metrics(found) == metrics(expected) != metrics(train(own, data))
+    with pytest.raises(ValueError, match="another trial"):
+        training_state.load_state(Path(other.state_file), own)
+
+
+def test_the_outcomes_of_a_job_are_by_image_what_its_score_is_on_average(whole, job):
+    part = toy_part("multiclass", 32, 1)
+    found = fit.outcomes(whole[0], part)
+    assert found.shape == (32,)
+    assert found.mean() == pytest.approx(whole[1].score, abs=1e-6)
+
+
+@pytest.mark.parametrize("column", [False, True], ids=["multiclass", "binary"])
+def test_by_its_weight_each_class_counts_alike_and_an_image_on_average_as_1(column):
+    part = toy_part("multiclass", 20, 0)
+    y = np.repeat([0, 2], [15, 5])  # of class 1 there is none
+    y = y[:, np.newaxis].astype(np.float32) if column else y.astype(np.int32)
+    both = Part(part.x, y)
+    [(_, labels, weights)] = list(Data(both, both).batches(3, 20, 0, balanced=True).take(1))
+    by_class = [weights.numpy()[labels.numpy().reshape(-1) == each].sum() for each in (0, 2)]
+    assert by_class == pytest.approx([10, 10])
+
+
+def test_class_weights_are_for_tasks_whose_images_are_of_one_class(data, job):
+    values = VALUES | {"class_weights": "balanced"}
+    weighted = network.set_up(replace(job, values=values), data)
+    batches = fit._batches(replace(job, values=values), data, weighted, 0)
+    assert len(batches.element_spec) == 3
+    other = replace(job, values=values, output=replace(job.output, task="multilabel"))
+    assert len(fit._batches(other, data, weighted, 0).element_spec) == 2
 
 
 @pytest.mark.parametrize(

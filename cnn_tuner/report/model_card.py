@@ -159,7 +159,8 @@ def _how(run: RunStore, winner: Winner) -> str:
     own = winner.finalist
     trained = f"trained for {winner.epochs} epochs, until its learning rate had ended"
     if own is not None and own.spread is not None:
-        trained += f"; {len(own.scores)} seeds reached {score(own.mean)} +- {score(own.spread)}"
+        splits = ", each on a split of its own into train and validation," if own.splits else ""
+        trained += f"; {len(own.scores)} seeds{splits} reached {score(own.mean)} +- {score(own.spread)}"
     if winner.refit == REFIT_DONE:
         trained += "; the weights here are those of the same training on train and validation together"
     return (

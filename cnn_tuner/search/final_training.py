@@ -8,11 +8,12 @@ and validation part together; its score is that of its twin, which was trained o
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Executor
@@ -28,10 +29,10 @@ from cnn_tuner.runs.records import (
     JobRecord,
     Result,
     Trial,
-    last_loss,
 )
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.final_plan import FinalPlan
+from cnn_tuner.search.final_plan import WORTH_A_START, FinalPlan, gain_of
+from cnn_tuner.search.final_scores import FinalScores
 from cnn_tuner.search.finalists import choose_finalists, choose_winner
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS, job_meant, next_job
@@ -70,7 +71,8 @@ class _Training:
 class FinalTraining:
     """One process's part in it; what an earlier process began is gone on with.
 
-    `widen` hands over an executor in the place of this one, with one slot that has the cores of all.
+    `widen` hands over an executor in the place of this one, with one slot that has the cores of all; `outcomes` tells
+    what each validation image adds to a trained job's score.
     """
 
     def __init__(
@@ -82,16 +84,19 @@ class FinalTraining:
         is_stopping: Callable[[], bool],
         widen: Callable[[], Executor] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        outcomes: Callable[[Job], np.ndarray | None] = lambda job: None,
     ) -> None:
         self.store, self.executor, self.observer = store, executor, observer
         self.forecast, self.is_stopping, self.widen, self.clock = forecast, is_stopping, widen, clock
+        self.outcomes = outcomes
         self.is_out_of_time = False
         self._jobs: dict[int, Job] = {}  # under way
-        self._records: dict[int, JobRecord] = {}  # of the same
+        self._scores = FinalScores(store, self._jobs.keys())
+        self._due: dict[int, float] = {}  # when each of them should have ended
         self._settings = store.config.search
         self._goal = self._settings.final_epochs
         self._ends_at = math.inf
-        self._ended_seconds: list[float] = []  # of the trainings that this process saw end
+        self._takes: dict[int, float] = {}  # seconds of a training of each finalist, by its number
 
     def run(self, only: int | None = None) -> Candidate:
         """Trains the finalists, chooses the winner and trains it again; or the trial of this number, which then is.
@@ -116,11 +121,20 @@ class FinalTraining:
         chosen = chosen[: 1 if self.is_stopping() else most]
         if not self.is_stopping():
             self._train_finalists(chosen, plan)
-        finalists = {trial.number: self._finalist(trial) for trial in chosen}
-        won = choose_winner(list(finalists.values()), objective, images[1], prefer)
+        # What the search reached says little beside what was trained to the end.
+        chosen = [trial for trial in chosen if self._scores.scored(trial.number)] or chosen
+        won = choose_winner(self._scores.comparable(chosen), objective, images[1], prefer, self._outcomes)
         [trial] = [trial for trial in chosen if trial.number == won.trial]
-        twin = self._twin(trial, tuple(finalists.values()))
+        twin = self._twin(trial, tuple(map(self._scores.finalist, chosen)))
         return self._refitted(twin, plan)
+
+    def _outcomes(self, finalist: Finalist) -> np.ndarray | None:
+        """Of its best seed on the validation images, where its state was kept."""
+        twins = self._scores.twins(finalist.trial)
+        if not twins or not self._has_state(twins[0].number):
+            return None
+        [trial] = [trial for trial in self.store.trials() if trial.number == finalist.trial]
+        return self.outcomes(next_job(self.store, trial, twins[0]))
 
     def _train_finalists(self, chosen: list[Trial], plan: FinalPlan) -> None:
         self._goal = plan.epochs
@@ -195,16 +209,24 @@ class FinalTraining:
         """Whether there is time for one more, and for a refit after it; the first one always is trained."""
         if self.is_stopping() or self.is_out_of_time:
             return False
-        is_first = not self._jobs and not self._ended_seconds
+        is_first, takes = not self._takes, self._seconds_of(training.trial)
         if is_first or seconds is not None or training.record is not None or training.replicate == REFIT:
             return True
-        pace = self.forecast.pace.setup_seconds + self._goal * self.forecast.final_seconds_of(training.trial)
-        each = max(self._ended_seconds, default=pace)
-        return self.clock() + (1 + self._settings.refits) * each <= self._ends_at
+        ends = max([*self._due.values(), self.clock() + takes])
+        refit = max([*self._takes.values(), takes]) if self._settings.refits else 0.0  # of whichever will have won
+        return ends + refit <= self._ends_at
+
+    def _seconds_of(self, trial: Trial) -> float:
+        """What a training of this finalist takes: as long as one that ended, or by the pace of the search."""
+        known = self._takes.get(trial.number)
+        if known is None:
+            known = self.forecast.pace.setup_seconds + self._goal * self.forecast.final_seconds_of(trial)
+        return known
 
     def _begin(self, training: _Training, seconds: float | None) -> None:
         record = self._record(training) if training.record is None else training.record
-        self._records[record.number] = record
+        takes = self._takes[training.trial.number] = self._seconds_of(training.trial)
+        self._due[record.number] = self.clock() + takes
         self._submit(replace(next_job(self.store, training.trial, record), seconds=seconds))
 
     def _record(self, training: _Training) -> JobRecord:
@@ -246,31 +268,13 @@ class FinalTraining:
         job = self._jobs.pop(result.job)
         self.store.end_job(result)
         self.forecast.job_ended(job, result)
+        self._due.pop(result.job, None)
         if result.status == "completed":
-            self._ended_seconds.append(result.seconds)
+            self._takes[job.trial] = result.seconds
+        elif result.status == "failed":
+            self._takes.pop(job.trial, None)
         if not job.with_val:
-            self._drop_worse_states(job.trial)
-
-    def _drop_worse_states(self, trial: int) -> None:
-        """Of the seeds of a finalist only the best one's state can be needed, and those that may be gone on with."""
-        for record in self._twins(trial)[1:]:
-            self.store.state_file(record.number).unlink(missing_ok=True)
-
-    def _twins(self, trial: int) -> list[JobRecord]:
-        """The final trainings of a trial that ended with a score, the best first."""
-        sign = -1 if self.store.config.objective.direction == "max" else 1
-        records = [
-            record
-            for record in self.store.final_jobs(trial).values()
-            if record.number not in self._jobs and not record.is_refit and record.score is not None
-        ]
-        counting = [record for record in records if record.status == "completed"] or records
-        return sorted(
-            counting, key=lambda record: (sign * float(record.score or 0.0), self._loss(record), record.replicate)
-        )
-
-    def _loss(self, record: JobRecord) -> float:
-        return last_loss(self.store.epochs(record.number))
+            self._scores.drop_worse_states(job.trial)
 
     def _earlier(self, trial: Trial, replicate: int) -> JobRecord | None:
         """What an earlier process began or ended, if it still counts: not if it was to end before the present goal."""
@@ -282,17 +286,9 @@ class FinalTraining:
     def _has_state(self, job: int | None) -> bool:
         return job is not None and self.store.state_file(job).is_file()
 
-    def _finalist(self, trial: Trial) -> Finalist:
-        """A finalist with the score of each seed; seeds that were cut short count where no other one was not."""
-        twins = sorted(self._twins(trial.number), key=lambda record: record.replicate)
-        searched = float(trial.score or 0.0)
-        scores = tuple(float(twin.score or 0.0) for twin in twins) or (searched,)
-        losses = [self._loss(twin) for twin in twins] or [last_loss(trial.epochs)]
-        return Finalist(trial.number, trial.params, searched, scores, statistics.mean(losses))
-
     def _twin(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
         """The winner with the weights of its best seed, trained once more where their state was lost."""
-        twins = self._twins(trial.number)
+        twins = self._scores.twins(trial.number)
         best = twins[0] if twins else None
         is_worse = best is not None and self.store.config.objective.is_better(float(trial.score or 0.0), best.score)
         if best is None or (best.status != "completed" and is_worse and self._has_state(trial.state_job)):
@@ -321,8 +317,11 @@ class FinalTraining:
         needs_time = earlier is None or earlier.status != "completed"
         if needs_time and not self._has_time(plan, own):
             return replace(twin, refit="the budget leaves no time for it")
+        starting = 0.0
+        if needs_time and self.widen is not None and self._is_worth_widening(own):
+            self.executor, starting = self.widen(), self.forecast.startup_seconds
         self.observer.phase(f"training trial {twin.trial.number} again, on train and validation", self._goal)
-        seconds = self._seconds_each(jobs=1)
+        seconds = self._seconds_each(1, starting)
         self._train(deque([_Training(twin.trial, REFIT, earlier)]), twin.trial, seconds)
         refit = self.store.final_jobs(twin.trial.number).get(REFIT)
         if refit is None or refit.status != "completed":
@@ -332,8 +331,18 @@ class FinalTraining:
 
     def _has_time(self, plan: FinalPlan, own: JobRecord) -> bool:
         """Whether most of a job like this one fits in; where jobs are planned one after the other, half of it."""
-        left = self._ends_at - self.clock()
-        return left >= own.seconds * (0.5 if plan.is_timed and plan.refits else MOST_OF_A_JOB)
+        left, takes = self._ends_at - self.clock(), own.seconds
+        if self._is_worth_widening(own):
+            takes = self.forecast.startup_seconds + own.seconds / gain_of(self.executor.slots)
+        return left >= takes * (0.5 if plan.is_timed and plan.refits else MOST_OF_A_JOB)
+
+    def _is_worth_widening(self, own: JobRecord) -> bool:
+        """Whether a refit, which has no other job beside it, gains more by all cores than a new worker's start takes.
+
+        `own` is its twin, which had those of one worker.
+        """
+        is_long = own.seconds > WORTH_A_START * self.forecast.startup_seconds
+        return is_long and self.widen is not None and self.executor.slots > 1
 
     def _checked(self, twin: Candidate, refit: JobRecord) -> Candidate:
         """The refit, if its training loss ended about where the twin's did."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.records import Finalist, Prefer, Trial, ranked
@@ -46,18 +48,33 @@ def choose_finalists(
 
 
 def choose_winner(
-    finalists: Sequence[Finalist], objective: Objective, val_images: int, prefer: Prefer = "accurate"
+    finalists: Sequence[Finalist],
+    objective: Objective,
+    val_images: int,
+    prefer: Prefer = "accurate",
+    outcomes: Callable[[Finalist], np.ndarray | None] = lambda finalist: None,
 ) -> Finalist:
     """The best of the finalists by their mean score; with `prefer` "small" the smallest that is about as good.
 
-    About as good is within one standard error of the best mean: that of the best finalist's mean over its seeds, or
-    that of the validation part where it is larger.
+    `outcomes` are what each validation image adds to a finalist's score, the more the better. As good is who is worse
+    than the best on the same images by no more than one standard error of the difference: most images are as hard for
+    both, so that a comparison in pairs tells apart what two scores do not. Where outcomes are not known, who is within
+    one standard error of the best mean: that of its mean over its seeds, or that of the validation part where it is
+    larger.
     """
     best = _best(finalists, objective)
-    if prefer == "accurate":
+    if prefer == "accurate" or len(finalists) == 1:
         return best
-    error = winning_margin(best, objective, val_images)
-    near = [each for each in finalists if _gap(objective, best.mean, each.mean) <= error]
+    error, of_best = winning_margin(best, objective, val_images), outcomes(best)
+
+    def is_near(other: Finalist) -> bool:
+        of_other = None if of_best is None or other is best else outcomes(other)
+        if of_best is None or of_other is None:
+            return _gap(objective, best.mean, other.mean) <= error
+        worse = of_best - of_other
+        return float(worse.mean()) <= float(worse.std()) / math.sqrt(len(worse))
+
+    near = [each for each in finalists if is_near(each)]
     smallest = min(each.params for each in near)
     return _best([each for each in near if each.params == smallest], objective)
 

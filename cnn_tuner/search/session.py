@@ -15,7 +15,7 @@ from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.checkpoints import bound_bytes
 from cnn_tuner.runs.machine import Workers, versions
-from cnn_tuner.runs.records import Trial, Winner
+from cnn_tuner.runs.records import Job, Trial, Winner
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.spaces.architecture import largest_params
@@ -23,6 +23,8 @@ from cnn_tuner.spaces.architecture import largest_params
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import numpy as np
 
     from cnn_tuner.executors.base import Executor
     from cnn_tuner.logs.trials import RunLogs
@@ -169,7 +171,7 @@ class Session:
             with self._executing(run, dataset, forecast) as executor:
                 if is_searching and not run.has_search_ended:
                     self._searched(run, executor, forecast)
-                candidate = self._trained_on(run, executor, forecast, trial)
+                candidate = self._trained_on(run, dataset, executor, forecast, trial)
                 is_interrupted = self.is_stopping
         finally:
             self._search = self._executor = None
@@ -270,10 +272,20 @@ class Session:
                 self._search.request_stop()
             self._search.run()
 
-    def _trained_on(self, run: RunStore, executor: Executor, forecast: Forecast, trial: int | None) -> Candidate:
+    def _trained_on(
+        self, run: RunStore, dataset: Dataset, executor: Executor, forecast: Forecast, trial: int | None
+    ) -> Candidate:
         from cnn_tuner.search.final_training import FinalTraining
 
-        return FinalTraining(run, executor, self.observer, forecast, lambda: self.is_stopping, self._widen).run(trial)
+        def outcomes(job: Job) -> np.ndarray | None:
+            from cnn_tuner.training import fit  # TensorFlow, which only a comparison of finalists needs here
+
+            return fit.outcomes(job, dataset.val)
+
+        final = FinalTraining(
+            run, executor, self.observer, forecast, lambda: self.is_stopping, self._widen, outcomes=outcomes
+        )
+        return final.run(trial)
 
     def _export_at_least(self, run: RunStore, dataset: Dataset) -> tuple[Export, str]:
         """The export in all formats of the run but those that fail, and why those did."""

@@ -89,6 +89,7 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
         output_scale=output.scale,
         output_offset=output.offset,
         images=(len(dataset.train), len(dataset.val), len(dataset.test)),
+        drawn=dataset.drawn,
         fingerprint=dataset.fingerprint,
         options=asdict(options),
     )

@@ -116,6 +116,8 @@ def _retrained(winner: Winner) -> str:
     if found is None or found.spread is None:
         return f"{score(winner.score)} trained to the end"
     mean = f"{score(found.mean)} +- {score(found.spread)} trained to the end with {len(found.scores)} seeds"
+    if found.splits:
+        return f"{mean}, each on a split of its own, {score(winner.score)} on this run's"
     return f"{mean}, {score(winner.score)} the best of them"
 
 

@@ -28,8 +28,9 @@ class Trainer:
     A job reaches `scores[trial, seed number]`, or its trial's search score; `fails`, `loses` name such pairs.
     """
 
-    def __init__(self, slots=1, scores=None, fails=(), loses=None, killed_at=None, ends_early=None) -> None:
+    def __init__(self, slots=1, scores=None, fails=(), loses=None, killed_at=None, ends_early=None, slow=None) -> None:
         self.slots, self.scores, self.fails, self.loses = slots, dict(scores or {}), fails, dict(loses or {})
+        self.slow = slow or {}  # times as long as others does a trial take
         self.killed_at, self.ends_early = killed_at, ends_early or {}
         self.now, self.told = 0.0, 0
         self.jobs: list[Job] = []
@@ -56,9 +57,10 @@ class Trainer:
         last = min(job.epochs, job.initial_epoch + self.ends_early.get(key, 10**6))
         score, told, at = self.scores.get(key, 0.5), [], self.now
         metrics = {"loss": self.losses.get(key, 0.1)} | ({} if job.with_val else {"val_accuracy": score})
+        seconds = SECONDS * self.slow.get(job.trial, 1)
         for number in range(job.initial_epoch + 1, last + 1):
-            told.append(Epoch(number, metrics, SECONDS))
-            at += SECONDS
+            told.append(Epoch(number, metrics, seconds))
+            at += seconds
             self._events.append((at, EpochEnded(job.number, job.attempt, told[-1]), job))
         self._events.append((at, JobDone(self._result(job, tuple(told), "completed")), job))
         Path(job.state_file).parent.mkdir(exist_ok=True)
@@ -67,7 +69,8 @@ class Trainer:
     def _result(self, job: Job, told: tuple[Epoch, ...], status: str) -> Result:
         score = self.scores.get(self.key(job), 0.5) if told and not job.with_val else None
         best = told[-1].number if told else None
-        return Result(job.number, status, score, best, told, SECONDS * len(told), "", job.attempt)
+        seconds = sum(epoch.seconds for epoch in told)
+        return Result(job.number, status, score, best, told, seconds, "", job.attempt)
 
     def next_event(self, seconds: float | None = None) -> Event | None:
         if self.told == self.killed_at:
@@ -101,7 +104,7 @@ class Trainer:
     def close(self) -> None: ...
 
 
-def searched(folder: Path, *trials: tuple[float, int], states=True, values=None, **search) -> RunStore:
+def searched(folder: Path, *trials: tuple[float, int], states=True, values=None, slow=None, **search) -> RunStore:
     """A run whose search has ended with these trials, by score and parameters."""
     settings = {"max_trials": len(trials), "epochs": DONE, "final_epochs": 6, "finalists": 3, "final_seeds": 3}
     settings["refits"] = False
@@ -109,7 +112,8 @@ def searched(folder: Path, *trials: tuple[float, int], states=True, values=None,
     for number, (score, params) in enumerate(trials, start=1):
         point = values or POINT
         trial = Trial(number, point, 1000 + number, params, 100)
-        epochs = tuple(Epoch(n, {"val_accuracy": score}, SECONDS) for n in range(1, DONE + 1))
+        seconds = SECONDS * (slow or {}).get(number, 1)
+        epochs = tuple(Epoch(n, {"val_accuracy": score}, seconds) for n in range(1, DONE + 1))
         run.start_job(JobRecord(number, number, {"id": str(number - 1)}, 0, DONE, "float32"), trial)
         result = Result(number, "completed", score, DONE, epochs, DONE * SECONDS)
         done = replace(trial, status="completed", score=score, best_epoch=DONE, epochs_done=DONE, state_job=number)
@@ -252,6 +256,66 @@ def test_when_the_time_was_over_before_it_began_the_search_decides(tmp_path):
     candidate = trained(run, executor, spent=200.0)
     assert executor.jobs == []
     assert (candidate.trial.number, candidate.epochs, candidate.result.score) == (1, DONE, 0.9)
+
+
+def test_what_leaves_no_time_for_the_refit_is_not_begun_and_what_does_is(tmp_path):
+    # Two cores; 60 s a training, 180 s one of trial 3, 40 s for the export.
+    settings = {"budget_seconds": 40 + 200.0, "refits": True}
+    run = searched(tmp_path, *THREE, slow={3: 3.0}, **settings)
+    executor = Trainer(slots=2, slow={3: 3.0})
+    candidate = trained(run, executor)
+    assert begun(executor)[:4] == [(1, 0), (2, 0), (1, 1), (2, 1)], "trial 3 and its refit would end after 420 s"
+    assert (candidate.trial.number, candidate.refit) == (1, "done"), "trial 3 as the search left it is as good"
+    assert begun(executor)[4:] == [(1, REFIT)]
+    assert executor.now <= 200.0
+
+
+def test_a_refit_that_is_longer_than_a_start_has_all_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(Forecast, "startup_seconds", STARTUP_SECONDS)
+    run = searched(tmp_path, *THREE, budget_seconds=AMPLE, refits=True)
+    executor = Trainer(slots=2)
+    assert trained(run, executor).refit == "done"
+    assert executor.wide
+    (tmp_path / "short").mkdir()
+    run = searched(tmp_path / "short", *THREE, budget_seconds=AMPLE, refits=True, final_epochs=2)
+    executor = Trainer(slots=2)
+    assert trained(run, executor).refit == "done"
+    assert not executor.wide, "20 s are not worth 5 s to begin"
+
+
+def splitting(folder: Path, *trials: tuple[float, int], **search) -> RunStore:
+    """A run with few validation images that were split off train."""
+    run = searched(folder, *trials, **({"budget_seconds": AMPLE} | search))
+    run.reconfigure(run.config.model_copy(update={"data": run.config.data.model_copy(update={"drawn": ("val",)})}))
+    return run
+
+
+def test_with_few_validation_images_each_further_seed_is_judged_on_others(tmp_path):
+    scores = {(1, 0): 0.94, (1, 1): 0.90, (1, 2): 0.92, (2, 0): 0.93, (2, 1): 0.97, (2, 2): 0.95}
+    run, executor = splitting(tmp_path, *THREE[:2]), Trainer(scores=scores)
+    candidate = trained(run, executor)
+    assert [(executor.key(job), job.split) for job in executor.jobs] == [
+        ((trial, seed), seed) for trial, seed in EVERY if trial < 3
+    ]
+    assert candidate.trial.number == 2, "by the mean over all splits"
+    assert (candidate.result.score, candidate.job.split) == (0.93, 0), "what is told is of the run's own split"
+    assert all(each.splits for each in candidate.finalists)
+    kept = {key for key, job in finals(run).items() if run.state_file(job.number).exists()}
+    assert kept == {(1, 0), (2, 0)}
+
+
+def test_finalists_are_compared_by_the_splits_that_all_were_judged_on(tmp_path):
+    scores = {(1, 0): 0.94, (1, 1): 0.99, (2, 0): 0.95, (2, 1): 0.90}
+    run = splitting(tmp_path, *THREE[:2], final_seeds=2)
+    candidate = trained(run, Trainer(scores=scores, fails=[(2, 1)]))
+    assert candidate.trial.number == 2, "0.95 against 0.94, whatever the second split says of the other one"
+    assert [each.scores for each in candidate.finalists] == [(0.94, 0.99), (0.95,)]
+
+
+def test_a_validation_part_that_came_with_the_data_is_the_only_one(tmp_path):
+    run, executor = searched(tmp_path, *THREE[:2], budget_seconds=AMPLE), Trainer()
+    trained(run, executor)
+    assert {job.split for job in executor.jobs} == {0}
 
 
 def refitting(folder: Path, executor: Trainer, **search) -> tuple[RunStore, Candidate]:

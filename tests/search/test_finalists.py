@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cnn_tuner.metrics.tasks import Objective
@@ -127,6 +128,30 @@ def test_the_smallest_within_one_standard_error_of_the_best_mean_wins():
     assert choose_winner(found, ACCURACY, 100, "small").trial == 2
     assert choose_winner(found, ACCURACY, 1000, "small").trial == 1
     assert choose_winner(found, ACCURACY, 5, "small").trial == 3, "five images tell nothing apart"
+
+
+def right(share: float, start: int = 0) -> np.ndarray:
+    """1 for this share of 1000 images, from `start` on, 0 for the others."""
+    found = np.zeros(1000)
+    found[np.arange(start, start + round(share * 1000)) % 1000] = 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "winner"),
+    [
+        ({1: right(0.90), 2: right(0.895)}, 1),  # wrong on five images more, and right on none more
+        ({1: right(0.90), 2: right(0.895, 100)}, 2),  # each is right where the other is wrong a hundred times
+        ({1: right(0.90), 2: right(0.90)}, 2),
+        ({1: right(0.90), 2: None}, 2),  # within one standard error of 1000 images, 0.0095
+        ({1: None, 2: right(0.895)}, 2),
+        ({1: -right(0.10), 2: -right(0.12)}, 1),  # of errors
+    ],
+)
+def test_the_smaller_one_wins_where_the_same_images_show_no_difference(outcomes, winner):
+    found = finalists((500, (0.90,)), (300, (0.895,)))
+    assert choose_winner(found, ACCURACY, 1000, "small", lambda each: outcomes[each.trial]).trial == winner
+    assert choose_winner(found, ACCURACY, 1000, "accurate", lambda each: outcomes[each.trial]).trial == 1
 
 
 def test_the_margin_is_that_of_the_seeds_where_they_differ_more_than_images_explain():

@@ -66,7 +66,7 @@ class FinalPlan:
     """How many finalists with how many seeds each, for how many epochs, and whether the winner is trained again.
 
     `is_wide`: one job after the other with the cores of all workers. `seconds` is what it is expected to take;
-    `is_timed`: each job has its part of the time, and ends its learning rate by then.
+    `is_timed`: each job has its part of the time, and ends its learning rate by then; finalists are side by side.
     """
 
     finalists: int
@@ -100,7 +100,10 @@ def plan_final(search: SearchConfig, pace: Pace, room: float | None, search_epoc
 
 
 def _one_after_the_other(search: SearchConfig, pace: Pace, room: float) -> FinalPlan:
-    """A single finalist, and its refit where both are trained long enough to be worth it."""
+    """A single finalist, and its refit where both are trained long enough to be worth it.
+
+    Where it does not have all cores, each other worker trains a rival beside it.
+    """
     is_wide = pace.slots > 1 and room > WORTH_A_START * pace.start_seconds
     start, seconds_of = (pace.start_seconds, pace.wide) if is_wide else (0.0, pace.narrow)
     an_epoch = seconds_of(1) - pace.setup_seconds
@@ -113,4 +116,5 @@ def _one_after_the_other(search: SearchConfig, pace: Pace, room: float) -> Final
     most = min(search.final_epochs, both if refits else one)
     seconds = room if most < search.final_epochs else start + (1 + refits) * seconds_of(most)
     epochs = max(1, min(search.final_epochs, math.ceil(MORE_EPOCHS * most)))
-    return FinalPlan(1, 1, epochs, refits, is_wide, min(room, seconds), is_timed=True)
+    finalists = 1 if is_wide else min(search.finalists, pace.slots)
+    return FinalPlan(finalists, 1, epochs, refits, is_wide, min(room, seconds), is_timed=True)

@@ -397,7 +397,7 @@ def test_version(cnn_tuner):
 def test_spaces_lists_shows_and_samples(cnn_tuner, tmp_path):
     code, out, _ = cnn_tuner("spaces")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["deep", "quick", "seven_steps", "tiny"]
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["auto", "deep", "quick", "seven_steps", "tiny"]
     code, out, _ = cnn_tuner("spaces", "tiny")
     assert re.search(r"1,355,328 x learning_rate points, \d+% of them feasible for images of 28x28x1", out)
     assert re.search(r"max_macs +2,000,000", out)
@@ -639,7 +639,7 @@ REFUSED = {
     "unknown space": (
         ["spaces", "none"],
         2,
-        "--space: no such space or file: 'none'; choices: deep, quick, ",
+        "--space: no such space or file: 'none'; choices: auto, deep, quick, ",
     ),
     "no feasible point": (
         ["spaces", "tiny", "--image", "900x900x3"],
@@ -690,7 +690,7 @@ GOING_ON = {
     "space": (
         ["resume", "--space", "{runs}/other.yaml"],
         2,
-        "--space: no such space or file: '{runs}/other.yaml'; choices: deep, quick, seven_steps, tiny, or a path",
+        "--space: no such space or file: '{runs}/other.yaml'; choices: auto, deep, quick, seven_steps, tiny, or a path",
     ),
     "precision": (["resume", "--precision", "x"], 2, "--precision: unknown: 'x'; choices: auto, float32, bfloat16"),
     "workers": (["resume", "--workers", "x"], 2, "--workers: must be a whole number >= 1, or auto, got 'x'"),

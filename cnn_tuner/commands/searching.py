@@ -55,7 +55,10 @@ def _asked(
             help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, or a folder DIR/<class>/*.png."
         ),
     ] = "digits",
-    space: Annotated[str, typer.Option(help="A shipped search space by name, or a YAML file.")] = "quick",
+    space: Annotated[
+        str | None,
+        typer.Option(help="auto, made for your images; a shipped space by name; or a YAML file. Default: auto."),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
     ] = None,

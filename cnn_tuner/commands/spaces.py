@@ -10,9 +10,6 @@ from cnn_tuner.commands.options import multiclass, sizes
 from cnn_tuner.commands.output import console, say
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from cnn_tuner.metrics.tasks import Output
     from cnn_tuner.spaces.tree import SearchSpace
 
@@ -34,6 +31,7 @@ def spaces(
         table = Table(box=None, pad_edge=False, header_style="bold")
         for title in ("space", "points", "purpose"):
             table.add_column(title, no_wrap=title != "purpose")
+        table.add_row(tree.AUTO, "", "Made for the images of a run: its depth by their size, flips if they allow them.")
         for each in map(tree.load, tree.shipped_names()):
             table.add_row(each.name, str(each.size()), each.description)
         console().print(table)

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cnn_tuner.spaces.auto import blocks_of
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace, Value
 
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of a network's width: the largest that the limits allow
 UNITS = 256
-LAST_MAP = 8  # pixels: at most so wide is the map that is flattened, where the space has the blocks for it
+LEAST_BLOCKS = 2  # where the space has them: one is too few for anything
 COMMON: dict[str, Value] = {
     "kernel_size": 3,
     "strides": 1,
@@ -32,9 +33,9 @@ COMMON: dict[str, Value] = {
 
 @dataclass(frozen=True)
 class Practice:
-    """A network and how it is trained. `filters` are those of the first block and of all others."""
+    """A network and how it is trained. `filters` are those of the last block, half as many in each block before."""
 
-    filters: tuple[int, int]
+    filters: int
     convolutions: int
     dropout: float
     dense_dropout: float
@@ -45,10 +46,11 @@ class Practice:
     def wanted(self, name: str, blocks: int) -> Value:
         """The value of the hyperparameter `name` in a network of so many blocks."""
         place, _, kind = name.rpartition(".")
+        number = int(place.rpartition("_")[2]) if place else 0  # of a block or a dense layer
         kind = f"dense_{kind}" if place.startswith("dense") and kind == "dropout" else kind
         own: dict[str, Value] = {
             "blocks": blocks,
-            "filters": self.share * self.filters[place != "block_1"],
+            "filters": self.share * self.filters / 2 ** (blocks - number),
             "units": self.share * UNITS,
             "convolutions": self.convolutions,
             "dropout": self.dropout,
@@ -61,9 +63,9 @@ class Practice:
 
 # Noise enough for some ten epochs: see benchmarks/recipe.md. A search cannot tell, whose first epochs are best without.
 PRACTICES = (
-    Practice((32, 64), 1, 0.1, 0.3, 0.002, 64),
-    Practice((32, 64), 2, 0.1, 0.3, 0.003, 32),
-    Practice((32, 64), 1, 0.2, 0.4, 0.003, 64),
+    Practice(64, 1, 0.1, 0.3, 0.002, 64),
+    Practice(64, 2, 0.1, 0.3, 0.003, 32),
+    Practice(64, 1, 0.2, 0.4, 0.003, 64),
 )
 
 
@@ -71,7 +73,7 @@ def first_points(
     space: SearchSpace, image_shape: tuple[int, int, int], why_infeasible: Callable[[Point], str | None]
 ) -> tuple[Point, ...]:
     """Distinct feasible points of `space` as near as can be to those of good practice for such images, in order."""
-    blocks = max(1, math.ceil(math.log2(max(image_shape[:2]) / LAST_MAP)))
+    blocks = max(LEAST_BLOCKS, blocks_of(image_shape))
     found: list[Point] = []
     for practice in PRACTICES:
         points = (_brought_into(space, replace(practice, share=share), blocks) for share in SHARES)
@@ -85,7 +87,8 @@ def _brought_into(space: SearchSpace, practice: Practice, blocks: int) -> Point:
     point: Point = {}
     for parameter in space.parameters:  # parents stand before their children
         if space.is_active(parameter, point):
-            point[parameter.name] = nearest(parameter, practice.wanted(parameter.name, blocks))
+            there = int(point.get("blocks", blocks))  # as many as the space has
+            point[parameter.name] = nearest(parameter, practice.wanted(parameter.name, there))
     return point
 
 

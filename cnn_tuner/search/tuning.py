@@ -15,7 +15,7 @@ from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import UsageError
-from cnn_tuner.metrics.tasks import Output, choose_objective
+from cnn_tuner.metrics.tasks import BY_CLASS, Output, choose_objective
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import folders, images
 from cnn_tuner.runs.budget import parse_seconds
@@ -26,7 +26,7 @@ from cnn_tuner.runs.records import Prefer
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
-from cnn_tuner.spaces import tree
+from cnn_tuner.spaces import auto, tree
 from cnn_tuner.spaces.architecture import check_feasible
 from cnn_tuner.spaces.rules import Limits
 from cnn_tuner.spaces.tree import SearchSpace
@@ -45,7 +45,7 @@ class Request:
     """What a person asks of a search. None leaves a choice to the space, the task or the data."""
 
     data: str = "digits"
-    space: str = "quick"
+    space: str | None = None
     data_options: DataOptions = field(default_factory=DataOptions)
     oracle: str | None = None
     sampler: str | None = None
@@ -68,6 +68,13 @@ class Request:
     workers: Workers = field(default_factory=Workers)
     keep: int = 3
     formats: tuple[str, ...] = ("tf_saved_model",)
+
+    @property
+    def place(self) -> str:
+        """The space that is meant: one made for the images, where they are a person's own."""
+        if self.space is not None:
+            return self.space
+        return "quick" if self.data == "digits" else tree.AUTO
 
 
 def _output(dataset: Dataset) -> Output:
@@ -97,12 +104,12 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
 
 def lasting(place: str) -> str:
     """Where a space can be found again, from whatever folder: a shipped space's name, or the full path of its file."""
-    return place if place in tree.shipped_names() else str(Path(place).expanduser().resolve())
+    return place if place in (tree.AUTO, *tree.shipped_names()) else str(Path(place).expanduser().resolve())
 
 
 def is_there(place: str) -> bool:
     """Whether the space at a lasting place still is."""
-    return place in tree.shipped_names() or Path(place).is_file()
+    return place in tree.shipped_names() or (place != tree.AUTO and Path(place).is_file())
 
 
 def _check_oracle(oracle: str, sampler: str | None, where: str = "--") -> None:
@@ -123,6 +130,7 @@ class Tuning(Session):
     def __init__(self, request: Request, observer: Observer) -> None:
         super().__init__(observer, request.workers, request.command)
         self.request = request
+        self._space_text = ""
 
     def run(self) -> Outcome:
         """Searches, trains the winner to the end, evaluates it, exports it and has the export verified.
@@ -150,12 +158,26 @@ class Tuning(Session):
         """
         chosen = self._check_request()
         dataset = data_registry.load(self.request.data, self.request.data_options)
+        if chosen.place == tree.AUTO:
+            chosen = self._made_for(dataset)
+        self._space_text = chosen.source
         return self._config(chosen, dataset), dataset
+
+    def _made_for(self, dataset: Dataset) -> SearchSpace:
+        """The space that fits the images and the objective."""
+        from cnn_tuner.baselines import mirrored
+
+        metric = choose_objective(dataset.task, self.request.objective).metric
+        flips = mirrored.flips(dataset.task, dataset.train, self.request.seed)
+        facts = auto.Facts(dataset.image_shape, len(dataset.train), flips, metric in BY_CLASS)
+        return auto.space(facts).within(self.request.limits)
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
-        chosen = tree.load(self.request.space).within(self.request.limits)
-        _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{self.request.space}: search.")
+        place = self.request.place
+        chosen = auto.space(auto.UNKNOWN) if place == tree.AUTO else tree.load(place)
+        chosen = chosen.within(self.request.limits)
+        _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{place}: search.")
         oracle, sampler = self._oracle(chosen)
         _check_oracle(oracle, sampler)
         if self.request.cost is not None:
@@ -206,7 +228,7 @@ class Tuning(Session):
             trials = None if request.max_trials is None else _at_least_one("--max-trials", request.max_trials, 1)
             return {"max_trials": trials, "budget_seconds": request.budget_seconds}
         text = defaults.budget
-        seconds = None if text is None else parse_seconds(f"{request.space}: search.budget", text)
+        seconds = None if text is None else parse_seconds(f"{chosen.place}: search.budget", text)
         if seconds is None and defaults.max_trials is None:
             seconds = BUDGET_SECONDS
         return {"max_trials": defaults.max_trials, "budget_seconds": seconds}
@@ -245,7 +267,9 @@ class Tuning(Session):
     def _create(self, config: RunConfig) -> RunStore:
         runs, name = self.request.runs, self.request.name
         stem = f"{config.data.name}-{config.space_name}"
-        return RunStore.create(runs, folders.next_name(runs, stem) if name is None else name, config)
+        run = RunStore.create(runs, folders.next_name(runs, stem) if name is None else name, config)
+        folders.write_aside(run.folder / "space.yaml", self._space_text)
+        return run
 
 
 def export_run(

@@ -285,6 +285,9 @@ def from_text(text: str, where: str) -> SearchSpace:
     return SearchSpace(name, file.description, tuple(_parameters(file)), file.limits, file.search, text, where)
 
 
+AUTO = "auto"  # the name of the space that is made for a run's images: see `cnn_tuner.spaces.auto`
+
+
 def shipped_folder() -> Path:
     """Where the shipped spaces are: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parents[1]
@@ -304,6 +307,11 @@ def load(name_or_path: str) -> SearchSpace:
         UsageError: there is no such space.
         SpaceError: the file breaks a rule.
     """
+    if name_or_path == AUTO:
+        raise UsageError(
+            "--space: auto is made for the images of a run, by cnn-tuner tune and plan; "
+            "a run's own lies in its folder as space.yaml"
+        )
     if name_or_path in shipped_names():
         path = shipped_folder() / f"{name_or_path}.yaml"
     else:
@@ -311,7 +319,7 @@ def load(name_or_path: str) -> SearchSpace:
         with suppress(RuntimeError):  # a user that does not exist: then it is no such file
             path = path.expanduser()
     if not path.is_file():
-        choices = ", ".join(shipped_names())
+        choices = ", ".join([AUTO, *shipped_names()])
         raise UsageError(f"--space: no such space or file: {name_or_path!r}; choices: {choices}, or a path")
     try:
         text = path.read_text(encoding="utf-8")

@@ -223,7 +223,7 @@ REFUSED = {
         2,
         "--space: explains an untrained network, so it takes an IMAGE and no RUN",
     ),
-    "unknown space": (["--space", "none"], 2, "--space: no such space or file: 'none'; choices: deep, quick, "),
+    "unknown space": (["--space", "none"], 2, "--space: no such space or file: 'none'; choices: auto, deep, quick, "),
     "unknown run": (["none"], 2, "runs/none: no such run; choices: toy"),
     "no image": (["gone.png"], 3, "gone.png: no such file or folder"),
     "broken image": (["toy", "{folder}/bad.png"], 3, "bad.png: broken image: is none of PNG, JPEG"),

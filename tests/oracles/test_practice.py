@@ -8,7 +8,7 @@ from toys import SPACE, toy_config, toy_space
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.oracles.practice import PRACTICES, first_points, nearest
 from cnn_tuner.search.loop import make_oracle
-from cnn_tuner.spaces import tree
+from cnn_tuner.spaces import auto, tree
 from cnn_tuner.spaces.architecture import why_infeasible
 from cnn_tuner.spaces.rules import Limits
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace
@@ -39,10 +39,20 @@ def test_limits_make_them_narrower_and_where_none_fits_there_is_none():
     assert points_of(space.within(Limits(max_params=10))) == ()
 
 
-@pytest.mark.parametrize(("side", "blocks"), [(8, 1), (28, 2), (32, 2), (48, 3), (64, 3), (128, 3)])
+@pytest.mark.parametrize(("side", "blocks"), [(8, 2), (28, 2), (32, 2), (48, 3), (64, 3), (128, 3)])
 def test_there_are_blocks_until_the_last_map_is_small_or_the_space_has_no_more(side, blocks):
     space = tree.load("seven_steps")
     assert points_of(space, (side, side, 1))[0]["blocks"] == blocks
+
+
+@pytest.mark.parametrize(
+    ("side", "filters"),
+    [(8, [32, 64]), (28, [32, 64]), (64, [16, 32, 64]), (96, [8, 16, 32, 64]), (224, [8, 8, 16, 32, 64])],
+)
+def test_in_a_space_made_for_the_images_filters_double_from_block_to_block(side, filters):
+    space = auto.space(auto.Facts((side, side, 3), 2000))
+    point = points_of(space, (side, side, 3))[0]
+    assert [point[f"block_{n}.filters"] for n in range(1, point["blocks"] + 1)] == filters
 
 
 def test_what_a_space_does_not_have_is_brought_as_near_as_can_be():

@@ -312,6 +312,20 @@ def test_a_shipped_space_is_known_by_its_name(request_, untrained):
     assert len(untrained) == 1
 
 
+@pytest.mark.parametrize("asked", ["auto", None], ids=["asked for", "by default"])
+def test_a_space_that_was_made_for_the_images_stays_the_runs_own(request_, untrained, tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    Path("auto").write_text("a file that means nothing")
+    run = made(replace(request_, space=asked, objective="val_macro_f1"))
+    assert (run.config.space_name, run.config.space_place) == ("auto", "auto")
+    own = load(str(run.folder / "space.yaml"))
+    assert own.fingerprint == run.config.search_space().fingerprint
+    described = {each.name: each.describe() for each in own.parameters}
+    assert (described["blocks"], described["class_weights"]) == ("1, 2", "none, balanced")
+    resumed(run)
+    assert len(untrained) == 1
+
+
 def test_another_space_is_a_difference_that_can_be_accepted(run, request_, tmp_path, untrained):
     other = tmp_path / "other.yaml"
     other.write_text(SMALL.replace("filters: [2, 4]", "filters: [3, 4]"))

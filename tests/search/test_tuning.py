@@ -249,7 +249,11 @@ def test_an_export_that_fails_its_verification_leaves_nothing(request_, monkeypa
 
 REFUSED = {
     "unknown data": ({"data": "nothing"}, UsageError, "^--data nothing: no such data; choose digits, "),
-    "unknown space": ({"space": "nothing"}, UsageError, "^--space: no such space or file: 'nothing'; choices: deep, "),
+    "unknown space": (
+        {"space": "nothing"},
+        UsageError,
+        "^--space: no such space or file: 'nothing'; choices: auto, deep, ",
+    ),
     "unknown oracle": ({"oracle": "x"}, UsageError, "^--oracle: unknown: 'x'; choices: random, grid, "),
     "unknown objective": (
         {"objective": "val_acc"},

@@ -359,7 +359,7 @@ def test_messages_of_a_loaded_file_begin_with_its_path(tmp_path):
 def test_an_unknown_space_is_told_with_the_choices(name):
     with pytest.raises(UsageError) as caught:
         load(name)
-    choices = "deep, quick, seven_steps, tiny, or a path"
+    choices = "auto, deep, quick, seven_steps, tiny, or a path"
     assert str(caught.value) == f"--space: no such space or file: {name!r}; choices: {choices}"
     assert caught.value.exit_code == 2
 

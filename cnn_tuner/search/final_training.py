@@ -39,6 +39,7 @@ from cnn_tuner.search.jobs import MAX_ATTEMPTS, job_meant, next_job
 from cnn_tuner.search.observer import Observer
 
 MOST_OF_A_JOB = 0.8  # of the time of its twin does a refit need, whose rate then ends with the time
+ENDING_SECONDS = 1.5  # that a job takes to hand over what it trained, after the time that it keeps to
 LOSS_FACTOR, LOSS_SLACK = 1.1, 0.02  # so much more may the training loss of a refit be than its twin's
 
 
@@ -155,7 +156,7 @@ class FinalTraining:
     def _seconds_each(self, jobs: int, starting: float = 0.0) -> float | None:
         """How long each of so many jobs may take, one after the other, once the workers have started."""
         left = self._ends_at - self.clock() - starting
-        return None if math.isinf(left) else max(1.0, left / jobs)
+        return None if math.isinf(left) else max(1.0, left / jobs - ENDING_SECONDS)
 
     def _train(self, wanted: deque[_Training], best: Trial, seconds: float | None) -> None:
         while True:

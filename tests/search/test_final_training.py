@@ -12,7 +12,7 @@ from cnn_tuner.errors import SearchError
 from cnn_tuner.runs.budget import Budget
 from cnn_tuner.runs.records import REFIT, Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.final_training import Candidate, FinalTraining
+from cnn_tuner.search.final_training import ENDING_SECONDS, Candidate, FinalTraining
 from cnn_tuner.search.forecast import STARTUP_SECONDS, Forecast
 from cnn_tuner.search.jobs import next_job, replicate_seed
 from cnn_tuner.search.observer import Silent
@@ -220,7 +220,7 @@ def test_in_little_time_one_finalist_has_all_of_it_on_all_cores(tmp_path):
     trained(run, executor)
     assert begun(executor) == [(1, 0)]
     assert executor.wide
-    assert executor.jobs[0].seconds == 50.0 - STARTUP_SECONDS, "40 are for the export"
+    assert executor.jobs[0].seconds == 50.0 - STARTUP_SECONDS - ENDING_SECONDS, "40 are for the export"
 
 
 def test_in_more_time_there_are_as_many_rounds_as_fit(tmp_path):

@@ -120,7 +120,8 @@ class AshaOracle(FeasibleOracle):
     def _new_point(self) -> Point | None:
         if not self.takes_new_points():
             return None
-        values = next(filter(self.is_new, self.search.first), None) if self.learns else None
+        has_first = self.learns or self.search.space.start  # one that draws at random has none but those of a file
+        values = next(filter(self.is_new, self.search.first), None) if has_first else None
         values = self._sampler.propose(self._evidence, self.is_new, self.rng) if values is None else values
         values = self._random_values() if values is None else values
         if values is None:

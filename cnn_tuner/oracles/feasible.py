@@ -35,7 +35,7 @@ class Search:
     oracle. `epochs` is the most that one point is trained, `least_epochs` the least that tells anything. `sampler`
     names where new points come from, for an oracle that leaves the choice; None is its default. With `has_cost` there
     is a second objective, to be as small as can be: the search puts each completed trial's into the oracle's `costs`.
-    `first` are points that an oracle that learns tries before its own.
+    `first` are points that asha tries before its own.
     """
 
     space: SearchSpace

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cnn_tuner.spaces.auto import blocks_of
+from cnn_tuner.spaces.rules import Start
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace, Value
 
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of a network's width: the largest that the limits allow
@@ -72,23 +73,32 @@ PRACTICES = (
 def first_points(
     space: SearchSpace, image_shape: tuple[int, int, int], why_infeasible: Callable[[Point], str | None]
 ) -> tuple[Point, ...]:
-    """Distinct feasible points of `space` as near as can be to those of good practice for such images, in order."""
+    """Distinct feasible points of `space` as near as can be to those that it names, or else to those of good practice
+    for such images, in order.
+    """
     blocks = max(LEAST_BLOCKS, blocks_of(image_shape))
+    asked = [(PRACTICES[0], start) for start in space.start] or [(practice, Start()) for practice in PRACTICES]
     found: list[Point] = []
-    for practice in PRACTICES:
-        points = (_brought_into(space, replace(practice, share=share), blocks) for share in SHARES)
+    for practice, start in asked:
+        points = (_brought_into(space, replace(practice, share=share), start, blocks) for share in SHARES)
         point = next((point for point in points if why_infeasible(point) is None), None)
         if point is not None and point not in found:
             found.append(point)
     return tuple(found)
 
 
-def _brought_into(space: SearchSpace, practice: Practice, blocks: int) -> Point:
+def _brought_into(space: SearchSpace, practice: Practice, start: Start, blocks: int) -> Point:
+    """What `start` names, and the rest as `practice` has it; its share makes both narrower."""
     point: Point = {}
     for parameter in space.parameters:  # parents stand before their children
         if space.is_active(parameter, point):
             there = int(point.get("blocks", blocks))  # as many as the space has
-            point[parameter.name] = nearest(parameter, practice.wanted(parameter.name, there))
+            wanted = start.wanted(parameter.name)
+            if wanted is None:
+                wanted = practice.wanted(parameter.name, there)
+            elif parameter.name.endswith((".filters", ".units")) and not isinstance(wanted, str):
+                wanted *= practice.share
+            point[parameter.name] = nearest(parameter, wanted)
     return point
 
 

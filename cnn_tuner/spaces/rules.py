@@ -11,9 +11,19 @@ import difflib
 import math
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from cnn_tuner.errors import SpaceError
@@ -220,6 +230,71 @@ class SearchDefaults(_Section):
     epochs: Count = 10
 
 
+One = StrictInt | StrictFloat | StrictStr
+
+
+def _known_keys(section: type[_Section], by_place: bool) -> BeforeValidator:
+    """Reads a part of a start: keys of `section`, each with one value, or with one a block or layer."""
+
+    def read(raw: Any) -> dict[str, tuple[One, ...]]:
+        if not isinstance(raw, dict):
+            raise ValueError(f"must be a mapping of keys to values, got {raw!r}")
+        for key, value in raw.items():
+            if key not in section.model_fields:
+                raise ValueError(f"unknown key {key!r}; choices: {', '.join(section.model_fields)}")
+            if isinstance(value, list) and not by_place:
+                raise ValueError(f"{key}: must be one value, got {value!r}")
+        return {key: tuple(_read(section, key, each) for each in _listed(value)) for key, value in raw.items()}
+
+    return BeforeValidator(read)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) and value else [value]
+
+
+def _read(section: type[_Section], key: str, value: Any) -> Any:
+    """One value of a key, by the key's own rule."""
+    [rule] = [each.func for each in section.model_fields[key].metadata if isinstance(each, BeforeValidator)]
+    try:
+        read = rule(value) if not isinstance(value, (list, dict)) else None  # type: ignore[call-arg]
+    except ValueError as error:
+        raise ValueError(
+            f"{key}: {str(error).replace(', a list of them, or {min, max, step, sampling}', '')}"
+        ) from error
+    if read is None:
+        raise ValueError(f"{key}: must be one value, or a list of one a block or layer, got {value!r}")
+    return read[0]
+
+
+Wanted = dict[str, tuple[One, ...]]
+
+
+class Start(_Section):
+    """A point that a search tries first, as near as the space has it; what it leaves out is as good practice has it.
+
+    Its keys are those of the file. Of several values of a block or a dense layer the last one holds for all further.
+    """
+
+    blocks: Count | None = None
+    block: Annotated[Wanted, _known_keys(Block, by_place=True)] = {}
+    dense: Annotated[Wanted, _known_keys(Dense, by_place=True)] = {}
+    training: Annotated[Wanted, _known_keys(Training, by_place=False)] = {}
+    augmentation: Annotated[Wanted, _known_keys(Augmentation, by_place=False)] = {}
+
+    def wanted(self, name: str) -> One | None:
+        """The value of a hyperparameter (`block_2.filters`, `learning_rate`), None where it is left out."""
+        if name == "blocks":
+            return self.blocks
+        place, _, key = name.rpartition(".")
+        if name == "dense_layers":
+            return self.dense.get("layers", (None,))[0]
+        if not place:
+            return (self.training | self.augmentation).get(name, (None,))[0]
+        values = (self.block if place.startswith("block") else self.dense).get(key)
+        return None if values is None else values[min(int(place.rpartition("_")[2]), len(values)) - 1]
+
+
 class SpaceFile(_Section):
     """A whole search space file."""
 
@@ -231,13 +306,16 @@ class SpaceFile(_Section):
     augmentation: Augmentation = Augmentation()
     limits: Limits = Limits()
     search: SearchDefaults = SearchDefaults()
+    start: tuple[Start, ...] = ()
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys that are allowed where `location` (the path to an unknown key) points."""
     model: type[BaseModel] = SpaceFile
     for key in location[:-1]:
-        model = model.model_fields[str(key)].annotation  # type: ignore[assignment]
+        if isinstance(key, str):  # a number is a place in a list, whose kind is known
+            annotation: Any = model.model_fields[key].annotation
+            model = next(iter(get_args(annotation)), annotation)
     return list(model.model_fields)
 
 

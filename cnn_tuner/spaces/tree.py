@@ -20,7 +20,17 @@ from typing import Any
 import yaml
 
 from cnn_tuner.errors import SpaceError, UsageError
-from cnn_tuner.spaces.rules import Augmentation, Limits, Range, SearchDefaults, SpaceFile, Training, Values, parse
+from cnn_tuner.spaces.rules import (
+    Augmentation,
+    Limits,
+    Range,
+    SearchDefaults,
+    SpaceFile,
+    Start,
+    Training,
+    Values,
+    parse,
+)
 
 Value = int | float | str
 Point = dict[str, Value]
@@ -90,6 +100,7 @@ class Size:
 class SearchSpace:
     """What may vary: hyperparameters in the order in which data meets them, limits and the search's defaults.
 
+    `start` are points that a search is to try first, as the file names them.
     `source` is the YAML text, `place` the file or the name that messages begin with.
     """
 
@@ -100,6 +111,7 @@ class SearchSpace:
     defaults: SearchDefaults
     source: str
     place: str
+    start: tuple[Start, ...] = ()
 
     @cached_property
     def _children(self) -> dict[str | None, list[Parameter]]:
@@ -282,7 +294,9 @@ def from_text(text: str, where: str) -> SearchSpace:
     """
     file = parse(_read_yaml_text(text, where), where)
     name = Path(where).stem
-    return SearchSpace(name, file.description, tuple(_parameters(file)), file.limits, file.search, text, where)
+    return SearchSpace(
+        name, file.description, tuple(_parameters(file)), file.limits, file.search, text, where, file.start
+    )
 
 
 AUTO = "auto"  # the name of the space that is made for a run's images: see `cnn_tuner.spaces.auto`

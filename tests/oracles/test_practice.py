@@ -55,6 +55,33 @@ def test_in_a_space_made_for_the_images_filters_double_from_block_to_block(side,
     assert [point[f"block_{n}.filters"] for n in range(1, point["blocks"] + 1)] == filters
 
 
+STARTING = """
+start:
+  - block: {filters: [64, 16], dropout: 0.2}
+    dense: {units: 128}
+    training: {learning_rate: 0.1, batch_size: 64}
+  - {}
+"""
+
+
+def test_points_that_a_space_names_are_tried_in_the_place_of_others():
+    space = tree.from_text(tree.load("quick").source + STARTING, "mine")
+    first, rest = points_of(space)
+    assert [first[f"block_{n}.filters"] for n in (1, 2)] == [64, 16]
+    assert (first["block_1.dropout"], first["dense_1.units"], first["batch_size"]) == (0.2, 128, 64)
+    assert first["learning_rate"] == 0.004, "as near as the space has it"
+    assert first["dense_1.dropout"] == 0.3, "what is left out is as good practice has it"
+    assert rest == points_of(tree.load("quick"))[0]
+    narrow = points_of(space.within(Limits(max_params=15_000)))[0]
+    assert narrow["block_1.filters"] < 64
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_asha_tries_the_points_that_a_space_names_whatever_its_sampler(sampler):
+    config = toy_config(tree.load("quick").source + STARTING, oracle="asha", sampler=sampler, max_trials=20, epochs=3)
+    assert own(asked(make_oracle(config)).hyperparameters.values)["block_1.filters"] == 64
+
+
 def test_what_a_space_does_not_have_is_brought_as_near_as_can_be():
     point = points_of(toy_space(SPACE))[0]
     assert point["block_1.filters"] == 4

@@ -6,7 +6,7 @@ from cnn_tuner.errors import SpaceError
 from cnn_tuner.spaces.rules import Range, parse
 from cnn_tuner.spaces.tree import from_text
 
-TOP = "description, blocks, block, dense, training, augmentation, limits, search"
+TOP = "description, blocks, block, dense, training, augmentation, limits, search, start"
 TRAINING = "optimizer, learning_rate, schedule, warmup, weight_decay, label_smoothing, class_weights, batch_size"
 BLOCK = "convolutions, filters, kernel_size, strides, padding, pool_size, pool_strides, dropout"
 OR = "a list of them, or {min, max, step, sampling}"
@@ -353,7 +353,64 @@ def test_the_defaults_of_a_short_file():
         "augmentation": {"flip": ("none",), "shift": (0.0,), "rotate": (0.0,), "zoom": (0.0,), "erase": (0.0,)},
         "limits": {"max_params": None, "max_macs": None, "max_activation_bytes": None},
         "search": {"oracle": "asha", "sampler": None, "budget": None, "max_trials": None, "epochs": 10},
+        "start": (),
     }
+
+
+def started(**start):
+    return parse({"description": "x", "block": {"filters": 8}, "start": [start]}, "x.yaml").start[0]
+
+
+def test_a_start_names_values_for_all_blocks_or_one_each_and_the_last_holds_for_further_ones():
+    start = started(
+        blocks=2,
+        block={"filters": [16, 32], "padding": "valid"},
+        dense={"layers": 2, "units": [64, 32], "dropout": 0.5},
+        training={"learning_rate": 0.01},
+        augmentation={"flip": "both"},
+    )
+    expected = {
+        "blocks": 2,
+        "block_1.filters": 16,
+        "block_2.filters": 32,
+        "block_3.filters": 32,
+        "block_2.padding": "valid",
+        "block_1.dropout": None,
+        "dense_layers": 2,
+        "dense_2.units": 32,
+        "dense_1.dropout": 0.5,
+        "learning_rate": 0.01,
+        "batch_size": None,
+        "flip": "both",
+    }
+    assert {name: start.wanted(name) for name in expected} == expected
+    assert started().wanted("blocks") is None
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"blocks": 0}, "x.yaml: start.0.blocks: input should be greater than or equal to 1, got 0"),
+        ({"filters": 3}, "x.yaml: start.0.filters: unknown key; choices: blocks, block, dense, training, augmentation"),
+        ({"block": {"units": 3}}, f"x.yaml: start.0.block: unknown key 'units'; choices: {BLOCK}"),
+        ({"block": 3}, "x.yaml: start.0.block: must be a mapping of keys to values, got 3"),
+        ({"block": {"filters": 0}}, "x.yaml: start.0.block: filters: must be a whole number from 1 to 4096, got 0"),
+        (
+            {"block": {"padding": ["same", "sane"]}},
+            "x.yaml: start.0.block: padding: must be one of same, valid, or a list of them, got 'sane'",
+        ),
+        (
+            {"block": {"dropout": {"min": 0, "max": 1}}},
+            "x.yaml: start.0.block: dropout: must be one value, or a list of one a block or layer, got "
+            "{'min': 0, 'max': 1}",
+        ),
+        ({"training": {"batch_size": [1, 2]}}, "x.yaml: start.0.training: batch_size: must be one value, got [1, 2]"),
+    ],
+)
+def test_a_start_that_breaks_a_rule_is_told(start, message):
+    with pytest.raises(SpaceError) as caught:
+        started(**start)
+    assert str(caught.value) == message
 
 
 def test_a_misspelt_key_is_told_before_the_one_that_it_leaves_missing():

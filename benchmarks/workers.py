@@ -93,7 +93,7 @@ def main() -> None:
     output = Output(dataset.task, dataset.outputs)
     with tempfile.TemporaryDirectory() as scratch, shared(dataset, Path(scratch) / "data") as folder:
         subject = measuring.Subject(tree.load(asked.space), dataset.image_shape, output, str(folder))
-        length = measuring.Length(10**6, 1, len(dataset.train))
+        length = measuring.Length(10**6, None, 1, len(dataset.train))
         began = time.perf_counter()
         auto = measuring.choose(Workers(must_measure=True), None, subject, length, Path(scratch) / "measured.json")
         print(f"chosen in {time.perf_counter() - began:.0f} s: {auto} ({auto.reason})", flush=True)

@@ -1,7 +1,7 @@
 # `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune plan tensorboard report explain export test check test-all test-browser chromium lock assets \
+.PHONY: help install tune fashion plan tensorboard report explain export test check test-all test-browser chromium lock assets \
 	clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
@@ -70,6 +70,9 @@ FORCE:
 
 tune: install ## search, log to TensorBoard, export the best model: make tune ARGS="--data fashion_mnist"
 	@.venv/bin/cnn-tuner tune $(ARGS)
+
+fashion: install ## an hour on the whole of Fashion-MNIST: make fashion DIR=folder with its four .gz files, or none
+	@.venv/bin/cnn-tuner tune --data $(if $(DIR),"idx:$(DIR)",fashion_mnist) --budget 60m $(ARGS)
 
 plan: install ## say what a budget buys: make plan ARGS="--data photos --budget 30m"
 	@.venv/bin/cnn-tuner plan $(ARGS)

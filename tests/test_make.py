@@ -324,6 +324,8 @@ def test_a_refused_python_leaves_the_venv_as_it_is(installed: Checkout) -> None:
     ("arguments", "command"),
     [
         (["tune", "ARGS=--data 'my folder' --epochs 3"], ".venv/bin/cnn-tuner tune --data 'my folder' --epochs 3"),
+        (["fashion"], ".venv/bin/cnn-tuner tune --data fashion_mnist --budget 60m"),
+        (["fashion", "DIR=a b"], '.venv/bin/cnn-tuner tune --data "idx:a b" --budget 60m'),
         (["tensorboard", "ARGS=--port 7000"], ".venv/bin/cnn-tuner tensorboard --port 7000"),
         (["export"], ".venv/bin/cnn-tuner export"),
         (["report", "RUN=my run"], '.venv/bin/cnn-tuner report "my run"'),

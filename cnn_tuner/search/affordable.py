@@ -25,6 +25,19 @@ ALWAYS = 0.25  # of a space's points are never too large, however short the budg
 POINTS = 100  # drawn at random, to know a space's sizes
 
 
+def most_macs(budget_seconds: float, images: float, rate: float) -> float:
+    """Multiply-adds for one image of a network that a final training shows so many images `LEAST_EPOCHS` times.
+
+    `rate` is how many a second are trained, with all cores.
+    """
+    return rate * LARGEST_FINAL_SHARE * budget_seconds / (LEAST_EPOCHS * images)
+
+
+def guessed_rate(slots: int, has_gpu: bool = False) -> float:
+    """Multiply-adds a second, backwards as one, before any was seen."""
+    return GUESSED_GPU_RATE if has_gpu else GUESSED_RATE * gain_of(slots)
+
+
 class Affordable:
     """What one process knows of it.
 
@@ -63,7 +76,7 @@ class Affordable:
         if budget is None:
             return math.inf
         rate = gain_of(self._slots) * max(self._rates, default=self._guess)  # small networks have lower ones
-        most = rate * LARGEST_FINAL_SHARE * budget / (LEAST_EPOCHS * self._images())
+        most = most_macs(budget, self._images(), rate)
         return max(most, self._sizes[int(ALWAYS * len(self._sizes))])
 
     @property

@@ -17,13 +17,14 @@ from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import BY_CLASS, Output, choose_objective
 from cnn_tuner.oracles import registry as oracle_registry
-from cnn_tuner.runs import folders, images
+from cnn_tuner.runs import folders, images, machine
 from cnn_tuner.runs.budget import parse_seconds
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig, kept
 from cnn_tuner.runs.machine import Workers, versions
 from cnn_tuner.runs.pareto import check_cost
 from cnn_tuner.runs.records import Prefer
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.affordable import guessed_rate, most_macs
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
 from cnn_tuner.spaces import auto, tree
@@ -169,7 +170,9 @@ class Tuning(Session):
 
         metric = choose_objective(dataset.task, self.request.objective).metric
         flips = mirrored.flips(dataset.task, dataset.train, self.request.seed)
-        facts = auto.Facts(dataset.image_shape, len(dataset.train), flips, metric in BY_CLASS)
+        budget = self._lengths(auto.space(auto.UNKNOWN))["budget_seconds"]
+        most = math.inf if budget is None else most_macs(budget, len(dataset.train), guessed_rate(machine.cores()))
+        facts = auto.Facts(dataset.image_shape, len(dataset.train), flips, metric in BY_CLASS, most)
         return auto.space(facts).within(self.request.limits)
 
     def _check_request(self) -> SearchSpace:

@@ -1,7 +1,7 @@
 """A search space that fits the images, written as the file that one would write: `--space auto`.
 
-Blocks follow the image's size, filters and dense units the size and the number of images, flips what the data allow.
-How large a network may be within a budget is not its matter: see `cnn_tuner.search.affordable`.
+Blocks follow the image's size, filters and dense units the number of images and what can be trained in the time, flips
+what the data allow.
 """
 
 from __future__ import annotations
@@ -15,15 +15,11 @@ from cnn_tuner.spaces.tree import AUTO, SearchSpace
 
 LAST_MAP = 8  # pixels: at most so wide is the map that is flattened; at least half of it where it can be
 LEAST_MAP = 2
-SMALL_SIDE = 48  # pixels: larger images begin with fewer filters, whose maps are large
 MANY_IMAGES = 20_000
 FEW_IMAGES = 3_000
-CHOICES = {  # filters by whether images are large and many
-    (False, False): (16, 32, 64),
-    (False, True): (32, 64, 128),
-    (True, False): (8, 16, 32, 64),
-    (True, True): (16, 32, 64, 128),
-}
+# The filters of the last block, half as many in each before: the most that can be trained, and more for many images.
+LEAST_FILTERS, MOST_FILTERS, MOST_FILTERS_OF_MANY = 8, 64, 128
+FIRST_FILTERS = 8  # at least so many in any block
 
 
 @dataclass(frozen=True)
@@ -31,13 +27,15 @@ class Facts:
     """What a space is made for.
 
     image_shape: (H, W, C); images: for training; flips: the values of `augmentation.flip` that keep an image what it
-    is, "none" first; weighs_classes: whether the search is to find out if classes are to count alike.
+    is, "none" first; weighs_classes: whether the search is to find out if classes are to count alike; most_macs:
+    multiply-adds for one image of a network that can be trained long enough in the time.
     """
 
     image_shape: tuple[int, int, int]
     images: int
     flips: Sequence[str] = ("none",)
     weighs_classes: bool = False
+    most_macs: float = math.inf
 
 
 UNKNOWN = Facts((28, 28, 1), 1)  # what can be checked before the images are read is the same for all
@@ -57,10 +55,10 @@ def text(facts: Facts) -> str:
     """The YAML text of a space for such images."""
     height, width, channels = facts.image_shape
     blocks = _blocks(facts)
-    is_large, has_many = max(height, width) > SMALL_SIDE, facts.images >= MANY_IMAGES
-    filters = CHOICES[is_large, has_many]
+    filters = _filters(facts, blocks[0])
+    has_many = facts.images >= MANY_IMAGES
     units = (64, 128, 256) if facts.images < FEW_IMAGES else (128, 256)
-    batches = (64, 128) if has_many and not is_large else (32, 64)
+    batches = (64, 128) if has_many else (32, 64)
     lines = [
         f"# Made for {facts.images:,} training images of {height}x{width}x{channels}; take it and edit it.",
         f"description: Made for images of {height}x{width}x{channels}.",
@@ -68,7 +66,7 @@ def text(facts: Facts) -> str:
         f"blocks: {_listed(blocks):32}# {_maps(facts, blocks)}",
         "block:",
         "  convolutions: [1, 2]                  # step 1, convolution: this many in a row, each with its ReLU",
-        f"  filters: {_listed(filters):29}# {'few at first, on large maps' if is_large else 'more in later blocks'}",
+        f"  filters: {_listed(filters):29}# those of a network that can be trained in the time, and half as many",
         "  kernel_size: 3",
         "  strides: 1",
         "  padding: same                         # step 2, padding; step 3, ReLU, has no choices",
@@ -103,6 +101,29 @@ def _blocks(facts: Facts) -> tuple[int, ...]:
     least_of_more = LEAST_MAP if fewest == 1 else LAST_MAP / 2
     more = fewest + 1 if smaller / 2 ** (fewest + 1) >= least_of_more else fewest
     return tuple(sorted({min(fewest, most), min(more, most)}))
+
+
+def _filters(facts: Facts, blocks: int) -> tuple[int, ...]:
+    """Choices that have those of each block of a network whose last block has the most filters that can be trained."""
+    last = MOST_FILTERS_OF_MANY if facts.images >= MANY_IMAGES else MOST_FILTERS
+    while last > LEAST_FILTERS and _macs(facts.image_shape, _doubling(last, blocks)) > facts.most_macs:
+        last //= 2
+    first = min(_doubling(last, max(3, blocks)))
+    return tuple(2**power for power in range(int(math.log2(first)), int(math.log2(last)) + 1))
+
+
+def _doubling(last: int, blocks: int) -> tuple[int, ...]:
+    return tuple(max(FIRST_FILTERS, last // 2**before) for before in range(blocks - 1, -1, -1))
+
+
+def _macs(image_shape: tuple[int, int, int], filters: Sequence[int]) -> int:
+    """Of blocks of one 3x3 convolution and a pool of 2x2, for one image."""
+    height, width, channels = image_shape
+    found = 0
+    for each in filters:
+        found += height * width * 9 * channels * each
+        height, width, channels = height // 2, width // 2, each
+    return found
 
 
 def _maps(facts: Facts, blocks: Sequence[int]) -> str:

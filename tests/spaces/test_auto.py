@@ -1,5 +1,6 @@
 """The space that is made for images: valid, feasible, and as large as they are."""
 
+import math
 import random
 
 import pytest
@@ -37,10 +38,19 @@ def test_the_last_map_is_4_to_8_pixels_wide(side, blocks):
     assert choices(space, "blocks") == blocks
 
 
-def test_large_images_begin_with_few_filters_and_many_images_may_have_more():
-    assert choices(made(28)[1], "block_1.filters") == (16, 32, 64)
-    assert choices(made(96)[1], "block_1.filters") == (8, 16, 32, 64)
-    assert choices(made(28, 50_000)[1], "block_1.filters") == (32, 64, 128)
+@pytest.mark.parametrize(
+    ("side", "images", "most_macs", "filters"),
+    [
+        (28, 5_000, math.inf, (16, 32, 64)),
+        (96, 5_000, math.inf, (8, 16, 32, 64)),
+        (28, 50_000, math.inf, (32, 64, 128)),
+        (28, 50_000, 6e6, (16, 32, 64)),  # 28 * 28 * 9 * 32 and 14 * 14 * 9 * 32 * 64 are 3.8 million
+        (28, 50_000, 3e6, (8, 16, 32)),
+        (28, 50_000, 1.0, (8,)),
+    ],
+)
+def test_filters_are_those_of_a_network_that_can_be_trained_in_the_time(side, images, most_macs, filters):
+    assert choices(made(side, images, 1, most_macs=most_macs)[1], "block_1.filters") == filters
 
 
 def test_flips_are_those_that_the_data_allow():

@@ -57,7 +57,9 @@ def _asked(
     ] = "digits",
     space: Annotated[
         str | None,
-        typer.Option(help="auto, made for your images; a shipped space by name; or a YAML file. Default: auto."),
+        typer.Option(
+            help="auto, made for your images; a shipped space by name; a YAML file. Default: auto; quick for digits."
+        ),
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")

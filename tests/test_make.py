@@ -19,6 +19,7 @@ TARGETS = {
     "help",
     "install",
     "tune",
+    "fashion",
     "plan",
     "tensorboard",
     "report",

@@ -20,6 +20,9 @@ FEW_IMAGES = 3_000
 # The filters of the last block, half as many in each before: the most that can be trained, and more for many images.
 LEAST_FILTERS, MOST_FILTERS, MOST_FILTERS_OF_MANY = 8, 64, 128
 FIRST_FILTERS = 8  # at least so many in any block
+# Images are mirrored where a network of one convolution a block takes at most this share of what can be trained: it is
+# shown them some twenty times then. A search cannot tell, its first epochs are best without: benchmarks/recipe.md.
+FLIPPED = 0.4
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ def text(facts: Facts) -> str:
     blocks = _blocks(facts)
     filters = _filters(facts, blocks[0])
     has_many = facts.images >= MANY_IMAGES
+    flips = _flips(facts, filters[-1], blocks[0])
     units = (64, 128, 256) if facts.images < FEW_IMAGES else (128, 256)
     batches = (64, 128) if has_many else (32, 64)
     lines = [
@@ -84,8 +88,8 @@ def text(facts: Facts) -> str:
         *(["  class_weights: [none, balanced]"] if facts.weighs_classes else []),
         f"  batch_size: {_listed(batches)}",
         "augmentation:                           # only while training",
-        f"  flip: {_listed(facts.flips):32}# {_flips(facts.flips)}",
-        "  shift: [0.0, 0.1]",
+        f"  flip: {_listed(flips):32}# {_why_flips(facts.flips, flips)}",
+        f"  shift: {'0.0' if has_many else '[0.0, 0.1]'}",
         "search:",
         "  oracle: asha",
         "  budget: 10m",
@@ -132,8 +136,16 @@ def _maps(facts: Facts, blocks: Sequence[int]) -> str:
     return f"each halves the map, the last one is {maps}"
 
 
-def _flips(flips: Sequence[str]) -> str:
-    return "a mirrored image may be of another class" if len(flips) == 1 else "a mirrored image stays what it is"
+def _flips(facts: Facts, last: int, blocks: int) -> Sequence[str]:
+    """Those that the data allow where images are shown often enough, or none."""
+    is_enough = _macs(facts.image_shape, _doubling(min(last, MOST_FILTERS), blocks)) <= FLIPPED * facts.most_macs
+    return facts.flips[1:] if is_enough and len(facts.flips) > 1 else ("none",)
+
+
+def _why_flips(allowed: Sequence[str], flips: Sequence[str]) -> str:
+    if len(allowed) == 1:
+        return "a mirrored image may be of another class"
+    return "too few epochs for it to pay" if flips == ("none",) else "a mirrored image stays what it is"
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -55,7 +55,14 @@ def test_filters_are_those_of_a_network_that_can_be_trained_in_the_time(side, im
 
 def test_flips_are_those_that_the_data_allow():
     assert choices(made(28)[1], "flip") == ("none",)
-    assert choices(made(28, flips=("none", "horizontal", "both"))[1], "flip") == ("none", "horizontal", "both")
+    assert choices(made(28, flips=("none", "horizontal", "both"))[1], "flip") == ("horizontal", "both")
+
+
+@pytest.mark.parametrize(("most_macs", "flip"), [(math.inf, "horizontal"), (20e6, "horizontal"), (6e6, "none")])
+def test_images_are_mirrored_where_they_are_shown_often(most_macs, flip):
+    _, space = made(28, 50_000, 1, flips=("none", "horizontal"), most_macs=most_macs)
+    assert (choices(space, "flip"), choices(space, "shift")) == ((flip,), (0.0,))
+    assert ("too few epochs" in space.source) == (flip == "none")
 
 
 def test_photographs_flatten_no_more_than_a_thousand_values_a_filter():

@@ -42,6 +42,7 @@ class AshaOracle(FeasibleOracle):
     promoted, and then the best of the highest rung up to the top: a short search has fully trained one point too.
     """
 
+    is_anytime = True
     promotes = True
 
     def __init__(self, search: Search) -> None:

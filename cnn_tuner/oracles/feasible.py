@@ -58,6 +58,7 @@ class FeasibleOracle(keras_tuner.Oracle):
     """
 
     learns = False  # whether what it suggests depends on what trials have reached
+    is_anytime = False  # whether nothing is lost where it is ended between two suggestions: it has no rounds
     promotes = False  # whether a trial that has ended may be trained on
 
     def __init__(self, search: Search, **settings: Any) -> None:

@@ -32,6 +32,7 @@ from cnn_tuner.spaces.tree import Point
 
 HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
 HOPELESS = 5  # first trials that all failed: the next would too
+PATIENCE = 10  # trials that were no better than the best: its training to the end is then worth more than another ten
 SURE = 1.25  # times what an epoch takes on average has to be left for one to begin
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
 
@@ -89,6 +90,7 @@ class Search:
         self._trials: dict[int, Trial] = {}
         self._trained_on: set[int] = set()  # the trials that were promoted
         self._failed = 0
+        self._stood = 0  # trials in this process since the best is the best
         self._jobs_begun = self._jobs_ended = 0
         keep, objective = store.config.search.keep, store.config.objective
         self._checkpoints = Checkpoints(
@@ -117,6 +119,9 @@ class Search:
                 self._handle(event)
         if self.affordable is not None and self.affordable.share < 1:
             self.observer.left_out(1 - self.affordable.share, self.affordable.most_macs)
+        if self.best is not None and self._stood >= PATIENCE and not self.is_stopping and self._can_train_on(self.best):
+            left = "the time left is for its training"
+            self.observer.phase(f"trial {self.best.number} stood for {self._stood} trials: {left}")
         if (cost := self.store.config.search.cost) is not None:
             self.logs.front(front(self.store.trials(), self.store.config.objective, cost), cost)
         self._checkpoints.tidy()
@@ -207,8 +212,16 @@ class Search:
         """Whether a job could end an epoch in time: one that is cut short before tells nothing."""
         if self.best is None:
             return True
+        if self._stood >= PATIENCE and self._can_train_on(self.best):
+            return False
         ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
         return self.clock() + SURE * self.forecast.seconds_per_epoch() <= ends_at
+
+    def _can_train_on(self, best: Trial) -> bool:
+        """Whether the final training has a use for all time that is left: it trains the best one, for as long."""
+        if self.store.config.search.cost is not None or not self.oracle.is_anytime:  # all of the front is wanted
+            return False
+        return self.forecast.final_plan(best, self.executor.slots, self.clock()).is_timed
 
     def _start(self, asked: Any) -> None:
         values = asked.hyperparameters.values
@@ -304,12 +317,15 @@ class Search:
         self.forecast.job_ended(self._jobs[result.job], result)
         if self.affordable is not None:
             self.affordable.job_ended(self._jobs[result.job], result)
+        is_later = self._jobs[result.job].initial_epoch > 0
         for under_way in (self._jobs, self._records):
             del under_way[result.job]
         self._tell_oracle(self._asked.pop(result.job), result, trial)
         self._jobs_ended += 1
         self._failed += trial.status == "failed"
-        self.best = self._better_of(trial)
+        before, self.best = self.best, self._better_of(trial)
+        is_another = self.best is not None and (before is None or before.number != self.best.number)
+        self._stood = 0 if is_another else self._stood + (not is_later)
         self._checkpoints.add(trial, *self._needed_states())
         if trial.state_job != result.job:
             self._drop_state(result.job)  # of a trial that failed in between

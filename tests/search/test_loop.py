@@ -29,10 +29,11 @@ from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.runs.budget import FINAL_SHARE, Budget
 from cnn_tuner.runs.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result, Trial
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search import loop
 from cnn_tuner.search.finalists import choose_finalists
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS
-from cnn_tuner.search.loop import SURE, Search, make_oracle
+from cnn_tuner.search.loop import PATIENCE, SURE, Search, make_oracle
 from cnn_tuner.search.observer import Silent
 
 ORACLES = ("asha", "random", "grid", "bayesian", "hyperband")
@@ -712,7 +713,8 @@ def timed_search(run: RunStore, executor: Clock, spent: float = 0.0, observer: S
 
 @pytest.mark.parametrize("oracle", ["random", pytest.param("bayesian", marks=pytest.mark.slow), "asha", "hyperband"])
 @pytest.mark.parametrize("slots", [1, 3])
-def test_a_search_with_a_budget_ends_at_its_part_of_it(tmp_path, oracle, slots):
+def test_a_search_with_a_budget_ends_at_its_part_of_it(tmp_path, oracle, slots, monkeypatch):
+    monkeypatch.setattr(loop, "PATIENCE", 10**6)
     run, executor = toy_run(tmp_path, oracle=oracle, **TIMED), Clock(slots, seconds=0.7)
     search = timed_search(run, executor)
     search.run()
@@ -775,7 +777,8 @@ def test_a_search_whose_time_is_over_begins_nothing_once_it_has_a_result(tmp_pat
 
 @pytest.mark.parametrize("killed_at", [0.5, 7.2, 13.0, 18.2])
 @pytest.mark.parametrize("oracle", ["random", "asha"])
-def test_killed_and_resumed_the_search_has_the_rest_of_its_time(tmp_path, oracle, killed_at):
+def test_killed_and_resumed_the_search_has_the_rest_of_its_time(tmp_path, oracle, killed_at, monkeypatch):
+    monkeypatch.setattr(loop, "PATIENCE", 10**6)
     run = toy_run(tmp_path, oracle=oracle, **TIMED)
     with pytest.raises(KilledError):
         timed_search(run, Clock(killed_at=killed_at)).run()
@@ -820,3 +823,39 @@ def test_a_job_that_is_lost_when_the_time_is_over_is_not_run_again(tmp_path):
     last = run.trials()[-1]
     assert (last.status, last.message) == ("failed", "it did not stop")
     assert len({job.number for _, job in executor.begun}) == len(executor.begun)
+
+
+SAME = """
+description: Networks of which none is better than another.
+blocks: 1
+block: {filters: [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20], pool_size: 1}
+dense: {layers: 0}
+training: {batch_size: [16]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("final_epochs", "how", "ends_early"),
+    [(100, {}, True), (2, {}, False), (100, {"cost": "params"}, False), (100, {"oracle": "random"}, False)],
+    ids=["the final training has a use for the time", "it has none", "all of the front is wanted", "another oracle"],
+)
+def test_a_search_ends_when_its_best_has_stood_and_hands_over_the_time(tmp_path, final_epochs, how, ends_early):
+    def trained(job):
+        numbers = range(job.initial_epoch + 1, job.epochs + 1)
+        metrics = {"loss": 0.1, "val_accuracy": 0.6 if job.trial == 1 else 0.5, "val_loss": 0.1}
+        return Simulated(tuple(Epoch(n, metrics, 10.0) for n in numbers))
+
+    told, observer, executor = [], Silent(), SimulatedExecutor(1, trained)
+    observer.phase = lambda text, epochs=0: told.append(text)
+    settings = {
+        "budget_seconds": 1000.0,
+        "max_trials": None,
+        "epochs": 1,
+        "oracle": "asha",
+        "final_epochs": final_epochs,
+    } | how
+    run = toy_run(tmp_path, SAME, **settings)
+    forecast = Forecast(run.config, Budget(1000.0, 0.0, 0.0))
+    Search(run, make_oracle(run.config), executor, NoLogs(), observer, forecast, lambda: executor.now).run()
+    assert (len(run.trials()) == 1 + PATIENCE) == ends_early
+    assert told == (["trial 1 stood for 10 trials: the time left is for its training"] if ends_early else [])

@@ -48,6 +48,11 @@ class Course(keras.optimizers.schedules.LearningRateSchedule):
         far = begun + (1 - begun) * (step - at) / max(before - at, 1.0)
         self.place.assign(np.array([min(1.0, far), step, end], np.float32))
 
+    def begin_at_peak(self, step: int, steps: int) -> None:
+        """Has it begin at step `step`, when its rate is at its highest, and take so many; 0: no end is in sight."""
+        begun = [warmup_of(self.recipe), step, step + steps] if steps else [0.0, 0.0, 0.0]
+        self.place.assign(np.array(begun, np.float32))
+
     @property
     def end(self) -> int:
         """The step at which it ends; 0 where no end is in sight."""
@@ -57,10 +62,15 @@ class Course(keras.optimizers.schedules.LearningRateSchedule):
         raise NotImplementedError("a course is made for one training, and is not saved with a model")
 
 
+def warmup_of(recipe: Recipe) -> float:
+    """The share of its course after which the learning rate is at its highest."""
+    return CYCLE_WARMUP if recipe.schedule == "one_cycle" else recipe.warmup
+
+
 def share_of_peak(recipe: Recipe, far: Any) -> Any:
     """The learning rate as a share of its highest, `far` (0 to 1) on its course; numbers or tensors."""
     ops = keras.ops
-    warmup = CYCLE_WARMUP if recipe.schedule == "one_cycle" else recipe.warmup
+    warmup = warmup_of(recipe)
     begin = CYCLE_BEGIN if recipe.schedule == "one_cycle" else 0.0
     end = {"constant": 1.0, "cosine": COSINE_END, "one_cycle": CYCLE_END}[recipe.schedule]
     falling = ops.clip((far - warmup) / (1 - warmup), 0, 1)
@@ -156,7 +166,7 @@ def learning_rate(recipe: Recipe, steps: int) -> float | keras.optimizers.schedu
     if not recipe.is_scheduled:
         return peak
     is_cycle = recipe.schedule == "one_cycle"
-    warmup_steps = round(steps * (CYCLE_WARMUP if is_cycle else recipe.warmup))
+    warmup_steps = round(steps * warmup_of(recipe))
     end = {"constant": 1.0, "cosine": COSINE_END, "one_cycle": CYCLE_END}[recipe.schedule]
     decay = keras.optimizers.schedules.CosineDecay
     if warmup_steps == 0:

@@ -162,7 +162,9 @@ def _how(run: RunStore, winner: Winner) -> str:
         splits = ", each on a split of its own into train and validation," if own.splits else ""
         trained += f"; {len(own.scores)} seeds{splits} reached {score(own.mean)} +- {score(own.spread)}"
     if winner.refit == REFIT_DONE:
-        trained += "; the weights here are those of the same training on train and validation together"
+        grew = any(job.number == winner.job and job.grows for job in run.jobs())
+        part = " from where the learning rate began to fall" if grew else ""
+        trained += f"; the weights here are those of the same training{part} on train and validation together"
     return (
         f"## How it was found\n\n{command}\n\n{table(Sheet(('what', 'value'), rows))}\n\nThe winner was {trained}.{cut}"
     )

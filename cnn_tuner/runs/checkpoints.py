@@ -16,7 +16,9 @@ FILES_OF_A_SLOT = 3  # the state that a job began with, its own, and its own whi
 
 
 def bound_bytes(largest_params: int, keep: int, continuable: int, slots: int, finalists: int = 1) -> int:
-    """The most bytes that the states of one run take; a finalist has one after its final training, as has a refit."""
+    """The most bytes that the states of one run take; a finalist has one after its final training, as have a refit and
+    what it has in common with its twin.
+    """
     files = keep + continuable + FILES_OF_A_SLOT * slots + finalists
     return files * (STATE_BYTES_PER_PARAMETER * largest_params + STATE_OVERHEAD_BYTES)
 

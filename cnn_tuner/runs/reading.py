@@ -13,7 +13,7 @@ from typing import Any
 from cnn_tuner.errors import StorageError, UsageError
 from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
-from cnn_tuner.runs.records import Baseline, Epoch, Finalist, JobRecord, Precision, Trial, Winner, ranked
+from cnn_tuner.runs.records import TRUNK, Baseline, Epoch, Finalist, JobRecord, Precision, Trial, Winner, ranked
 from cnn_tuner.runs.schema import JOB_COLUMNS, job_of, point_of
 
 
@@ -127,7 +127,8 @@ class StoredRun:
         before = {
             epoch.number: epoch
             for earlier in self.jobs()
-            if job.initial_epoch and earlier.trial == job.trial and earlier.suggestion is not None
+            if job.initial_epoch and earlier.trial == job.trial and earlier.number < job.number
+            if earlier.suggestion is not None or (earlier.replicate == TRUNK and job.suggestion is None)
             for epoch in self.epochs(earlier.number)
             if epoch.number <= job.initial_epoch
         }

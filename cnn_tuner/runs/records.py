@@ -12,6 +12,7 @@ from cnn_tuner.spaces.tree import Point
 
 REFIT_DONE = "done"  # what a winner says of its refit where its weights are exported
 REFIT = -1  # the replicate of a winner that is trained once more, on train and validation
+TRUNK = -2  # the replicate of what a winner and its refit have in common before their learning rates fall
 Status = Literal["running", "completed", "failed", "stopped"]
 Prefer = Literal["accurate", "small"]  # the winner among finalists that are about as good
 Precision = Literal["float32", "bfloat16"]  # in which layers compute; weights are float32 in both
@@ -40,6 +41,8 @@ class Job:
     not all images, drawn anew for each. `seconds` is how long the job may take, in all attempts
     together: where it would take longer, the end of the course is moved. With `with_val` it trains on the validation
     part too, and has no score. A `split` above 0 has training and validation part drawn anew from both by this number.
+    One that `grows` takes up the weights in `initial_state` whatever images and course they had, and begins its own
+    course there, at its highest learning rate; without that file it fails.
 
     With `measures_latency`, one image's seconds are measured before anything is trained; a model that takes longer
     than `max_latency_seconds` fails.
@@ -63,6 +66,7 @@ class Job:
     seconds: float | None = None
     with_val: bool = False
     split: int = 0
+    grows: bool = False
     measures_latency: bool = False
     max_latency_seconds: float | None = None
 
@@ -146,7 +150,8 @@ class JobRecord:
     """What the store knows of a job.
 
     `suggestion` is what the oracle said of it beside the point: its own id of the trial, and KerasTuner's `tuner/...`
-    values; None is the final training of a finalist, by its own seed (`replicate` 0) or another. `began` and `ended`
+    values; None is the final training of a finalist, by its own seed (`replicate` 0) or another, `TRUNK` or `REFIT`.
+    `began` and `ended`
     are places in the order in which all jobs of the run began and ended; `ended` is None while it is under way.
     `losses` counts attempts that the machine lost.
     """
@@ -173,6 +178,11 @@ class JobRecord:
     def is_refit(self) -> bool:
         """Whether it trains the winner once more, on the training and validation part."""
         return self.replicate == REFIT
+
+    @property
+    def grows(self) -> bool:
+        """Whether it is a part of the final training that begins with what was trained before it."""
+        return self.suggestion is None and self.initial_epoch > 0
 
     def result(self) -> Result:
         """The job's result, as it was when it ended; its epochs stay in the store."""

@@ -1,12 +1,16 @@
-"""What the final trainings of a run have reached: the scores of each finalist, and whose state is kept."""
+"""What the final trainings of a run have reached: the scores of each finalist, and whose states are there."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection, Container
+from dataclasses import replace
+from pathlib import Path
 
-from cnn_tuner.runs.records import Finalist, JobRecord, Trial, last_loss
+from cnn_tuner.runs.records import Finalist, Job, JobRecord, Trial, last_loss
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.jobs import next_job
 
 
 class FinalScores:
@@ -39,7 +43,7 @@ class FinalScores:
         records = [
             record
             for record in self.store.final_jobs(trial).values()
-            if record.number not in self.under_way and not record.is_refit and record.score is not None
+            if record.number not in self.under_way and record.replicate >= 0 and record.score is not None
         ]
         counting = [record for record in records if record.status == "completed"] or records
         return sorted(
@@ -61,3 +65,28 @@ class FinalScores:
 
     def _loss(self, record: JobRecord) -> float:
         return last_loss(self.store.epochs(record.number))
+
+    def of_this_search(self, trial: Trial, replicate: int) -> JobRecord | None:
+        """What an earlier process began or ended of the final training, if the search did not go on since."""
+        last = self.store.final_jobs(trial.number).get(replicate)
+        searched = max((job.number for job in self.store.jobs() if job.suggestion is not None), default=0)
+        return None if last is None or last.status == "failed" or last.number < searched else last
+
+    def has_state(self, job: int | None) -> bool:
+        return job is not None and self.store.state_file(job).is_file()
+
+    def trained_seconds(self, record: JobRecord | None) -> float:
+        """How long an earlier process trained what has a state to go on with."""
+        if record is None or not self.has_state(record.number):
+            return 0.0
+        return math.fsum(epoch.seconds for epoch in self.store.epochs(record.number))
+
+    def lost_base(self, job: Job) -> Job | None:
+        """What is to be trained once more before a job can grow from it: None where a state of either is there."""
+        base = job.initial_state
+        if not job.grows or base is None or Path(base).is_file() or Path(job.state_file).is_file():
+            return None
+        [record] = [each for each in self.store.jobs() if str(self.store.state_file(each.number)) == base]
+        [trial] = [trial for trial in self.store.trials() if trial.number == job.trial]
+        last = self.store.epochs(record.number)[-1].number  # where its time was over, in the final training
+        return replace(next_job(self.store, trial, record), epochs=last)

@@ -3,6 +3,8 @@
 Each begins anew: what the search trained had no end in sight. A finalist's first seed is its own; others tell how much
 of a score was luck. The winner is then trained once more, with the same recipe and as many batches, on the training
 and validation part together; its score is that of its twin, which was trained on the training part alone.
+
+In little time one finalist goes on where the search left it: as a trunk, from which twin and refit grow.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from cnn_tuner.executors.base import Executor
 from cnn_tuner.runs.records import (
     REFIT,
     REFIT_DONE,
+    TRUNK,
     Epoch,
     EpochEnded,
     Finalist,
@@ -31,6 +34,7 @@ from cnn_tuner.runs.records import (
     Trial,
 )
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.search.candidate import Candidate
 from cnn_tuner.search.final_plan import WORTH_A_START, FinalPlan, gain_of
 from cnn_tuner.search.final_scores import FinalScores
 from cnn_tuner.search.finalists import choose_finalists, choose_winner
@@ -41,23 +45,6 @@ from cnn_tuner.search.observer import Observer
 MOST_OF_A_JOB = 0.8  # of the time of its twin does a refit need, whose rate then ends with the time
 ENDING_SECONDS = 1.5  # that a job takes to hand over what it trained, after the time that it keeps to
 LOSS_FACTOR, LOSS_SLACK = 1.1, 0.02  # so much more may the training loss of a refit be than its twin's
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The winner as it was left: the job that left its weights, what its twin reached, and all epochs it was trained.
-
-    `twin` is the job whose validation score counts, the same job where nothing was trained again; `refit` says
-    `REFIT_DONE` or why not. `finalists` are all that it was chosen from.
-    """
-
-    trial: Trial
-    job: Job
-    twin: Job
-    result: Result
-    epochs: int
-    finalists: tuple[Finalist, ...]
-    refit: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +82,8 @@ class FinalTraining:
         self._scores = FinalScores(store, self._jobs.keys())
         self._due: dict[int, float] = {}  # when each of them should have ended
         self._settings = store.config.search
-        self._goal = self._settings.final_epochs
+        self._goal, self._begun = self._settings.final_epochs, 0  # epochs, and how many of them are there already
+        self._is_timed = False
         self._ends_at = math.inf
         self._takes: dict[int, float] = {}  # seconds of a training of each finalist, by its number
 
@@ -132,16 +120,18 @@ class FinalTraining:
     def _outcomes(self, finalist: Finalist) -> np.ndarray | None:
         """Of its best seed on the validation images, where its state was kept."""
         twins = self._scores.twins(finalist.trial)
-        if not twins or not self._has_state(twins[0].number):
+        if not twins or not self._scores.has_state(twins[0].number):
             return None
         [trial] = [trial for trial in self.store.trials() if trial.number == finalist.trial]
         return self.outcomes(next_job(self.store, trial, twins[0]))
 
     def _train_finalists(self, chosen: list[Trial], plan: FinalPlan) -> None:
-        self._goal = plan.epochs
-        starting = 0.0
+        starting, self._is_timed = 0.0, plan.is_timed
         if plan.is_wide and self.widen is not None and self.executor.slots > 1:
             self.executor, starting = self.widen(), self.forecast.startup_seconds
+        if plan.is_timed and len(chosen) == 1 and self._grow_trunk(chosen[0], plan):
+            starting = 0.0
+        self._goal = self._begun + plan.epochs
         has_rounds = self.forecast.budget.seconds is not None and not plan.is_timed
         seeds = range(self._settings.final_seeds if has_rounds else plan.seeds)
         wanted = deque(_Training(trial, seed, self._earlier(trial, seed)) for seed in seeds for trial in chosen)
@@ -152,6 +142,27 @@ class FinalTraining:
         self.observer.phase(f"training trial{'s' if len(chosen) > 1 else ''} {names} to the end{seeds_text}", planned)
         seconds = self._seconds_each(1 + plan.refits, starting) if plan.is_timed else None
         self._train(wanted, chosen[0], seconds)
+
+    def _grow_trunk(self, trial: Trial, plan: FinalPlan) -> bool:
+        """Has one finalist begin where the search left it and a trunk went on, if its state is there.
+
+        Returns whether the trunk was trained now, and not by an earlier process.
+        """
+        scores, is_new = self._scores, False
+        twin, trunk = scores.of_this_search(trial, 0), scores.of_this_search(trial, TRUNK)
+        if twin is not None:
+            self._begun = twin.initial_epoch
+        elif trunk is not None or (plan.trunk_seconds and scores.has_state(trial.state_job)):
+            self._begun, self._goal = trial.epochs_done, trial.epochs_done + plan.epochs
+            if trunk is None or trunk.status != "completed":
+                is_new, seconds = True, plan.trunk_seconds - scores.trained_seconds(trunk)
+                self.observer.phase(f"training trial {trial.number} on", plan.epochs)
+                self._train(deque([_Training(trial, TRUNK, trunk)]), trial, seconds)
+                self._takes.clear()  # it tells nothing of what follows
+                trunk = scores.of_this_search(trial, TRUNK)
+            has_ended = trunk is not None and trunk.status == "completed"
+            self._begun = self.store.epochs(trunk.number)[-1].number if trunk is not None and has_ended else 0
+        return is_new
 
     def _seconds_each(self, jobs: int, starting: float = 0.0) -> float | None:
         """How long each of so many jobs may take, one after the other, once the workers have started."""
@@ -198,9 +209,9 @@ class FinalTraining:
         if not self._is_wanted(training):
             return 0
         if training.record is None:
-            return self._goal
+            return self._goal - self._begun
         done = self.store.epochs(training.record.number)
-        return training.record.epochs - (done[-1].number if done else 0)
+        return training.record.epochs - (done[-1].number if done else training.record.initial_epoch)
 
     def _is_wanted(self, training: _Training) -> bool:
         """Whether there is something left to train."""
@@ -221,22 +232,27 @@ class FinalTraining:
         """What a training of this finalist takes: as long as one that ended, or by the pace of the search."""
         known = self._takes.get(trial.number)
         if known is None:
-            known = self.forecast.pace.setup_seconds + self._goal * self.forecast.final_seconds_of(trial)
+            epochs = self._goal - self._begun
+            known = self.forecast.pace.setup_seconds + epochs * self.forecast.final_seconds_of(trial)
         return known
 
     def _begin(self, training: _Training, seconds: float | None) -> None:
         record = self._record(training) if training.record is None else training.record
         takes = self._takes[training.trial.number] = self._seconds_of(training.trial)
         self._due[record.number] = self.clock() + takes
-        self._submit(replace(next_job(self.store, training.trial, record), seconds=seconds))
+        job, before = next_job(self.store, training.trial, record), self.clock()
+        self._train_again(self._scores.lost_base(job))
+        if seconds is not None:  # of what an earlier process began the job counts all seconds
+            seconds = max(1.0, seconds - (self.clock() - before)) + self._scores.trained_seconds(record)
+        self._submit(replace(job, seconds=seconds))
 
     def _record(self, training: _Training) -> JobRecord:
-        """A new job, from the first epoch."""
+        """A new job, from where all of them begin."""
         record = JobRecord(
             self.store.last_job() + 1,
             training.trial.number,
             None,
-            0,
+            self._begun,
             self._goal,
             self.store.precision or "float32",
             started_at=time.time(),
@@ -267,6 +283,8 @@ class FinalTraining:
 
     def _end(self, result: Result) -> None:
         job = self._jobs.pop(result.job)
+        if not result.epochs:  # what it grew from may have had a score
+            result = replace(result, score=None, best_epoch=None)
         self.store.end_job(result)
         self.forecast.job_ended(job, result)
         self._due.pop(result.job, None)
@@ -279,23 +297,23 @@ class FinalTraining:
 
     def _earlier(self, trial: Trial, replicate: int) -> JobRecord | None:
         """What an earlier process began or ended, if it still counts: not if it was to end before the present goal."""
+        if self._is_timed:
+            last = self._scores.of_this_search(trial, replicate)
+            return last if last is not None and last.initial_epoch == self._begun else None
         last = self.store.final_jobs(trial.number).get(replicate)
-        if last is None or last.status == "failed" or (last.status == "completed" and last.epochs < self._goal):
+        if last is None or last.status == "failed" or last.initial_epoch:
             return None
-        return last
-
-    def _has_state(self, job: int | None) -> bool:
-        return job is not None and self.store.state_file(job).is_file()
+        return None if last.status == "completed" and last.epochs < self._goal else last
 
     def _twin(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
         """The winner with the weights of its best seed, trained once more where their state was lost."""
         twins = self._scores.twins(trial.number)
         best = twins[0] if twins else None
         is_worse = best is not None and self.store.config.objective.is_better(float(trial.score or 0.0), best.score)
-        if best is None or (best.status != "completed" and is_worse and self._has_state(trial.state_job)):
+        if best is None or (best.status != "completed" and is_worse and self._scores.has_state(trial.state_job)):
             return self._as_searched(trial, finalists)
         job = next_job(self.store, trial, best)
-        if not self._has_state(best.number):
+        if not self._scores.has_state(best.number):
             self._train_again(job)
         epochs = self.store.epochs(best.number)
         last = epochs[-1].number if epochs else best.epochs
@@ -310,7 +328,7 @@ class FinalTraining:
             return replace(twin, refit=twin.refit or "this run was interrupted")
         records = self.store.final_jobs(twin.trial.number)
         [own] = [record for record in records.values() if record.number == twin.job.number]
-        self._goal = own.epochs
+        self._goal, self._begun = own.epochs, own.initial_epoch
         earlier = records.get(REFIT)
         is_of_twin = earlier is not None and earlier.number > own.number and earlier.epochs == own.epochs
         if earlier is not None and (earlier.status == "failed" or not is_of_twin):
@@ -352,11 +370,15 @@ class FinalTraining:
             told = f"its training loss ended at {losses[0]:.4g}, that of its twin at {losses[1]:.4g}"
             return replace(twin, refit=told)
         job = next_job(self.store, twin.trial, refit)
-        if not self._has_state(refit.number):
+        if not self._scores.has_state(refit.number):
             self._train_again(job)
         return replace(twin, job=job, refit=REFIT_DONE)
 
-    def _train_again(self, job: Job) -> None:
+    def _train_again(self, job: Job | None) -> None:
+        """Trains an ended job once more, if there is one whose state was lost; no other is under way then."""
+        if job is None:
+            return
+        self._train_again(self._scores.lost_base(job))
         self._submit(job)
         while self._jobs:
             event = self.executor.next_event()
@@ -364,7 +386,7 @@ class FinalTraining:
                 again = f"while its lost state was trained again: {event.result.message or event.result.status}"
                 raise SearchError(f"trial {job.trial}: {again}; cnn-tuner resume goes on")
             if isinstance(event, JobDone):
-                self._jobs.pop(event.result.job)
+                self.forecast.job_ended(self._jobs.pop(event.result.job), event.result)
             elif isinstance(event, JobLost):
                 raise SearchError(f"trial {job.trial}: {event.reason}, while its lost state was trained again")
 
@@ -373,6 +395,6 @@ class FinalTraining:
         [record] = [job for job in self.store.jobs() if job.number == trial.state_job]
         result = Result(record.number, trial.status, trial.score, trial.best_epoch, (), 0.0)
         job = next_job(self.store, trial, record)
-        if not self._has_state(record.number):
+        if not self._scores.has_state(record.number):
             self._train_again(job)
         return Candidate(trial, job, job, result, trial.epochs_done, finalists, "it was not trained to the end")

@@ -81,7 +81,8 @@ class Forecast:
     def _note_leader(self, job: Job, result: Result, score: float) -> None:
         """Keeps as many of the best trials as there will be finalists."""
         sign = -1 if self.config.objective.direction == "max" else 1
-        seconds = _epoch_seconds(result.epochs) / (1.0 if job.course_steps else self.config.work_share)
+        is_final = job.course_steps or job.grows
+        seconds = _epoch_seconds(result.epochs) / (1.0 if is_final else self.config.work_share)
         others = [leader for leader in self._leaders if leader[1] != job.trial]
         self._leaders = sorted([*others, (sign * score, job.trial, seconds)])
         del self._leaders[self.config.search.finalists :]
@@ -119,7 +120,8 @@ class Forecast:
         """
         known = self.earlier_epochs + self.pace.epochs if search_epochs is None else search_epochs
         each, setup = self._finalists_seconds(best), self.pace.setup_seconds
-        pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots)
+        searched = 0.0 if best is None else _searched_seconds(best)
+        pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots, searched)
         if self.budget.seconds is None:
             room = None
         elif now is None:
@@ -165,6 +167,11 @@ class Forecast:
     def seconds_per_epoch(self) -> float:
         """Of an epoch of a job that has not begun, its share of setting up included."""
         return self.pace.epoch_seconds + self.pace.jobs_setup_seconds / max(1, self.pace.epochs)
+
+
+def _searched_seconds(trial: Trial) -> float:
+    """How long the search trained what a trial's state holds."""
+    return math.fsum(epoch.seconds for epoch in trial.epochs if epoch.number <= trial.epochs_done)
 
 
 def _epoch_seconds(epochs: Sequence[Epoch]) -> float:

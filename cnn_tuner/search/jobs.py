@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cnn_tuner.runs.records import REFIT, Event, Job, JobDone, JobRecord, Result, Trial
+from cnn_tuner.runs.records import TRUNK, Event, Job, JobDone, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.spaces.recipe import steps_of_epoch
 
@@ -21,25 +21,27 @@ def trial_seed(run_seed: int, number: int) -> int:
 
 
 def replicate_seed(trial: Trial, replicate: int) -> int:
-    """The seed with which a trial is trained once more in the final training; 0 is the trial's own, the refit's too."""
-    if replicate in (0, REFIT):
+    """The seed with which a trial is trained once more in the final training; 0 and all below are the trial's own."""
+    if replicate <= 0:
         return trial.seed
     return int(np.random.SeedSequence([trial.seed, replicate]).generate_state(1)[0])
 
 
 def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
-    """The job that trains a trial on in the search, or anew to the end of its course, as its record says.
+    """The job that trains a trial on in the search, or to the end of its course, as its record says.
 
     A refit takes as many batches as its twin, which are fewer epochs of more images.
     """
     config = store.config
     is_final = record.suggestion is None
-    goes_on = trial.state_job is not None and not is_final
+    before = _trained_before(store, trial, record)
     train, val, _ = config.data.images
-    course_steps = record.epochs * steps_of_epoch(train, trial.values) if is_final else 0
+    has_course = is_final and record.replicate != TRUNK
+    own_epochs = record.epochs - record.initial_epoch
+    course_steps = own_epochs * steps_of_epoch(train, trial.values) if has_course else 0
     epochs, most = record.epochs, config.search.epoch_images
     if record.is_refit:
-        epochs = math.ceil(course_steps / steps_of_epoch(train + val, trial.values))
+        epochs = record.initial_epoch + math.ceil(course_steps / steps_of_epoch(train + val, trial.values))
     return Job(
         record.number,
         trial.number,
@@ -51,16 +53,27 @@ def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
         replicate_seed(trial, record.replicate),
         str(store.state_file(record.number)),
         initial_epoch=record.initial_epoch,
-        initial_state=str(store.state_file(trial.state_job)) if goes_on and trial.state_job is not None else None,
+        initial_state=None if before is None else str(store.state_file(before)),
         precision=record.precision,
         attempt=record.losses + 1,
         course_steps=course_steps,
         epoch_steps=None if is_final or most is None else steps_of_epoch(min(train, most), trial.values),
         with_val=record.is_refit,
         split=max(0, record.replicate) if config.redraws_val else 0,
+        grows=record.grows,
         measures_latency=config.measures_latency and trial.latency_seconds is None,
         max_latency_seconds=config.search.max_latency_seconds,
     )
+
+
+def _trained_before(store: RunStore, trial: Trial, record: JobRecord) -> int | None:
+    """The job that left what this one goes on with; None where it begins anew."""
+    if record.suggestion is None and not record.grows:
+        return None
+    trunk = store.final_jobs(trial.number).get(TRUNK) if record.grows and record.replicate != TRUNK else None
+    if trunk is not None and (epochs := store.epochs(trunk.number)) and epochs[-1].number == record.initial_epoch:
+        return trunk.number
+    return trial.state_job
 
 
 def job_meant(event: Event | None, under_way: Mapping[int, Job]) -> Job | None:

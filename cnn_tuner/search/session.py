@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cnn_tuner.executors.base import Executor
     from cnn_tuner.logs.trials import RunLogs
-    from cnn_tuner.search.final_training import Candidate
+    from cnn_tuner.search.candidate import Candidate
     from cnn_tuner.search.forecast import Forecast
     from cnn_tuner.search.loop import Search
     from cnn_tuner.search.winner import Export
@@ -250,7 +250,7 @@ class Session:
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
         continuable = make_oracle(run.config).most_continuable()
         search = config.search
-        return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists + search.refits)
+        return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists + search.refits + 1)
 
     def _forecast(self, run: RunStore, has_budget: bool) -> Forecast:
         """What the rest of the run may take; what earlier sessions took counts. An export takes what it takes."""

@@ -22,7 +22,7 @@ from cnn_tuner.report.model_card import FormatRow
 from cnn_tuner.runs import evaluation
 from cnn_tuner.runs.records import Winner
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.final_training import Candidate
+from cnn_tuner.search.candidate import Candidate
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.training import fit
 

@@ -73,6 +73,8 @@ def train(
     progress = take_up(job)
     found = kept.take(job, progress)
     recorder = Recorder(job, progress, on_epoch, should_stop)
+    if job.grows and not progress.epochs_done:
+        return _failed(recorder, "the training that it goes on with was lost")
     for epoch in progress.epochs:
         on_epoch(epoch)
     latency = _latency(job)
@@ -121,7 +123,7 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
     if recorder.should_stop():
         return True
     taken = network.set_up(job, data) if found is None else found
-    network.take_up(taken, recorder.progress)
+    network.take_up(taken, job, recorder.progress)
     first, recorder.network = recorder.progress.epochs_done, taken
     try:
         taken.model.fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,16 @@ from cnn_tuner.runs.records import Job
 from cnn_tuner.spaces import architecture
 from cnn_tuner.spaces.recipe import STEPS_AT_ONCE, Recipe, divisor, recipe_of, steps_of_epoch
 from cnn_tuner.training.batches import Data
-from cnn_tuner.training.state import Progress, identity
+from cnn_tuner.training.state import Progress, of_network
 
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 
 
 @dataclass(frozen=True)
 class Network:
-    """A compiled model that can be trained: by which trial's jobs, in epochs of so many batches, `at_once` in a row."""
+    """A compiled model that can be trained: by which jobs, in epochs of so many batches, `at_once` in a row."""
 
-    identity: str
+    serves: str
     model: keras.Model
     recipe: Recipe
     steps: int
@@ -50,7 +51,7 @@ class KeptNetwork:
     def take(self, job: Job, progress: Progress) -> Network | None:
         """Hands over the network that takes a job up after at least an epoch; every other one is freed."""
         network, self._network = self._network, None
-        if network is not None and network.identity == identity(job) and progress.epochs_done:
+        if network is not None and network.serves == _served(job) and progress.epochs_done:
             return network
         del network
         keras.utils.clear_session()
@@ -64,6 +65,11 @@ class KeptNetwork:
     def keep(self, network: Network) -> None:
         """Takes back a network that stands where its job ended."""
         self._network = network
+
+
+def _served(job: Job) -> str:
+    """The same for jobs whose network is traced the same. Its course does not count: a variable holds it."""
+    return json.dumps([*of_network(job), job.epoch_steps, job.with_val], sort_keys=True)
 
 
 def values_of(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
@@ -91,15 +97,18 @@ def set_up(job: Job, data: Data) -> Network:
     optimizer = averaging_optimizer(recipe, job.course_steps)
     builder.compile_model(built, recipe, job.output, at_once, optimizer=optimizer, metric=job.objective.metric)
     built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
-    return Network(identity(job), built, recipe, steps, at_once)
+    return Network(_served(job), built, recipe, steps, at_once)
 
 
-def take_up(network: Network, progress: Progress) -> None:
-    """Brings a network where the job takes it up. One that was kept stands there, if nothing was lost in between."""
+def take_up(network: Network, job: Job, progress: Progress) -> None:
+    """Brings a network where the job takes it up."""
     if progress.epochs_done:
         assign(network.model.variables, progress.variables)
         assign(network.model.optimizer.variables, progress.optimizer)
-        network.course.place.assign(np.array(progress.course, np.float32))
+        if progress.course:
+            network.course.place.assign(np.array(progress.course, np.float32))
+        else:
+            network.course.begin_at_peak(int(network.model.optimizer.iterations.numpy()), job.course_steps)
 
 
 def averaged_model(job: Job, progress: Progress) -> keras.Model:

@@ -42,7 +42,8 @@ class Recorder(keras.callbacks.Callback):
         self._earlier_seconds = progress.seconds
         self._epoch_started = self._saved_at = self._started
         self._save_every = SAVE_SECONDS
-        self._steps = 0  # on its course so far
+        self._steps = 0  # of its network so far
+        self._last_step = 0  # of its course, where it has all the time that it needs
         self._is_first = True
         self._pace = _Pace()
         self._weights: list[np.ndarray] = []  # set aside while their average is validated
@@ -51,6 +52,9 @@ class Recorder(keras.callbacks.Callback):
         self._epoch_started = time.monotonic()
         self._steps = int(self.model.optimizer.iterations.numpy())
         self._epoch_steps = self._steps
+        if self.network is not None:
+            begun = self._steps - (epoch - self.job.initial_epoch) * self.network.steps
+            self._last_step = begun + self.job.course_steps
         self._pace.begin(self._steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -71,7 +75,7 @@ class Recorder(keras.callbacks.Callback):
         left = (1 - RESERVE) * (seconds - self.seconds()) - self._pace.rest_seconds
         steps = left / (self._pace.step_seconds + self._pace.rest_seconds / network.steps)
         end = self._steps + max(1, int(steps) // network.at_once) * network.at_once
-        end = min(end, max(self.job.course_steps, self._steps + 1))
+        end = min(end, max(self._last_step, self._steps + 1))
         if end < network.course.end or end > 1.01 * network.course.end:
             network.course.move_end(self._steps, end)
 
@@ -104,8 +108,18 @@ class Recorder(keras.callbacks.Callback):
             self.on_epoch(record)
         if self.should_stop():
             raise StopRequestedError
+        if self._has_no_time_for_more():
+            self.model.stop_training = True
         if epoch + 1 < self.job.epochs and not self.model.stop_training:
             self._save_now_and_then()
+
+    def _has_no_time_for_more(self) -> bool:
+        """Whether a training without an end in sight would take longer than it may, with one more epoch like this."""
+        seconds, network = self.job.seconds, self.network
+        if seconds is None or network is None or network.course.end:
+            return False
+        last = self.progress.epochs[-1].seconds if self.progress.epochs else math.inf
+        return self.seconds() + min(last, self._pace.seconds(network.steps)) > seconds
 
     def _epoch_seconds(self) -> float:
         """Of the epoch that ends; of the first as its batches tell: to compile is the job's."""
@@ -150,7 +164,7 @@ class _Pace:
         self._paused_at = self._looked_at = 0.0
 
     def begin(self, steps: int) -> None:
-        self._last = (time.monotonic(), steps) if self._trained_steps else None
+        self._last = None if self._last is None else (time.monotonic(), steps)
 
     def note(self, steps: int) -> None:
         now = time.monotonic()

@@ -27,7 +27,7 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError
 class Progress:
     """What a job has reached: its training state after the last whole epoch.
 
-    course: where the learning rate is on its course (see `cnn_tuner.models.optimizers.Course`);
+    course: where the learning rate is on its course (see `cnn_tuner.models.optimizers.Course`), empty where one begins;
     epochs: those that this job trained; seconds: what it took, in earlier attempts too; has_ended: it is done.
     """
 
@@ -72,20 +72,33 @@ def save_state(job: Job, progress: Progress) -> None:
 
 def identity(job: Job) -> str:
     """What a state belongs to: a trial's point, seed, precision, course, and the data."""
-    facts = [job.values, job.seed, job.image_shape, job.precision, job.course_steps, job.epoch_steps, job.with_val]
+    facts = of_network(job)
+    facts += [job.course_steps, job.epoch_steps, job.with_val]
     facts += [job.split] if job.split else []
     return json.dumps(facts, sort_keys=True)
 
 
-def load_state(path: Path, job: Job) -> Progress:
-    """The state of a job or an earlier one of its trial.
+def of_network(job: Job) -> list[Any]:
+    """What tells whose weights fit a job: its point, the seed of its initial weights, its precision."""
+    return [job.values, job.seed, job.image_shape, job.precision]
+
+
+def _is_of(job: Job, of: str, grows: bool) -> bool:
+    if not grows:
+        return of == identity(job)
+    own = of_network(job)
+    return bool(json.loads(of)[: len(own)] == json.loads(json.dumps(own)))
+
+
+def load_state(path: Path, job: Job, grows: bool = False) -> Progress:
+    """The state of a job or an earlier one of its trial; where it `grows`, of any training of its network.
 
     Raises:
         One of UNREADABLE: it is not there, damaged, or another trial's.
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         facts = json.loads(str(arrays["facts"]))
-        if facts.pop("of") != identity(job):
+        if not _is_of(job, facts.pop("of"), grows):
             raise ValueError(f"{path}: the state of another trial")
         facts["epochs"] = [Epoch(**epoch) for epoch in facts["epochs"]]
 
@@ -106,6 +119,7 @@ def take_up(job: Job) -> Progress:
         return load_state(Path(job.state_file), job)
     if job.initial_state is not None:
         with suppress(*UNREADABLE):
-            earlier = load_state(Path(job.initial_state), job)
-            return replace(earlier, epochs=[], seconds=0.0, message="", has_ended=False)
+            earlier = load_state(Path(job.initial_state), job, job.grows)
+            course = [] if job.grows else earlier.course
+            return replace(earlier, epochs=[], seconds=0.0, message="", has_ended=False, course=course)
     return Progress()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from toys import toy_config
 
-from cnn_tuner.search.final_plan import WIDE_GAIN, WORTH_A_START, FinalPlan, Pace, plan_final, side_by_side
+from cnn_tuner.search.final_plan import FALLING, WIDE_GAIN, WORTH_A_START, FinalPlan, Pace, plan_final, side_by_side
 
 SLOW_START, QUICK_START = 100.0, 1.0
 PACE = Pace(10.0, (10.0, 10.0, 10.0), 5.0, SLOW_START, 2)  # an epoch of each finalist, beside it, a start, workers
@@ -49,6 +49,32 @@ def test_a_refit_takes_half_of_the_time_only_where_both_are_trained_long_enough(
     assert plan(needed + 1, pace).refits
     assert not plan(needed - 1, pace).refits
     assert not plan(10_000.0, pace, refits=False).refits
+
+
+WIDE = replace(PACE, start_seconds=QUICK_START, searched_seconds=40.0)
+
+
+@pytest.mark.parametrize(("refits", "jobs"), [(True, 2), (False, 1)])
+def test_one_goes_on_with_the_search_and_its_rate_falls_in_two_fifths_of_all(refits, jobs):
+    found = plan(200.0, WIDE, refits=refits, final_epochs=100)
+    assert found.refits == refits
+    each = (200.0 - QUICK_START - (jobs + 1) * 5.0 - found.trunk_seconds) / jobs
+    assert each == pytest.approx(FALLING * (40.0 / WIDE_GAIN + found.trunk_seconds + each))
+    assert found.seconds == pytest.approx(200.0)
+
+
+def test_a_trunk_is_no_longer_than_a_finalist_may_be_trained():
+    found = plan(400.0, WIDE, refits=False, final_epochs=30, epochs=10)
+    assert found.trunk_seconds == 0.0, "all epochs fit in from the first one on"
+    found = plan(300.0, WIDE, final_epochs=30, epochs=10)
+    assert found.trunk_seconds == pytest.approx((1 - FALLING) * 30 * 10.0 / WIDE_GAIN - 40.0 / WIDE_GAIN)
+    assert found.seconds < 300.0
+
+
+def test_without_what_the_search_trained_or_time_for_an_epoch_of_it_there_is_no_trunk():
+    assert plan(200.0, replace(WIDE, searched_seconds=0.0)).trunk_seconds == 0.0
+    assert plan(20.0, WIDE).trunk_seconds == 0.0
+    assert plan(100.0, replace(PACE, searched_seconds=40.0)).trunk_seconds == 0.0, "rivals begin anew"
 
 
 def test_a_job_of_a_given_time_may_train_more_than_is_expected_and_one_epoch_at_least():

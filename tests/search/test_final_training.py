@@ -10,9 +10,22 @@ from toys import KilledError, toy_run
 
 from cnn_tuner.errors import SearchError
 from cnn_tuner.runs.budget import Budget
-from cnn_tuner.runs.records import REFIT, Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial
+from cnn_tuner.runs.records import (
+    REFIT,
+    TRUNK,
+    Epoch,
+    EpochEnded,
+    Event,
+    Job,
+    JobDone,
+    JobLost,
+    JobRecord,
+    Result,
+    Trial,
+)
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.final_training import ENDING_SECONDS, Candidate, FinalTraining
+from cnn_tuner.search.candidate import Candidate
+from cnn_tuner.search.final_training import ENDING_SECONDS, FinalTraining
 from cnn_tuner.search.forecast import STARTUP_SECONDS, Forecast
 from cnn_tuner.search.jobs import next_job, replicate_seed
 from cnn_tuner.search.observer import Silent
@@ -32,6 +45,8 @@ class Trainer:
         self.slots, self.scores, self.fails, self.loses = slots, dict(scores or {}), fails, dict(loses or {})
         self.slow = slow or {}  # times as long as others does a trial take
         self.killed_at, self.ends_early = killed_at, ends_early or {}
+        self.known: dict[int, int] = {}  # epochs of each job that an earlier process trained
+        self.keeps_time = False  # as the real one does; without it, what is too long is stopped
         self.now, self.told = 0.0, 0
         self.jobs: list[Job] = []
         self._events: list[tuple[float, Event, Job]] = []
@@ -40,7 +55,10 @@ class Trainer:
         self.wide = False
 
     def key(self, job: Job) -> tuple[int, int]:
-        return (job.trial, REFIT) if job.with_val else self.seeds[job.seed]
+        if job.with_val:
+            return job.trial, REFIT
+        trial, replicate = self.seeds[job.seed]
+        return (trial, TRUNK) if job.grows and not job.course_steps else (trial, replicate)
 
     def submit(self, job: Job) -> None:
         assert len({other.number for _, _, other in self._events}) < self.slots
@@ -55,19 +73,21 @@ class Trainer:
             self._events.append((self.now, JobDone(failed), job))
             return
         last = min(job.epochs, job.initial_epoch + self.ends_early.get(key, 10**6))
+        if job.seconds is not None and self.keeps_time:
+            last = min(last, job.initial_epoch + max(1, int(job.seconds / SECONDS)))
         score, told, at = self.scores.get(key, 0.5), [], self.now
         metrics = {"loss": self.losses.get(key, 0.1)} | ({} if job.with_val else {"val_accuracy": score})
         seconds = SECONDS * self.slow.get(job.trial, 1)
         for number in range(job.initial_epoch + 1, last + 1):
             told.append(Epoch(number, metrics, seconds))
-            at += seconds
+            at += seconds * (number > job.initial_epoch + self.known.get(job.number, 0))
             self._events.append((at, EpochEnded(job.number, job.attempt, told[-1]), job))
         self._events.append((at, JobDone(self._result(job, tuple(told), "completed")), job))
         Path(job.state_file).parent.mkdir(exist_ok=True)
         Path(job.state_file).write_bytes(b"state")
 
     def _result(self, job: Job, told: tuple[Epoch, ...], status: str) -> Result:
-        score = self.scores.get(self.key(job), 0.5) if told and not job.with_val else None
+        score = self.scores.get(self.key(job), 0.5) if (told or job.grows) and not job.with_val else None
         best = told[-1].number if told else None
         seconds = sum(epoch.seconds for epoch in told)
         return Result(job.number, status, score, best, told, seconds, "", job.attempt)
@@ -316,6 +336,117 @@ def test_a_validation_part_that_came_with_the_data_is_the_only_one(tmp_path):
     run, executor = searched(tmp_path, *THREE[:2], budget_seconds=AMPLE), Trainer()
     trained(run, executor)
     assert {job.split for job in executor.jobs} == {0}
+
+
+def keeping(**how) -> Trainer:
+    executor = Trainer(**how)
+    executor.keeps_time = True
+    return executor
+
+
+def growing(folder: Path, executor: Trainer, **search) -> tuple[RunStore, Candidate]:
+    """A run with time for a trunk, its twin and its refit: 116 s and 40 s for the export."""
+    folder.mkdir(exist_ok=True)
+    settings = {"budget_seconds": 156.0, "refits": True, "finalists": 1, "epochs": 3, "final_epochs": 20} | search
+    run = searched(folder, *THREE[:1], **settings)
+    return run, trained(run, executor)
+
+
+GROWN = [(1, TRUNK), (1, 0), (1, REFIT)]
+
+
+def test_in_little_time_a_trunk_goes_on_with_the_search_and_twin_and_refit_grow_from_it(tmp_path):
+    executor = keeping(scores={(1, 0): 0.95})
+    run, candidate = growing(tmp_path, executor)
+    assert begun(executor) == GROWN
+    trunk, twin, refit = executor.jobs
+    assert (trunk.initial_state, trunk.initial_epoch) == (str(run.state_file(1)), DONE)
+    ends = run.epochs(trunk.number)[-1].number
+    assert DONE < ends < trunk.epochs
+    for job in (twin, refit):
+        assert (job.initial_state, job.initial_epoch, job.grows) == (str(run.state_file(trunk.number)), ends, True)
+        assert job.course_steps == 6 * (twin.epochs - ends), "96 images by 16"
+    assert executor.now <= 116.0
+    assert (candidate.refit, candidate.result.score) == ("done", 0.95)
+    curve = run.curve(finals(run)[1, 0])
+    assert [epoch.number for epoch in curve] == list(range(1, candidate.epochs + 1)), "all that is behind its weights"
+
+
+def test_a_trunk_takes_up_nothing_that_is_not_there(tmp_path):
+    executor = keeping()
+    run = searched(tmp_path, THREE[0], budget_seconds=156.0, refits=True, finalists=1, final_epochs=20, states=False)
+    assert trained(run, executor).refit == "done"
+    assert begun(executor) == GROWN[1:]
+    assert {job.initial_epoch for job in executor.jobs} == {0}
+
+
+def test_where_a_trunk_fails_all_begin_anew(tmp_path):
+    executor = keeping(fails=[(1, TRUNK)])
+    _, candidate = growing(tmp_path, executor)
+    assert begun(executor) == GROWN
+    assert [job.initial_epoch for job in executor.jobs] == [DONE, 0, 0]
+    assert candidate.refit == "done"
+
+
+def test_killed_at_any_event_what_grows_goes_on_and_nothing_is_trained_again(tmp_path):
+    executor = keeping()
+    _, expected = growing(tmp_path / "whole", executor)
+    for event in range(executor.told):
+        with pytest.raises(KilledError):
+            growing(tmp_path / str(event), keeping(killed_at=event))
+        run = RunStore.open(tmp_path / str(event) / "toy")
+        done = {key for key, job in finals(run).items() if job.status == "completed"}
+        again = keeping()
+        again.known = {number: len(run.epochs(number)) for number in range(1, run.last_job() + 1)}
+        found = trained(run, again)
+        assert not done & set(begun(again)), event
+        assert set(finals(run)) == set(GROWN), event
+        assert (found.refit, found.trial.number) == ("done", expected.trial.number)
+        run.close()
+
+
+def test_a_stop_before_a_twins_first_epoch_leaves_no_score_of_what_it_grew_from(tmp_path):
+    executor, stopping = keeping(), []
+    submit = executor.submit
+
+    def stop_at_the_twin(job: Job) -> None:
+        submit(job)
+        if job.course_steps:
+            stopping.append(True)
+            executor.stop()
+
+    executor.submit = stop_at_the_twin
+    run = searched(tmp_path, THREE[0], budget_seconds=156.0, refits=True, finalists=1, final_epochs=20)
+    candidate = trained(run, executor, is_stopping=lambda: bool(stopping))
+    assert (candidate.job.number, candidate.epochs, candidate.result.score) == (1, DONE, 0.9), "as the search left it"
+    assert finals(run)[1, 0].score is None
+    again = keeping()
+    assert trained(run, again).refit == "done"
+    assert begun(again) == GROWN[1:], "the trunk is there"
+
+
+def test_after_more_of_the_search_all_of_it_is_trained_again(tmp_path):
+    run, first = growing(tmp_path, keeping())
+    number = run.last_job() + 1
+    trial = Trial(2, POINT, 1002, 20, 100)
+    run.start_job(JobRecord(number, 2, {"id": "1"}, 0, DONE, "float32"), trial)
+    epochs = tuple(Epoch(n, {"val_accuracy": 0.5}, SECONDS) for n in range(1, DONE + 1))
+    done = replace(trial, status="completed", score=0.5, best_epoch=DONE, epochs_done=DONE, state_job=number)
+    run.end_job(Result(number, "completed", 0.5, DONE, epochs, DONE * SECONDS), done)
+    executor = keeping()
+    again = trained(run, executor)
+    assert begun(executor) == GROWN
+    assert again.trial == first.trial and again.job.number > first.job.number
+
+
+def test_what_grew_and_was_lost_is_trained_once_more_from_where_it_began(tmp_path):
+    run, first = growing(tmp_path, keeping())
+    for number in range(1, run.last_job() + 1):
+        run.state_file(number).unlink(missing_ok=True)
+    executor = keeping()
+    assert trained(run, executor).job.number == first.job.number
+    assert [job.number for job in executor.jobs] == [1, 2, 3, 4], "the search's, the trunk, the twin and the refit"
+    assert executor.jobs[1].epochs == run.epochs(2)[-1].number
 
 
 def refitting(folder: Path, executor: Trainer, **search) -> tuple[RunStore, Candidate]:

@@ -254,6 +254,88 @@ def test_a_job_ends_its_course_when_its_time_is_over(job, data, monkeypatch, sec
     assert len(result.epochs) == math.ceil(state.course[2] / 5)
 
 
+def test_an_epoch_of_one_execution_tells_the_time_too(job, data, monkeypatch):
+    Clock(monkeypatch)
+    assert network.set_up(job, data).at_once == 5
+    result = train(replace(job, seconds=0.35), data)
+    assert len(result.epochs) == 3, "the first one compiles"
+
+
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.1, 1), (1.4, 2), (1.6, 3), (60.0, 4)])
+def test_a_job_without_an_end_in_sight_trains_as_many_epochs_as_its_time_has(job, data, monkeypatch, seconds, epochs):
+    monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)  # a batch at once, and 5 an epoch: half a second
+    Clock(monkeypatch)
+    result = train(replace(job, seconds=seconds), data)
+    assert (result.status, len(result.epochs)) == ("completed", epochs)
+
+
+def grown(whole: tuple[Job, Result], name: str, **how) -> Job:
+    """Two epochs more of what `whole` trained, in which the rate falls."""
+    shorter = {"values": VALUES, "epochs": 6, "course_steps": 10, "grows": True} | how
+    return replace(
+        continued(elsewhere(whole[0], name), whole[0], 4), state_file=f"{whole[0].state_file}-{name}", **shorter
+    )
+
+
+def test_what_grows_in_the_process_of_its_trunk_is_not_traced_anew(whole, data, set_up):
+    kept, trunk = KeptNetwork(), elsewhere(whole[0], "kept")
+    train(trunk, data, kept)
+    branch = grown((trunk, whole[1]), "twin")
+    then = train(branch, data, kept)
+    assert set_up == [trunk]
+    expected = grown(whole, "expected")
+    assert metrics(train(expected, data)) == metrics(then)
+    assert_same_state(expected, branch)
+
+
+def test_a_job_grows_from_another_ones_weights_and_its_rate_falls_from_its_highest(whole, data, monkeypatch):
+    rates = []
+    original = recorder.Recorder.on_train_batch_end
+
+    def noted(own, batch, logs=None):
+        rates.append(float(own.model.optimizer.learning_rate))
+        original(own, batch, logs)
+
+    monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)
+    monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", noted)
+    values = VALUES | {"schedule": "one_cycle"}
+    trunk = replace(whole[0], values=values, state_file=f"{whole[0].state_file}-trunk")
+    train(trunk, data)
+    rates.clear()
+    result = train(grown((trunk, None), "branch", values=values), data)
+    assert [epoch.number for epoch in result.epochs] == [5, 6]
+    assert rates[0] == pytest.approx(0.01, rel=0.1) and rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.001
+    state = training_state.load_state(Path(f"{trunk.state_file}-branch"), grown((trunk, None), "branch", values=values))
+    assert int(state.optimizer[0]) == 4 * 5 + 10, "the steps of both"
+
+
+def test_what_grows_from_the_same_may_have_other_images_and_leaves_it_as_it_was(whole, data):
+    before = Path(whole[0].state_file).read_bytes()
+    own, both = grown(whole, "own"), grown(whole, "both", with_val=True)
+    assert train(own, data).score is not None
+    assert train(both, data).score is None
+    assert Path(whole[0].state_file).read_bytes() == before
+    assert any((a != b).any() for a, b in zip(weights(own), weights(both), strict=True))
+
+
+def test_a_job_that_grows_and_was_killed_goes_on_to_the_same_end(whole, data, saves_each_epoch):
+    expected, broken = grown(whole, "unbroken", values=whole[0].values), grown(whole, "broken")
+    result = train(expected, data)
+    kill(broken, data, epoch=6)
+    assert metrics(train(broken, data)) == metrics(result)
+    assert_same_state(expected, broken)
+
+
+def test_a_job_cannot_grow_from_what_is_lost_or_another_network_left(whole, data):
+    for lost in (
+        replace(grown(whole, "lost"), initial_state=f"{whole[0].state_file}-none"),
+        grown(whole, "other", values=VALUES | {"dense_1.units": 9}),
+    ):
+        result = train(lost, data)
+        assert (result.status, result.message) == ("failed", "the training that it goes on with was lost")
+
+
 def test_an_epoch_of_some_images_draws_others_each_time_and_training_on_is_exact(job, data):
     whole = replace(job, epoch_steps=2)
     part = replace(elsewhere(whole, "part"), epochs=1)

@@ -226,7 +226,7 @@ class FinalTraining:
             return True
         ends = max([*self._due.values(), self.clock() + takes])
         refit = max([*self._takes.values(), takes]) if self._settings.refits else 0.0  # of whichever will have won
-        return ends + MOST_OF_A_JOB * refit <= self._ends_at
+        return ends + refit <= self._ends_at
 
     def _seconds_of(self, trial: Trial) -> float:
         """What a training of this finalist takes: as long as one that ended, or by the pace of the search."""

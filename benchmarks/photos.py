@@ -46,6 +46,16 @@ def cut(photo: np.ndarray, side: int, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+def write(folder: Path, images: int, side: int, seed: int) -> None:
+    """So many images, in a folder a class."""
+    rng = np.random.default_rng(seed)
+    for name in PHOTOGRAPHS:
+        photo, place = photograph(name), folder / name
+        place.mkdir(parents=True)
+        for number in range(images // len(PHOTOGRAPHS)):
+            cut(photo, side, rng).save(place / f"{number:04}.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -53,12 +63,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    rng = np.random.default_rng(asked.seed)
-    for name in PHOTOGRAPHS:
-        photo, folder = photograph(name), asked.folder / name
-        folder.mkdir(parents=True)
-        for number in range(asked.images // len(PHOTOGRAPHS)):
-            cut(photo, asked.side, rng).save(folder / f"{number:04}.png")
+    write(asked.folder, asked.images, asked.side, asked.seed)
 
 
 if __name__ == "__main__":

@@ -80,15 +80,19 @@ def first_points(
     asked = [(PRACTICES[0], start) for start in space.start] or [(practice, Start()) for practice in PRACTICES]
     found: list[Point] = []
     for practice, start in asked:
-        points = (_brought_into(space, replace(practice, share=share), start, blocks) for share in SHARES)
+        points = (brought_into(space, replace(practice, share=share), blocks, start) for share in SHARES)
         point = next((point for point in points if why_infeasible(point) is None), None)
         if point is not None and point not in found:
             found.append(point)
     return tuple(found)
 
 
-def _brought_into(space: SearchSpace, practice: Practice, start: Start, blocks: int) -> Point:
-    """What `start` names, and the rest as `practice` has it; its share makes both narrower."""
+def brought_into(space: SearchSpace, practice: Practice, blocks: int, start: Start | None = None) -> Point:
+    """The point of a space with what `start` names, and the rest as `practice` has it in a network of so many blocks.
+
+    Its share makes both narrower.
+    """
+    start = Start() if start is None else start
     point: Point = {}
     for parameter in space.parameters:  # parents stand before their children
         if space.is_active(parameter, point):

@@ -17,7 +17,7 @@ from cnn_tuner.analysis.findings import ClassRow
 from cnn_tuner.report import sheets
 from cnn_tuner.report.charts import Sheet
 from cnn_tuner.report.serving import loading, serving
-from cnn_tuner.report.texts import CUT, ends, file_size, metric, score, shape, summary, without_places
+from cnn_tuner.report.texts import CUT, ends, epochs, file_size, metric, score, shape, summary, without_places
 from cnn_tuner.runs import evaluation, folders
 from cnn_tuner.runs.records import REFIT_DONE, Winner
 
@@ -157,7 +157,7 @@ def _how(run: RunStore, winner: Winner) -> str:
     command = code(without_places(run.config.command), "sh")
     cut = " A path is cut to its last name." if CUT in command else ""
     own = winner.finalist
-    trained = f"trained for {winner.epochs} epochs, until its learning rate had ended"
+    trained = f"trained for {epochs(winner.epochs, winner.passes)}, until its learning rate had ended"
     if own is not None and own.spread is not None:
         splits = ", each on a split of its own into train and validation," if own.splits else ""
         trained += f"; {len(own.scores)} seeds{splits} reached {score(own.mean)} +- {score(own.spread)}"

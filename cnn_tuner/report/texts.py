@@ -23,9 +23,10 @@ def size(count: int) -> str:
     return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MB"
 
 
-def epochs(count: int) -> str:
-    """`1 epoch`, `27 epochs`."""
-    return f"{count} epoch" if count == 1 else f"{count} epochs"
+def epochs(count: int, passes: float = 0.0) -> str:
+    """`1 epoch`, `27 epochs`; `16 epochs, 11.3 passes over the training images` where some had a part of them only."""
+    told = f"{count} epoch" if count == 1 else f"{count} epochs"
+    return f"{told}, {passes:.1f} passes over the training images" if passes and round(passes, 1) != count else told
 
 
 def counted(task: str, count: int) -> str:

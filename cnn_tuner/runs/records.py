@@ -238,7 +238,8 @@ class Winner:
     intervals; it was looked at `looks` times: once for each winner that the run has had. `finalists` are those that it
     was chosen from, with the score of each seed, and `baselines` simple models on the same split. `refit` says whether
     its weights are those of a training on train and
-    validation, whose twin on train alone has the score: "done", or why not.
+    validation, whose twin on train alone has the score: "done", or why not. `passes` says how often the training images
+    were shown in its `epochs`, those of the search having a part of them; 0 where it is not known.
     """
 
     trial: int
@@ -258,6 +259,7 @@ class Winner:
     finalists: tuple[Finalist, ...] = ()
     refit: str = ""
     baselines: tuple[Baseline, ...] = ()
+    passes: float = 0.0
 
     def best_baseline(self, metric: str, direction: str) -> Baseline | None:
         """The baseline with the best value of a metric on the test part."""

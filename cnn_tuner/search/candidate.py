@@ -22,3 +22,9 @@ class Candidate:
     epochs: int
     finalists: tuple[Finalist, ...]
     refit: str
+
+    def passes(self, epoch_share: float) -> float:
+        """How often its training images were shown, where an epoch of the search has this share of them."""
+        begins_in_search = self.job.grows or self.job.epoch_steps is not None
+        searched = self.trial.epochs_done if begins_in_search else 0
+        return self.epochs - searched * (1 - epoch_share)

@@ -75,6 +75,7 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         finalists=candidate.finalists,
         refit=candidate.refit,
         baselines=store.baselines() or (),
+        passes=candidate.passes(store.config.epoch_share),
     )
     store.set_winner(winner)
     return winner

@@ -75,7 +75,7 @@ def finalists_table(winner: Winner, objective: str) -> Table:
 def winner_lines(winner: Winner, objective: str) -> list[str]:
     """The winner and its scores side by side: of the search, after retraining, as exported, on the test part."""
     test = ", ".join(metric(name, value, winner.test_intervals.get(name)) for name, value in winner.test.items())
-    trained = f"{_retrained(winner)} ({winner.epochs} epochs)"
+    trained = f"{_retrained(winner)} ({epochs(winner.epochs, winner.passes)})"
     in_float32 = f"{score(winner.float32_score)} in float32"
     looks = "looked at once" if winner.looks == 1 else f"looked at {winner.looks} times: once for each winner so far"
     lines = [

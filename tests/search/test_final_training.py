@@ -370,14 +370,17 @@ def test_in_little_time_a_trunk_goes_on_with_the_search_and_twin_and_refit_grow_
     assert (candidate.refit, candidate.result.score) == ("done", 0.95)
     curve = run.curve(finals(run)[1, 0])
     assert [epoch.number for epoch in curve] == list(range(1, candidate.epochs + 1)), "all that is behind its weights"
+    assert candidate.passes(0.25) == candidate.epochs - 0.75 * DONE, "the search's epochs had a quarter of the images"
 
 
 def test_a_trunk_takes_up_nothing_that_is_not_there(tmp_path):
     executor = keeping()
     run = searched(tmp_path, THREE[0], budget_seconds=156.0, refits=True, finalists=1, final_epochs=20, states=False)
-    assert trained(run, executor).refit == "done"
+    candidate = trained(run, executor)
+    assert candidate.refit == "done"
     assert begun(executor) == GROWN[1:]
     assert {job.initial_epoch for job in executor.jobs} == {0}
+    assert candidate.passes(0.25) == candidate.epochs, "nothing of the search is behind its weights"
 
 
 def test_where_a_trunk_fails_all_begin_anew(tmp_path):

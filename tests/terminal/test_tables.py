@@ -291,6 +291,11 @@ def winner(**change: object) -> Winner:
     return Winner(3, 12, 9, 0.9, 0.95, 0.94, {"accuracy": 0.93}, 1000, 1234, 5678, 30.0, **facts)
 
 
+def test_a_winner_whose_epochs_had_a_part_of_the_images_is_told_with_its_passes():
+    told = tables.winner_lines(winner(passes=7.25), "val_accuracy")[1]
+    assert "trained to the end (12 epochs, 7.2 passes over the training images)" in told
+
+
 def test_the_winner_is_told_with_all_its_scores():
     assert tables.winner_lines(winner(), "val_accuracy") == [
         "winner    trial 3: 1,234 parameters, 5,678 multiply-adds an image",

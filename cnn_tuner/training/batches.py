@@ -102,7 +102,8 @@ def _classes(y: tf.Tensor) -> tf.Tensor:
 
 def _class_weights(y: tf.Tensor) -> tf.Tensor:
     """The weight of each class, by which all count alike and an image on average as 1; scikit-learn's "balanced"."""
-    counts = tf.cast(tf.math.bincount(_classes(y)), tf.float32)
+    # Not TensorFlow's own, which refuses on a GPU that is to give the same result each time.
+    counts = tf.constant(np.bincount(_classes(y).numpy()), tf.float32)
     there = tf.reduce_sum(tf.cast(counts > 0, tf.float32))
     return tf.reduce_sum(counts) / there / tf.maximum(counts, 1.0)
 

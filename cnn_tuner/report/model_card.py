@@ -19,7 +19,7 @@ from cnn_tuner.report.charts import Sheet
 from cnn_tuner.report.serving import loading, serving
 from cnn_tuner.report.texts import CUT, ends, epochs, file_size, metric, score, shape, summary, without_places
 from cnn_tuner.runs import evaluation, folders
-from cnn_tuner.runs.records import REFIT_DONE, Winner
+from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Winner
 
 if TYPE_CHECKING:
     from cnn_tuner.runs.config import RunConfig
@@ -34,6 +34,11 @@ TASKS = {
     "multiclass": "says which of {count} classes an image shows",
     "multilabel": "says which of {count} labels an image has",
     "regression": "estimates {count} {numbers} from an image",
+}
+FULL_LENGTH = ", until its learning rate had ended"
+LENGTHS = {
+    CUT_SHORT: "; its training was cut short, before its learning rate had ended",
+    AS_SEARCHED: " by the search, and not until its learning rate had ended",
 }
 IN_ORDER = "in the order of `assets/class_names.txt`"
 SCORES = {
@@ -157,7 +162,7 @@ def _how(run: RunStore, winner: Winner) -> str:
     command = code(without_places(run.config.command), "sh")
     cut = " A path is cut to its last name." if CUT in command else ""
     own = winner.finalist
-    trained = f"trained for {epochs(winner.epochs, winner.passes)}, until its learning rate had ended"
+    trained = f"trained for {epochs(winner.epochs, winner.passes)}{LENGTHS.get(winner.refit, FULL_LENGTH)}"
     if own is not None and own.spread is not None:
         splits = ", each on a split of its own into train and validation," if own.splits else ""
         trained += f"; {len(own.scores)} seeds{splits} reached {score(own.mean)} +- {score(own.spread)}"

@@ -11,6 +11,8 @@ from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.spaces.tree import Point
 
 REFIT_DONE = "done"  # what a winner says of its refit where its weights are exported
+CUT_SHORT = "its own training was cut short"  # what it says where its learning rate had not ended
+AS_SEARCHED = "it was not trained to the end"  # the same of one whose final training never began
 REFIT = -1  # the replicate of a winner that is trained once more, on train and validation
 TRUNK = -2  # the replicate of what a winner and its refit have in common before their learning rates fall
 Status = Literal["running", "completed", "failed", "stopped"]
@@ -38,9 +40,9 @@ class Job:
 
     Without `course_steps` no end is in sight: the learning rate grows for a moment and stays. With them it runs its
     course over so many batches, the last of which is the job's. `epoch_steps` are the batches of an epoch where it is
-    not all images, drawn anew for each. `seconds` is how long the job may take, in all attempts
-    together: where it would take longer, the end of the course is moved. With `with_val` it trains on the validation
-    part too, and has no score. A `split` above 0 has training and validation part drawn anew from both by this number.
+    not all images, drawn anew for each. `seconds` is how long the job may take from when it is submitted: where it
+    would take longer, the end of the course is moved. With `with_val` it trains on the validation part too, and has no
+    score. A `split` above 0 has training and validation part drawn anew from both by this number.
     One that `grows` takes up the weights in `initial_state` whatever images and course they had, and begins its own
     course there, at its highest learning rate; without that file it fails.
 

@@ -50,6 +50,7 @@ class FinalJobs:
         self.under_way: dict[int, Job] = {}
         self.scores = FinalScores(store, self.under_way.keys())
         self._due: dict[int, float] = {}  # when each of them should have ended
+        self._over: dict[int, float] = {}  # when the time of each is over that is given some
 
     def train(self, wanted: deque[Training], best: Trial, seconds: float | None) -> None:
         while True:
@@ -125,9 +126,9 @@ class FinalJobs:
         self._due[record.number] = self.clock() + takes
         job, before = next_job(self.store, training.trial, record), self.clock()
         self.train_again(self.scores.lost_base(job))
-        if seconds is not None:  # of what an earlier process began the job counts all seconds
-            seconds = max(1.0, seconds - (self.clock() - before)) + self.scores.trained_seconds(record)
-        self._submit(replace(job, seconds=seconds))
+        if seconds is not None:
+            seconds -= self.clock() - before
+        self._submit(job, seconds)
 
     def _record(self, training: Training) -> JobRecord:
         """A new job, from where all of them begin."""
@@ -144,7 +145,10 @@ class FinalJobs:
         self.store.start_job(record)
         return record
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, job: Job, seconds: float | None = None) -> None:
+        if seconds is not None:
+            job = replace(job, seconds=max(1.0, seconds))
+            self._over[job.number] = self.clock() + seconds
         self.under_way[job.number] = job
         self.forecast.job_began(job, self.clock())
         self.executor.submit(job)
@@ -162,7 +166,9 @@ class FinalJobs:
             return
         self.store.lose_job(job.number)
         self.observer.job_lost(job.trial, reason)
-        self._submit(replace(job, attempt=job.attempt + 1))
+        over = self._over.get(job.number)
+        left = None if over is None else over - self.clock() - self.forecast.startup_seconds  # of a new worker
+        self._submit(replace(job, attempt=job.attempt + 1), left)
 
     def _end(self, result: Result) -> None:
         job = self.under_way.pop(result.job)
@@ -171,6 +177,7 @@ class FinalJobs:
         self.store.end_job(result)
         self.forecast.job_ended(job, result)
         self._due.pop(result.job, None)
+        self._over.pop(result.job, None)
         if result.status == "completed":
             self.takes[job.trial] = result.seconds
         elif result.status == "failed":

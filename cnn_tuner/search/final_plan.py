@@ -31,7 +31,7 @@ class Pace:
     """What is known: an epoch of the best network on one of so many workers, and one of each finalist.
 
     `setup_seconds` is what a job takes besides, `start_seconds` what new workers take to begin, `searched_seconds` how
-    long the search trained the best network.
+    long the search trained the best network; `widens`: whether one job can have the cores of all workers.
     """
 
     epoch_seconds: float
@@ -40,10 +40,11 @@ class Pace:
     start_seconds: float
     slots: int
     searched_seconds: float = 0.0
+    widens: bool = True
 
     def wide(self, epochs: float) -> float:
         """Seconds of so many epochs with the cores of all workers."""
-        return self.setup_seconds + epochs * self.epoch_seconds / gain_of(self.slots)
+        return self.setup_seconds + epochs * self.epoch_seconds / (gain_of(self.slots) if self.widens else 1.0)
 
     def narrow(self, epochs: float) -> float:
         """Seconds of so many epochs with the cores of one worker."""
@@ -114,7 +115,7 @@ def _one_after_the_other(search: SearchConfig, pace: Pace, room: float) -> Final
 
     Where it does not have all cores, each other worker trains a rival beside it, and all begin anew.
     """
-    is_wide = pace.slots > 1 and room > WORTH_A_START * pace.start_seconds
+    is_wide = pace.widens and pace.slots > 1 and room > WORTH_A_START * pace.start_seconds
     start, seconds_of = (pace.start_seconds, pace.wide) if is_wide else (0.0, pace.narrow)
     an_epoch = seconds_of(1) - pace.setup_seconds
     finalists = 1 if is_wide else min(search.finalists, pace.slots)
@@ -141,5 +142,6 @@ def _one_after_the_other(search: SearchConfig, pace: Pace, room: float) -> Final
     if trunk:
         seconds = start + (2 + refits) * pace.setup_seconds + trunk + (1 + refits) * own
     own_epochs = own / an_epoch if trunk else most
-    epochs = max(1, min(search.final_epochs, math.ceil(MORE_EPOCHS * own_epochs)))
+    before = (searched + trunk) / an_epoch if trunk else 0.0  # the epochs that are behind it already
+    epochs = max(1, min(math.ceil(MORE_EPOCHS * own_epochs), math.ceil(search.final_epochs - before)))
     return FinalPlan(finalists, 1, epochs, refits, is_wide, min(room, seconds), True, trunk)

@@ -72,6 +72,10 @@ class FinalScores:
         searched = max((job.number for job in self.store.jobs() if job.suggestion is not None), default=0)
         return None if last is None or last.status == "failed" or last.number < searched else last
 
+    def is_kept(self, trial: int) -> bool:
+        """Whether a trial was trained to the end, and its best weights are there."""
+        return any(self.has_state(record.number) for record in self.twins(trial)[:1])
+
     def has_state(self, job: int | None) -> bool:
         return job is not None and self.store.state_file(job).is_file()
 

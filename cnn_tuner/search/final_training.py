@@ -12,14 +12,26 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Executor
-from cnn_tuner.runs.records import REFIT, REFIT_DONE, TRUNK, Finalist, Job, JobRecord, Result, Trial
+from cnn_tuner.runs.records import (
+    AS_SEARCHED,
+    CUT_SHORT,
+    REFIT,
+    REFIT_DONE,
+    TRUNK,
+    Epoch,
+    Finalist,
+    Job,
+    JobRecord,
+    Result,
+    Trial,
+)
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.candidate import Candidate
 from cnn_tuner.search.final_jobs import FinalJobs, Training
@@ -74,7 +86,7 @@ class FinalTraining:
             what = "no trial" if only is None else f"trial {only} has not"
             raise SearchError(f"{self.store.folder}: {what} completed an epoch, so there is nothing to export")
         # Once, by what the search measured: the jobs that end their course by then were told so when they began.
-        self._jobs.ends_at = self.forecast.budget.training_ends_at(self.forecast.export_seconds(chosen[0]))
+        self._jobs.ends_at = self.forecast.training_ends_at(chosen[0])
         epochs = sum(trial.epochs_done for trial in trials)
         plan = self.forecast.final_plan(chosen[0], self._jobs.executor.slots, self.clock(), epochs)
         has_rounds = self.forecast.budget.seconds is not None and not plan.is_timed
@@ -82,8 +94,9 @@ class FinalTraining:
         chosen = chosen[: 1 if self.is_stopping() else most]
         if not self.is_stopping():
             self._train_finalists(chosen, plan)
-        # What the search reached says little beside what was trained to the end.
-        chosen = [trial for trial in chosen if self._scores.scored(trial.number)] or chosen
+        # What the search reached says little beside what was trained to the end, now or by an earlier process.
+        others = [trial for trial in entered if trial not in chosen and self._scores.is_kept(trial.number)]
+        chosen = [trial for trial in [*chosen, *others] if self._scores.scored(trial.number)] or chosen
         won = choose_winner(self._scores.comparable(chosen), objective, images[1], prefer, self._outcomes)
         [trial] = [trial for trial in chosen if trial.number == won.trial]
         twin = self._twin(trial, tuple(map(self._scores.finalist, chosen)))
@@ -149,7 +162,8 @@ class FinalTraining:
         last = self.store.final_jobs(trial.number).get(replicate)
         if last is None or last.status == "failed" or last.initial_epoch:
             return None
-        return None if last.status == "completed" and last.epochs < self._jobs.goal else last
+        epochs = self.store.epochs(last.number)  # fewer than it was to have where its time was over before
+        return None if last.status == "completed" and epochs[-1].number < self._jobs.goal else last
 
     def _twin(self, trial: Trial, finalists: tuple[Finalist, ...]) -> Candidate:
         """The winner with the weights of its best seed, trained once more where their state was lost."""
@@ -163,15 +177,15 @@ class FinalTraining:
             self._jobs.train_again(job)
         epochs = self.store.epochs(best.number)
         last = epochs[-1].number if epochs else best.epochs
-        reason = "" if best.status == "completed" else "its own training was cut short"
+        reason = "" if best.status == "completed" else CUT_SHORT
         return Candidate(trial, job, job, best.result(), last, finalists, reason)
 
     def _refitted(self, twin: Candidate, plan: FinalPlan) -> Candidate:
         """The winner trained on train and validation too; the twin itself where that cannot be had or went wrong."""
         if not self._settings.refits:
             return replace(twin, refit="not asked for")
-        if twin.refit or self.is_stopping():
-            return replace(twin, refit=twin.refit or "this run was interrupted")
+        if twin.refit:
+            return twin
         records = self.store.final_jobs(twin.trial.number)
         [own] = [record for record in records.values() if record.number == twin.job.number]
         self._jobs.goal, self._jobs.begun = own.epochs, own.initial_epoch
@@ -180,6 +194,8 @@ class FinalTraining:
         if earlier is not None and (earlier.status == "failed" or not is_of_twin):
             earlier = None
         needs_time = earlier is None or earlier.status != "completed"
+        if needs_time and self.is_stopping():
+            return replace(twin, refit="this run was interrupted")
         if needs_time and not self._has_time(plan, own):
             return replace(twin, refit="the budget leaves no time for it")
         starting = 0.0
@@ -211,7 +227,7 @@ class FinalTraining:
 
     def _checked(self, twin: Candidate, refit: JobRecord) -> Candidate:
         """The refit, if its training loss ended about where the twin's did."""
-        losses = [self.store.epochs(number)[-1].metrics["loss"] for number in (refit.number, twin.job.number)]
+        losses = [last_loss_of(self.store.epochs(number)) for number in (refit.number, twin.job.number)]
         if losses[0] > LOSS_FACTOR * losses[1] + LOSS_SLACK:
             told = f"its training loss ended at {losses[0]:.4g}, that of its twin at {losses[1]:.4g}"
             return replace(twin, refit=told)
@@ -227,4 +243,13 @@ class FinalTraining:
         job = next_job(self.store, trial, record)
         if not self._scores.has_state(record.number):
             self._jobs.train_again(job)
-        return Candidate(trial, job, job, result, trial.epochs_done, finalists, "it was not trained to the end")
+        return Candidate(trial, job, job, result, trial.epochs_done, finalists, AS_SEARCHED)
+
+
+def last_loss_of(epochs: Sequence[Epoch]) -> float:
+    """The training loss of the last whole epoch's worth of batches: the last epoch may have had a few of them only."""
+    *before, last = epochs
+    if not before or before[-1].seconds <= 0:
+        return last.metrics["loss"]
+    share = min(1.0, last.seconds / before[-1].seconds)
+    return share * last.metrics["loss"] + (1 - share) * before[-1].metrics["loss"]

@@ -48,13 +48,15 @@ class Forecast:
     """Of one process at work on a run. All times are monotonic seconds.
 
     `earlier_epochs` are those of the search that earlier processes trained. `workers_began` is when the worker
-    processes were started, None for the first job's submission.
+    processes were started, None for the first job's submission; `widens` says whether one job can have the cores of all
+    workers, which it cannot have of GPUs.
     """
 
     config: RunConfig
     budget: Budget
     earlier_epochs: int = 0
     workers_began: float | None = None
+    widens: bool = True
     pace: budgets.Pace = field(default_factory=budgets.Pace)
     _leaders: list[tuple[float, int, float]] = field(default_factory=list)  # score, trial, seconds of an epoch
     _running: dict[int, _Running] = field(default_factory=dict)
@@ -121,14 +123,18 @@ class Forecast:
         known = self.earlier_epochs + self.pace.epochs if search_epochs is None else search_epochs
         each, setup = self._finalists_seconds(best), self.pace.setup_seconds
         searched = 0.0 if best is None else _searched_seconds(best)
-        pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots, searched)
+        pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots, searched, self.widens)
         if self.budget.seconds is None:
             room = None
         elif now is None:
             room = final_room(self.budget.seconds, self.startup_seconds + pace.wide(ENOUGH_EPOCHS))
         else:
-            room = max(0.0, self.budget.training_ends_at(self.export_seconds(best)) - now)
+            room = max(0.0, self.training_ends_at(best) - now)
         return plan_final(self.config.search, pace, room, known)
+
+    def training_ends_at(self, best: Trial | None) -> float:
+        """When the final training has to end."""
+        return self.budget.training_ends_at(self.export_seconds(best))
 
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
         """When the search has to end."""
@@ -157,7 +163,7 @@ class Forecast:
         under_way = [self._seconds_left_of(running) for running in self._running.values()]
         wanted = [self.pace.setup_seconds + epochs * self.final_seconds_of(trial) for epochs, trial in ahead]
         training = side_by_side([*under_way, *wanted], slots)
-        room = max(0.0, self.budget.training_ends_at(self.export_seconds(best)) - now)
+        room = max(0.0, self.training_ends_at(best) - now)
         return min(training, room) + self.export_seconds(best)
 
     def _seconds_left_of(self, running: _Running) -> float:

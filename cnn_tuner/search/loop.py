@@ -33,6 +33,8 @@ from cnn_tuner.spaces.tree import Point
 HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
 HOPELESS = 5  # first trials that all failed: the next would too
 PATIENCE = 10  # trials that were no better than the best: its training to the end is then worth more than another ten
+WAVES = 2  # of as many trials as there are workers have to have been no better either
+ALL_OF_IT = 0.95  # of the time that is left has the final training to have a use for
 SURE = 1.25  # times what an epoch takes on average has to be left for one to begin
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
 
@@ -119,7 +121,7 @@ class Search:
                 self._handle(event)
         if self.affordable is not None and self.affordable.share < 1:
             self.observer.left_out(1 - self.affordable.share, self.affordable.most_macs)
-        if self.best is not None and self._stood >= PATIENCE and not self.is_stopping and self._can_train_on(self.best):
+        if self.best is not None and not self.is_stopping and self._best_stands(self.best):
             left = "the time left is for its training"
             self.observer.phase(f"trial {self.best.number} stood for {self._stood} trials: {left}")
         if (cost := self.store.config.search.cost) is not None:
@@ -212,16 +214,20 @@ class Search:
         """Whether a job could end an epoch in time: one that is cut short before tells nothing."""
         if self.best is None:
             return True
-        if self._stood >= PATIENCE and self._can_train_on(self.best):
+        if self._best_stands(self.best):
             return False
         ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
         return self.clock() + SURE * self.forecast.seconds_per_epoch() <= ends_at
 
-    def _can_train_on(self, best: Trial) -> bool:
-        """Whether the final training has a use for all time that is left: it trains the best one, for as long."""
+    def _best_stands(self, best: Trial) -> bool:
+        """Whether many trials were no better, and the final training of the best one has a use for all time left."""
+        if self._stood < max(PATIENCE, WAVES * self.executor.slots):
+            return False
         if self.store.config.search.cost is not None or not self.oracle.is_anytime:  # all of the front is wanted
             return False
-        return self.forecast.final_plan(best, self.executor.slots, self.clock()).is_timed
+        now = self.clock()
+        plan = self.forecast.final_plan(best, self.executor.slots, now)
+        return plan.is_timed and plan.seconds >= ALL_OF_IT * (self.forecast.training_ends_at(best) - now)
 
     def _start(self, asked: Any) -> None:
         values = asked.hyperparameters.values
@@ -325,7 +331,7 @@ class Search:
         self._failed += trial.status == "failed"
         before, self.best = self.best, self._better_of(trial)
         is_another = self.best is not None and (before is None or before.number != self.best.number)
-        self._stood = 0 if is_another else self._stood + (not is_later)
+        self._stood = 0 if is_another else self._stood + (result.score is not None and not is_later)
         self._checkpoints.add(trial, *self._needed_states())
         if trial.state_job != result.job:
             self._drop_state(result.job)  # of a trial that failed in between

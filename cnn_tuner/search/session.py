@@ -104,7 +104,7 @@ class Session:
         self.is_stopping = True
         if self._search is not None:
             self._search.request_stop()
-        elif self._executor is not None:
+        if self._executor is not None:  # another one than the search's, once the final training has all cores
             self._executor.stop()
 
     def go_on(self, run: RunStore, dataset: Dataset) -> Outcome:
@@ -175,6 +175,8 @@ class Session:
                 is_interrupted = self.is_stopping
         finally:
             self._search = self._executor = None
+        if is_interrupted and trial is None and self._is_worse(run, candidate):
+            return is_interrupted
         from cnn_tuner.search import winner
 
         winner.crown(run, dataset, candidate, self.observer)
@@ -183,6 +185,13 @@ class Session:
         if run.has_search_ended and not is_interrupted:
             run.set_crowned()
         return is_interrupted
+
+    def _is_worse(self, run: RunStore, candidate: Candidate) -> bool:
+        """Whether what an interrupted session has is no better than the winner that an earlier one left."""
+        earlier, score = run.winner(), candidate.result.score
+        if earlier is None or not run.keeps_winner or score is None:
+            return False
+        return not run.config.objective.is_better(score, earlier.score)
 
     def _measure_baselines(self, run: RunStore, dataset: Dataset) -> None:
         """What simple models reach, once a run and before its workers need the processors."""
@@ -219,6 +228,7 @@ class Session:
                 return self._executor
 
             self._widen = None if workers.gpus else lambda: started(machine.wide(workers))
+            forecast.widens = self._widen is not None
             try:
                 executor = started(workers)
                 # What loads TensorFlow here comes after: nothing can be refused any more, and the workers load theirs.

@@ -171,9 +171,14 @@ class Tuning(Session):
         metric = choose_objective(dataset.task, self.request.objective).metric
         flips = mirrored.flips(dataset.task, dataset.train, self.request.seed)
         budget = self._lengths(auto.space(auto.UNKNOWN))["budget_seconds"]
-        most = math.inf if budget is None else most_macs(budget, len(dataset.train), guessed_rate(machine.cores()))
+        most = math.inf if budget is None else most_macs(budget, len(dataset.train), self._guessed_rate())
         facts = auto.Facts(dataset.image_shape, len(dataset.train), flips, metric in BY_CLASS, most)
         return auto.space(facts).within(self.request.limits)
+
+    def _guessed_rate(self) -> float:
+        from cnn_tuner.training import devices  # loads TensorFlow, which then chooses the workers
+
+        return guessed_rate(machine.cores(), has_gpu=bool(devices.gpus()))
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""

@@ -12,7 +12,7 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.report.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
-from cnn_tuner.runs.records import REFIT_DONE, Trial, Winner
+from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Trial, Winner
 from cnn_tuner.search.session import Outcome
 from cnn_tuner.spaces.architecture import Architecture, check_feasible
 from cnn_tuner.spaces.tree import SearchSpace
@@ -113,6 +113,10 @@ def _baseline_lines(winner: Winner) -> list[str]:
 def _retrained(winner: Winner) -> str:
     """What training to the end reached: with one seed, or its mean and spread over several and the best of them."""
     found = winner.finalist
+    if winner.refit == AS_SEARCHED:
+        return f"{score(winner.score)} as the search left it"
+    if winner.refit == CUT_SHORT:
+        return f"{score(winner.score)} where its training was cut short"
     if found is None or found.spread is None:
         return f"{score(winner.score)} trained to the end"
     mean = f"{score(found.mean)} +- {score(found.spread)} trained to the end with {len(found.scores)} seeds"

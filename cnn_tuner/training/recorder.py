@@ -72,7 +72,7 @@ class Recorder(keras.callbacks.Callback):
 
     def _keep_to_the_time(self, network: Network, seconds: float) -> None:
         """Moves the end of the course to where the time will be over, no further than where it was to be at first."""
-        left = (1 - RESERVE) * (seconds - self.seconds()) - self._pace.rest_seconds
+        left = (1 - RESERVE) * (seconds - self._own_seconds()) - self._pace.rest_seconds
         steps = left / (self._pace.step_seconds + self._pace.rest_seconds / network.steps)
         end = self._steps + max(1, int(steps) // network.at_once) * network.at_once
         end = min(end, max(self._last_step, self._steps + 1))
@@ -119,7 +119,7 @@ class Recorder(keras.callbacks.Callback):
         if seconds is None or network is None or network.course.end:
             return False
         last = self.progress.epochs[-1].seconds if self.progress.epochs else math.inf
-        return self.seconds() + min(last, self._pace.seconds(network.steps)) > seconds
+        return self._own_seconds() + min(last, self._pace.seconds(network.steps)) > seconds
 
     def _epoch_seconds(self) -> float:
         """Of the epoch that ends; of the first as its batches tell: to compile is the job's."""
@@ -151,7 +151,10 @@ class Recorder(keras.callbacks.Callback):
 
     def seconds(self) -> float:
         """How long the job has been trained, in earlier attempts too."""
-        return self._earlier_seconds + time.monotonic() - self._started
+        return self._earlier_seconds + self._own_seconds()
+
+    def _own_seconds(self) -> float:
+        return time.monotonic() - self._started
 
 
 class _Pace:

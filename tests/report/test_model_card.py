@@ -12,7 +12,7 @@ from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.report import model_card, page, sheets
 from cnn_tuner.report.model_card import FormatRow
 from cnn_tuner.runs import evaluation
-from cnn_tuner.runs.records import Baseline
+from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, Baseline
 
 
 def formats(run) -> list[FormatRow]:
@@ -51,6 +51,20 @@ def test_a_card_tells_everything(tmp_path, task):
     assert "npz:…/arrays.npz --runs …/runs" in told
     assert "A path is cut to its last name." in told
     assert told == card(run)
+
+
+@pytest.mark.parametrize(
+    ("why", "what"),
+    [
+        ("done", ", until its learning rate had ended;"),
+        (CUT_SHORT, "; its training was cut short, before its learning rate had ended"),
+        (AS_SEARCHED, " by the search, and not until its learning rate had ended"),
+    ],
+)
+def test_a_card_says_whether_the_winner_was_trained_to_the_end(tmp_path, why, what):
+    run = finished_run(tmp_path, "multiclass")
+    run.set_winner(replace(run.winner(), refit=why, epochs=7, passes=5.5))
+    assert f"The winner was trained for 7 epochs, 5.5 passes over the training images{what}" in card(run)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -51,6 +51,12 @@ def test_a_refit_takes_half_of_the_time_only_where_both_are_trained_long_enough(
     assert not plan(10_000.0, pace, refits=False).refits
 
 
+def test_gpus_cannot_be_had_together_by_one():
+    found = plan(400.0, replace(PACE, start_seconds=QUICK_START, widens=False))
+    assert (found.finalists, found.is_wide) == (2, False)
+    assert replace(PACE, widens=False).wide(6) == PACE.narrow(6)
+
+
 WIDE = replace(PACE, start_seconds=QUICK_START, searched_seconds=40.0)
 
 

@@ -25,7 +25,7 @@ from cnn_tuner.runs.records import (
 )
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.candidate import Candidate
-from cnn_tuner.search.final_training import ENDING_SECONDS, FinalTraining
+from cnn_tuner.search.final_training import ENDING_SECONDS, FinalTraining, last_loss_of
 from cnn_tuner.search.forecast import STARTUP_SECONDS, Forecast
 from cnn_tuner.search.jobs import next_job, replicate_seed
 from cnn_tuner.search.observer import Silent
@@ -53,6 +53,7 @@ class Trainer:
         self.seeds: dict[int, tuple[int, int]] = {}  # seed -> (trial, replicate)
         self.losses: dict[tuple[int, int], float] = {}  # of the last epochs, 0.1 where none is named
         self.wide = False
+        self.loss_seconds = 0.0  # that a job takes which is lost
 
     def key(self, job: Job) -> tuple[int, int]:
         if job.with_val:
@@ -66,7 +67,8 @@ class Trainer:
         key = self.key(job)
         if self.loses.get(key, 0) > 0:
             self.loses[key] -= 1
-            self._events.append((self.now, JobLost(job.number, job.attempt, "the machine went away"), job))
+            lost_at = self.now + self.loss_seconds
+            self._events.append((lost_at, JobLost(job.number, job.attempt, "the machine went away"), job))
             return
         if key in self.fails:
             failed = Result(job.number, "failed", None, None, (), 1.0, "it broke", job.attempt)
@@ -591,6 +593,52 @@ def test_killed_at_any_event_it_goes_on_and_trains_no_finished_seed_again(tmp_pa
             expected.finalists,
             expected.result.score,
         )
+
+
+def test_with_less_time_than_before_what_was_trained_to_the_end_still_counts(tmp_path):
+    scores = {(1, 0): 0.9, (2, 0): 0.95, (3, 0): 0.85}
+    run = searched(tmp_path, *THREE, budget_seconds=AMPLE, refits=True)
+    three_trainings = 3 * 7 + 1  # each tells its 6 epochs and its end
+    with pytest.raises(KilledError):
+        trained(run, Trainer(scores=scores, killed_at=three_trainings))
+    again = Trainer(scores=scores)
+    found = trained(run, again, spent=AMPLE - 100.0)  # of them 40 s are for the export
+    assert (found.trial.number, found.result.score, found.refit) == (2, 0.95, "done")
+    assert [each.trial for each in found.finalists] == [1, 2, 3]
+
+
+def test_a_stop_begins_nothing_and_takes_the_refit_that_is_there(tmp_path):
+    run = searched(tmp_path, *THREE, budget_seconds=AMPLE, refits=True)
+    assert trained(run, Trainer()).refit == "done"
+    executor = Trainer()
+    assert trained(run, executor, is_stopping=lambda: True).refit == "done"
+    assert executor.jobs == []
+
+
+def test_what_the_time_cut_short_is_not_taken_for_all_of_it(tmp_path):
+    run, executor = searched(tmp_path, THREE[0], budget_seconds=70.0, finalists=1, final_seeds=1), keeping()
+    timed = trained(run, executor)
+    assert timed.epochs < timed.job.epochs == 6
+    without_a_budget = run.config.search.model_copy(update={"budget_seconds": None})
+    run.reconfigure(run.config.model_copy(update={"search": without_a_budget}))
+    again = Trainer()
+    assert trained(run, again).epochs == 6
+    assert [(job.initial_epoch, job.seconds) for job in again.jobs] == [(0, None)]
+
+
+def test_a_lost_job_has_the_time_that_is_left_of_its_own(tmp_path):
+    run, executor = searched(tmp_path, THREE[0], budget_seconds=90.0, finalists=1), keeping(loses={(1, 0): 1})
+    executor.loss_seconds = 20.0
+    trained(run, executor)
+    first, second = executor.jobs
+    assert second.seconds == pytest.approx(first.seconds - 20.0 - STARTUP_SECONDS)
+
+
+def test_of_a_last_epoch_that_was_cut_short_the_one_before_tells_the_rest():
+    whole, part = Epoch(1, {"loss": 0.5}, 10.0), Epoch(2, {"loss": 0.1}, 2.5)
+    assert last_loss_of((whole,)) == 0.5
+    assert last_loss_of((whole, part)) == pytest.approx(0.75 * 0.5 + 0.25 * 0.1)
+    assert last_loss_of((whole, replace(part, seconds=12.0))) == 0.1
 
 
 def test_what_a_stop_cut_short_is_gone_on_with(tmp_path):

@@ -832,20 +832,42 @@ block: {filters: [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
 dense: {layers: 0}
 training: {batch_size: [16]}
 """
+ALL = 19  # of its points
 
 
 @pytest.mark.parametrize(
-    ("final_epochs", "how", "ends_early"),
-    [(100, {}, True), (2, {}, False), (100, {"cost": "params"}, False), (100, {"oracle": "random"}, False)],
-    ids=["the final training has a use for the time", "it has none", "all of the front is wanted", "another oracle"],
+    ("final_epochs", "how", "trials", "stood"),
+    [
+        (100, {}, 1 + PATIENCE, PATIENCE),
+        (1000, {"slots": 8}, ALL, ALL - 1),
+        (100, {"fails": range(2, 5)}, 1 + PATIENCE + 3, PATIENCE),
+        (2, {}, ALL, 0),
+        (25, {}, ALL, 0),
+        (100, {"cost": "params"}, ALL, 0),
+        (100, {"oracle": "random"}, ALL, 0),
+    ],
+    ids=[
+        "the final training has a use for the time",
+        "with many workers it has to stand for longer",
+        "trials that fail tell nothing",
+        "it has none",
+        "it has a use for some of it",
+        "all of the front is wanted",
+        "another oracle",
+    ],
 )
-def test_a_search_ends_when_its_best_has_stood_and_hands_over_the_time(tmp_path, final_epochs, how, ends_early):
+def test_a_search_ends_when_its_best_has_stood_and_hands_over_the_time(tmp_path, final_epochs, how, trials, stood):
+    how = dict(how)
+    slots, fails = how.pop("slots", 1), how.pop("fails", ())
+
     def trained(job):
+        if job.trial in fails:
+            return Simulated((), "it broke")
         numbers = range(job.initial_epoch + 1, job.epochs + 1)
         metrics = {"loss": 0.1, "val_accuracy": 0.6 if job.trial == 1 else 0.5, "val_loss": 0.1}
         return Simulated(tuple(Epoch(n, metrics, 10.0) for n in numbers))
 
-    told, observer, executor = [], Silent(), SimulatedExecutor(1, trained)
+    told, observer, executor = [], Silent(), SimulatedExecutor(slots, trained)
     observer.phase = lambda text, epochs=0: told.append(text)
     settings = {
         "budget_seconds": 1000.0,
@@ -857,5 +879,5 @@ def test_a_search_ends_when_its_best_has_stood_and_hands_over_the_time(tmp_path,
     run = toy_run(tmp_path, SAME, **settings)
     forecast = Forecast(run.config, Budget(1000.0, 0.0, 0.0))
     Search(run, make_oracle(run.config), executor, NoLogs(), observer, forecast, lambda: executor.now).run()
-    assert (len(run.trials()) == 1 + PATIENCE) == ends_early
-    assert told == (["trial 1 stood for 10 trials: the time left is for its training"] if ends_early else [])
+    assert len(run.trials()) == trials
+    assert told == ([f"trial 1 stood for {stood} trials: the time left is for its training"] if stood else [])

@@ -6,6 +6,7 @@ import errno
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import toys
@@ -91,6 +92,14 @@ def test_a_stop_while_the_workers_are_chosen_ends_without_a_trial(request_):
     with pytest.raises(SearchError, match=r"/toy-toy-1: no trial completed an epoch, so there is nothing to export$"):
         observer.session.run()
     assert list(request_.runs.glob("toy*")) == []
+
+
+def test_a_stop_reaches_the_executor_that_has_taken_the_place_of_the_searchs(request_):
+    session, reached = Tuning(request_, Silent()), []
+    session._search = SimpleNamespace(request_stop=lambda: reached.append("the search"))
+    session._executor = SimpleNamespace(stop=lambda: reached.append("what trains now"))
+    session.request_stop()
+    assert reached == ["the search", "what trains now"]
 
 
 def test_nothing_has_begun_before_the_request_was_accepted(request_):

@@ -12,7 +12,7 @@ from toys import toy_config, toy_dataset
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
-from cnn_tuner.runs.records import Baseline, Epoch, Trial, Winner
+from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, Baseline, Epoch, Trial, Winner
 from cnn_tuner.terminal import live_view, tables
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
@@ -294,6 +294,13 @@ def winner(**change: object) -> Winner:
 def test_a_winner_whose_epochs_had_a_part_of_the_images_is_told_with_its_passes():
     told = tables.winner_lines(winner(passes=7.25), "val_accuracy")[1]
     assert "trained to the end (12 epochs, 7.2 passes over the training images)" in told
+
+
+@pytest.mark.parametrize(
+    ("why", "what"), [(AS_SEARCHED, "as the search left it"), (CUT_SHORT, "where its training was cut short")]
+)
+def test_a_winner_that_was_not_trained_to_the_end_is_not_said_to_be(why, what):
+    assert f"0.9500 {what} (12 epochs)" in tables.winner_lines(winner(refit=why), "val_accuracy")[1]
 
 
 def test_the_winner_is_told_with_all_its_scores():

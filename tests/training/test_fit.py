@@ -254,6 +254,17 @@ def test_a_job_ends_its_course_when_its_time_is_over(job, data, monkeypatch, sec
     assert len(result.epochs) == math.ceil(state.course[2] / 5)
 
 
+def test_the_time_of_a_job_that_is_gone_on_with_counts_from_its_new_beginning(job, data, monkeypatch, saves_each_epoch):
+    monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)
+    Clock(monkeypatch)
+    timed = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=4, course_steps=20, seconds=60.0)
+    kill(timed, data, 3)
+    again = replace(timed, attempt=2, seconds=0.7)
+    train(again, data)
+    state = training_state.load_state(Path(timed.state_file), again)
+    assert state.course[2] == pytest.approx(16, abs=1), "10 batches before, and 6 in its own time"
+
+
 def test_an_epoch_of_one_execution_tells_the_time_too(job, data, monkeypatch):
     Clock(monkeypatch)
     assert network.set_up(job, data).at_once == 5

@@ -18,7 +18,7 @@ from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace
 BINS = 20  # of a continuous range: a value is drawn anywhere in its bin
 WIDTH = 0.15  # of a kernel, as a share of the range
 UNIFORM = 0.2  # share of a kernel that is spread over all values
-LEAST_RESULTS = 15  # before them points are drawn at random
+LEAST_RESULTS = 4  # before them points are drawn at random; the first three are of good practice, and worth following
 RANDOM_SHARE = 0.3  # of the points, so that a wrong model cannot hold the search back; a third in Falkner et al.
 GOOD_SHARE = 0.15
 CANDIDATES = 64

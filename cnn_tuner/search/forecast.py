@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnn_tuner.oracles.feasible import FeasibleOracle
 
 STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
+NEARLY, SLACK = 0.2, 0.1  # of an epoch is left of one that may still end; so much later than foreseen it may do so
 EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new processes and the report take, in those
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
 FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
@@ -35,12 +36,13 @@ def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: flo
 
 @dataclass
 class _Running:
-    """A job under way: when it was submitted, and its last epoch so far."""
+    """A job under way: when it was submitted, its last epoch so far, and when that ended."""
 
     job: Job
     began: float
     epoch: int
     epoch_seconds: float = 0.0
+    epoch_ended: float = 0.0
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Forecast:
         """A job under way finished an epoch."""
         running = self._running[job.number]
         self.pace.note_epoch(epoch.seconds, now - (running.began if self.workers_began is None else self.workers_began))
-        running.epoch, running.epoch_seconds = epoch.number, epoch.seconds
+        running.epoch, running.epoch_seconds, running.epoch_ended = epoch.number, epoch.seconds, now
 
     def job_ended(self, job: Job, result: Result) -> None:
         """A job ended; both its seconds and its epochs are those of all attempts at it, none if it was lost."""
@@ -139,6 +141,16 @@ class Forecast:
     def search_ends_at(self, best: Trial | None, slots: int = 1) -> float:
         """When the search has to end."""
         return self.budget.search_ends_at(self.final_plan(best, slots).seconds, self.export_seconds(best))
+
+    def after_epochs(self, at: float) -> float:
+        """When epochs under way have ended that are nearly done `at` a moment, by what the ones before them took."""
+        found = at
+        for running in self._running.values():
+            each = running.epoch_seconds
+            ends = running.epoch_ended + each
+            if each and running.epoch < running.job.epochs and -SLACK * each <= ends - at <= NEARLY * each:
+                found = max(found, ends + SLACK * each)
+        return found
 
     def seconds_left(self, oracle: FeasibleOracle, best: Trial | None, slots: int, now: float) -> float | None:
         """Until the run is done; None while nothing is known yet."""

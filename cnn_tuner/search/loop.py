@@ -142,15 +142,19 @@ class Search:
         Not before something was reached at all: a search without a result is worth nothing.
         """
         has_result = self.best is not None or bool(self.forecast.pace.epochs)
-        ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
+        ends_at = self._ends_at()
         is_over = self.clock() >= ends_at or not (self._jobs or self._has_time_for_more())
         if has_result and not self._has_ended and is_over:
             self.is_out_of_time = True
             self.executor.stop()
 
+    def _ends_at(self) -> float:
+        """When what is under way has to end: what an epoch trained that is nearly done is not thrown away."""
+        return self.forecast.after_epochs(self.forecast.search_ends_at(self.best, self.executor.slots))
+
     def _seconds_to_wait(self) -> float | None:
         """Until the time of the search is over; None without a limit, or when it is over."""
-        ends_at = self.forecast.search_ends_at(self.best, self.executor.slots)
+        ends_at = self._ends_at()
         left = ends_at - self.clock()
         return None if self._has_ended or math.isinf(ends_at) or left <= 0 else left
 

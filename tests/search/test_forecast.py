@@ -50,6 +50,22 @@ def forecast_of(seconds=None, **search) -> Forecast:
     return Forecast(config, Budget(seconds, began=100.0))
 
 
+@pytest.mark.parametrize(
+    ("at", "until"),
+    [(117.5, 117.5), (118.5, 121.0), (120.0, 121.0), (120.9, 121.0), (121.5, 121.5)],
+    ids=["long before", "nearly done", "as foreseen", "a little late", "too late"],
+)
+def test_an_epoch_that_is_nearly_done_may_end(at, until):
+    forecast = forecast_of(200.0)
+    under_way = job(epochs=3)
+    forecast.job_began(under_way, 100.0)
+    assert forecast.after_epochs(105.0) == 105.0, "how long it takes is not known yet"
+    forecast.epoch_ended(under_way, epoch(1, 10.0), 110.0)  # the second ends at 120 and has a second more
+    assert forecast.after_epochs(at) == until
+    forecast.epoch_ended(under_way, epoch(3, 10.0), 110.0)
+    assert forecast.after_epochs(at) == at, "there is no further one"
+
+
 class Ahead:
     """An oracle that will ask for so many epochs more."""
 

@@ -45,6 +45,11 @@ class Data:
         is_val = np.isin(np.arange(len(x)), chosen)
         return Data(Part(x[~is_val], y[~is_val]), Part(x[is_val], y[is_val]))
 
+    @property
+    def train_images(self) -> np.ndarray:
+        """(N, H, W, C) uint8."""
+        return self._train.x
+
     def images(self, with_val: bool = False) -> int:
         """How many images are trained on, by a job that trains on the validation part too or by another one."""
         return int(self.x.shape[0]) + (len(self._val) if with_val else 0)

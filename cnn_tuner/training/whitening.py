@@ -1,0 +1,54 @@
+"""Initial weights that have seen the images: filters of the first convolution that whiten what they look at.
+
+Neighbouring pixels are much alike, so that random filters answer to little but brightness, and a short training is over
+before they tell edges apart. These answer to the principal components of the patches, to each as strongly. As a first
+layer that stays as it is: Jordan, 2024, https://arxiv.org/abs/2404.00498. Here it is trained on with the others:
+benchmarks/recipe.md says what that is worth.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+IMAGES, PATCHES = 2_000, 20_000  # that are looked at, at most
+FLOOR, LEAST = 0.0025, 1e-4  # of the mean variance is added to each, and so much: what hardly varies is noise
+
+
+def whiten(model: keras.Model, images: np.ndarray, seed: int) -> None:
+    """Sets as many filters of a model's first convolution as there are components, of either sign, the largest first.
+
+    images: (N, H, W, C) uint8, of the training part; filters beyond twice the components keep their random weights.
+    """
+    layer = next((each for each in model.layers if isinstance(each, keras.layers.Conv2D)), None)
+    if layer is None:
+        return
+    kernel, *bias = layer.get_weights()
+    found = filters(images, kernel.shape[:2], seed)
+    both = np.concatenate([found, -found])[: kernel.shape[-1]]
+    kernel[..., : len(both)] = np.moveaxis(both, 0, -1)
+    layer.set_weights([kernel, *bias])
+
+
+def filters(images: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
+    """(components, height, width, C) of patches of pixels in [0, 1], whose answers have a mean square of about one."""
+    patches = _patches(images, size, np.random.default_rng(seed))
+    variances, components = np.linalg.eigh(patches.T @ patches / len(patches))
+    # The sign of a component is the solver's choice.
+    components = components * np.where(components.sum(axis=0) < 0, -1.0, 1.0)
+    scaled = components / np.sqrt(np.maximum(variances, 0) + FLOOR * variances.mean() + LEAST)
+    return scaled.T[::-1].reshape(-1, *size, images.shape[-1]).astype(np.float32)
+
+
+def _patches(images: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(PATCHES, height * width * C) of random places in random images, black beyond an image's edge."""
+    chosen = images[np.sort(rng.choice(len(images), min(IMAGES, len(images)), replace=False))]
+    (height, width), (rows, columns) = images.shape[1:3], size
+    padded = np.pad(chosen, ((0, 0), (0, max(0, rows - height)), (0, max(0, columns - width)), (0, 0)))
+    top = rng.integers(0, padded.shape[1] - rows + 1, PATCHES)
+    left = rng.integers(0, padded.shape[2] - columns + 1, PATCHES)
+    image = rng.integers(0, len(padded), PATCHES)
+    y = top[:, None, None] + np.arange(rows)[:, None]
+    x = left[:, None, None] + np.arange(columns)
+    found: np.ndarray = padded[image[:, None, None], y, x].reshape(PATCHES, -1) / 255.0
+    return found

@@ -25,7 +25,7 @@ from cnn_tuner.runs.store import RunStore
 
 PARTS = {
     "start": "data, simple models, workers that load TensorFlow",
-    "tracing": "networks set up, traced, their states written",
+    "tracing": "networks set up, traced, their states written, epochs thrown away",
     "training": "",
     "validation": "",
     "idle": "workers that wait: for the engine and its logs, for the last one of a phase, for new workers",

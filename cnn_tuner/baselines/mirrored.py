@@ -12,6 +12,7 @@ from cnn_tuner.metrics import scores
 
 MOST_IMAGES = 2000  # half of them to learn from, half to be asked about, and the other way round: two seconds
 MOST_SIDE = 16  # pixels that the model sees
+MOST_CLASSES = 100  # of more it has too few images each, and a machine for every two of them
 KNOWS = 0.1  # more than the share of the most frequent class has the model to know, to be asked
 
 
@@ -27,14 +28,14 @@ def flips(task: str, part: Part, seed: int = 0) -> tuple[str, ...]:
         return ("none",)
     chosen = np.random.default_rng(seed).permutation(len(part))[:MOST_IMAGES]
     x, y = _small(part.x[chosen]), part.y[chosen]
-    half = len(x) // 2
-    right = [
-        np.concatenate([_right(task, x[a], y[a], x[b], y[b], axis) for a, b in _halves(half)]) for axis in (None, 2, 1)
-    ]
-    frequent = np.unique(y, return_counts=True)[1].max() / len(y)
-    if right[0].mean() < frequent + KNOWS:
+    counts, half = np.unique(y, return_counts=True)[1], len(x) // 2
+
+    def right(axis: int | None) -> np.ndarray:
+        return np.concatenate([_right(task, x[a], y[a], x[b], y[b], axis) for a, b in _halves(half)])
+
+    if len(counts) > MOST_CLASSES or (plain := right(None)).mean() < counts.max() / len(y) + KNOWS:
         return ("none", "horizontal")
-    horizontal, vertical = (_is_as_good(right[0], each) for each in right[1:])
+    horizontal, vertical = (_is_as_good(plain, right(axis)) for axis in (2, 1))
     return ("none", *(["horizontal"] if horizontal else []), *(["both"] if horizontal and vertical else []))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cnn_tuner.baselines import svm
 from cnn_tuner.baselines.mirrored import flips
 from cnn_tuner.data.dataset import Part
 
@@ -75,3 +76,10 @@ def test_where_an_image_has_no_single_class_nothing_is_flipped(task):
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
 def test_of_a_handful_of_images_little_is_asked(count):
     assert flips("multiclass", part(by_length, 2, count))[0] == "none"
+
+
+def test_of_many_classes_no_model_is_asked(monkeypatch):
+    monkeypatch.setattr(svm, "scores", lambda *_: pytest.fail("it would fit a machine for every two of them"))
+    rng = np.random.default_rng(0)
+    many = Part(rng.integers(0, 256, (2000, 8, 8, 1), np.uint8), np.arange(2000, dtype=np.int32) % 500)
+    assert flips("multiclass", many) == ("none", "horizontal")

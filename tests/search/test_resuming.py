@@ -502,7 +502,8 @@ def test_a_final_training_that_was_stopped_is_gone_on_with(request_, whole):
     observer = Stops(5)
     observer.tuning = Tuning(request_, observer)
     before = observer.tuning.run()
-    assert (before.is_interrupted, before.winner.epochs) == (True, 2), "the search had reached more by then"
+    assert before.is_interrupted
+    assert before.winner.score >= before.winner.search_score, "of two that were cut short the better one"
     outcome = resumed(before.folder)
     assert (outcome.is_interrupted, outcome.winner.epochs, outcome.winner.score) == (False, 4, whole.winner.score)
     assert outcome.winner.looks == 2

@@ -4,12 +4,13 @@
     .venv/bin/python benchmarks/portfolio.py train --fashion idx:/usr/share/datasets/fashion-mnist
     .venv/bin/python benchmarks/portfolio.py choose
 
-`train` draws networks and recipes at random, brings each into a space made for the set's images, and trains it to the
-end of its learning rate for as much work as a short and a longer time allow: a large network sees fewer images. It
-writes after each training, and goes on where it was when it is run again. `choose` prints, as Markdown, the portfolio
-of all sets, greedily chosen so that its best is good everywhere (Feurer et al., 2020, https://arxiv.org/abs/2007.04074,
-section 4.1), and for each set how many points of a random search reach what the first three of a portfolio that was
-chosen without this set reach.
+`train` draws networks and recipes at random, brings each into a space made for the set's images, and trains it as a
+short run does (`cnn_tuner/search/final_plan.py`): at its highest rate, scored on validation images as a search would
+see it, and from two places on until the rate has ended, for as much work as a shorter and a longer time allow: a large
+network sees fewer images. Those ends are scored on test images. It writes after each candidate, and goes on where it
+was when it is run again. `choose` prints, as Markdown, the portfolio of all sets, greedily chosen so that its best is
+good everywhere (Feurer et al., 2020, https://arxiv.org/abs/2007.04074, section 4.1), and for each set how many points
+of a random search reach what the first three of a portfolio that was chosen without this set reach.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import argparse
 import gzip
 import json
 import math
+import multiprocessing
+import pickle
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +35,29 @@ import photos
 from cnn_tuner.data import registry
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.shared import shared
 from cnn_tuner.executors.base import Settings
-from cnn_tuner.executors.processes import ProcessExecutor
+from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.oracles.practice import Practice, brought_into
 from cnn_tuner.runs import machine
-from cnn_tuner.runs.records import Job, JobDone, JobLost
+from cnn_tuner.runs.records import Job
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, why_infeasible
 from cnn_tuner.spaces.auto import blocks_of
+from cnn_tuner.spaces.recipe import steps_of_epoch
 from cnn_tuner.spaces.tree import Point, SearchSpace
+from cnn_tuner.training import devices, fit
+from cnn_tuner.training.batches import Data
+from cnn_tuner.training.network import KeptNetwork
 
 TABLE = Path(__file__).with_name("portfolio.json.gz")
 OBJECTIVE = Objective("val_accuracy", "max")
 CANDIDATES, SEED = 40, 0
-WORK = (6e10, 2.4e11)  # multiply-adds of a training, backwards as one: about 12 and 48 seconds of one core
-MOST_EPOCHS, LEAST_EPOCHS = 60, 1
+WORK = 1e8  # multiply-adds of the longer training for each training image: those of 8 minutes with Fashion-MNIST here
+MOST_PASSES = 60
+PARTS = 20  # of the longer training; its validation score is seen after each
+ENDS = ((3, 2), (12, 8))  # (parts at the highest rate, parts in which it falls): a quarter of the work, and all of it
+JUDGES, EXAMINERS = 1_000, 5_000  # validation images of a score on the way, test images of one at an end, at most
 CHOICES: dict[str, Sequence[Any]] = {
     "filters": (16, 32, 64, 128),
     "convolutions": (1, 2),
@@ -116,44 +126,19 @@ def datasets(fashion: str) -> Iterator[tuple[str, Dataset]]:
     """The sets by name, each with its training and validation part."""
     yield "digits", registry.load("digits", DataOptions(seed=SEED))
     whole = registry.load(fashion, DataOptions(seed=SEED))
-    for images in (2_000, 10_000, len(whole.train)):
-        yield f"fashion, {images:,}", replace(whole, train=Part(whole.train.x[:images], whole.train.y[:images]))
+    yield "fashion, 2,000", replace(whole, train=first_of(whole.train, 2_000))
     with tempfile.TemporaryDirectory() as folder:
         x, y = shapes(3_000)
         np.savez(Path(folder) / "shapes.npz", x_train=x, y_train=y)
         yield "shapes", registry.load(f"npz:{folder}/shapes.npz", DataOptions(seed=SEED))
         photos.write(Path(folder) / "photos", images=1_500, side=64, seed=SEED)
         yield "photographs", registry.load(f"{folder}/photos", DataOptions(seed=SEED))
+    for images in (10_000, len(whole.train)):
+        yield f"fashion, {images:,}", replace(whole, train=first_of(whole.train, images))
 
 
-@dataclass(frozen=True)
-class Task:
-    """A candidate on one set, for so much work."""
-
-    candidate: int
-    work: float
-
-    def job(self, number: int, dataset: Dataset, state: Path) -> Job:
-        space = tree.from_text(SPACE, "portfolio")
-        point = point_of(space, candidates()[self.candidate], dataset)
-        output = Output(dataset.task, dataset.outputs)
-        macs = build(point, dataset.image_shape, output).macs
-        steps = math.ceil(len(dataset.train) / int(point["batch_size"]))
-        most = self.work / macs / int(point["batch_size"])
-        most = int(min(max(most, LEAST_EPOCHS * steps / 2), MOST_EPOCHS * steps))
-        epochs = math.ceil(most / steps)
-        return Job(
-            number,
-            number,
-            point,
-            dataset.image_shape,
-            output,
-            OBJECTIVE,
-            epochs,
-            SEED,
-            str(state),
-            course_steps=most,
-        )
+def first_of(part: Part, images: int) -> Part:
+    return Part(part.x[:images], part.y[:images])
 
 
 def point_of(space: SearchSpace, practice: Practice, dataset: Dataset) -> Point:
@@ -166,47 +151,97 @@ def point_of(space: SearchSpace, practice: Practice, dataset: Dataset) -> Point:
     return point
 
 
+class Trainer:
+    """Trains candidates on one set, in a process of its own."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        devices.set_up(Settings("", "", threads=1, is_own_process=True))
+        with (self.folder / "dataset").open("rb") as file:
+            self.dataset: Dataset = pickle.load(file)  # of the process that began this one
+        self.data, self.kept = Data(self.dataset.train, self.dataset.val), KeptNetwork(is_own_process=True)
+
+    def train(self, number: int) -> dict[str, Any]:
+        """What candidate `number` reached: {"images": of a part, "curve": after each part, "ends": test accuracies}."""
+        dataset, output = self.dataset, Output(self.dataset.task, self.dataset.outputs)
+        values = point_of(tree.from_text(SPACE, "portfolio"), candidates()[number], dataset)
+        batch = int(values["batch_size"])
+        passes = min(WORK / build(values, dataset.image_shape, output).macs, MOST_PASSES)
+        of_part = max(1, round(passes * len(dataset.train) / batch / PARTS))
+        epochs = math.ceil(of_part / steps_of_epoch(len(dataset.train), values))  # an epoch has each image at most once
+        steps = max(1, of_part // epochs)
+        curve: list[float] = []
+        ends: list[float] = []
+        state: str | None = None
+        done = 0
+        for place, (upto, falling) in enumerate(ENDS):
+            job = Job(
+                place,
+                number,
+                values,
+                dataset.image_shape,
+                output,
+                OBJECTIVE,
+                upto * epochs,
+                SEED,
+                str(self.folder / f"{number}-{place}.npz"),
+                initial_epoch=done,
+                initial_state=state,
+                epoch_steps=steps,
+            )
+            curve += self._trained(job)[epochs - 1 :: epochs]
+            state, done = job.state_file, job.epochs
+            end = replace(
+                job,
+                epochs=done + falling * epochs,
+                state_file=str(self.folder / f"{number}-{place}-end.npz"),
+                initial_epoch=done,
+                initial_state=state,
+                course_steps=falling * epochs * steps,
+                grows=True,
+            )
+            self._trained(end)
+            found = fit.predict(fit.load_best(end), dataset.test.x)
+            ends.append(round(scores.measure(dataset.task, dataset.test.y, found)["accuracy"], 4))
+        for left in self.folder.glob(f"{number}-*.npz"):
+            left.unlink()
+        return {"images": epochs * steps * batch, "curve": [round(each, 4) for each in curve], "ends": ends}
+
+    def _trained(self, job: Job) -> list[float]:
+        result = fit.train(job, self.data, lambda epoch: None, lambda: False, self.kept)
+        if result.status != "completed":
+            raise RuntimeError(f"candidate {job.trial}: {result.message}")
+        return [epoch.metrics[OBJECTIVE.name] for epoch in result.epochs]
+
+
+_trainer: list[Trainer] = []  # of this process
+
+
+def _open(folder: str) -> None:
+    _trainer.append(Trainer(folder))
+
+
+def _train(number: int) -> tuple[int, dict[str, Any]]:
+    return number, _trainer[0].train(number)
+
+
 def train(fashion: str) -> None:
     """Trains what the table does not have yet."""
-    table = read() if TABLE.is_file() else {"about": "", "scores": {}}
-    table["about"] = f"{CANDIDATES} candidates; {machine.identity()}"
-    for name, dataset in datasets(fashion):
-        scores = table["scores"].setdefault(name, {})
-        wanted = [Task(place, work) for work in WORK for place in range(CANDIDATES)]
-        left = [task for task in wanted if key(task) not in scores]
-        if left:
-            with tempfile.TemporaryDirectory() as folder, shared(dataset, Path(folder) / "data") as data:
-                _train(dataset, left, scores, table, Path(folder), str(data), name)
-
-
-def _train(
-    dataset: Dataset, left: list[Task], scores: dict[str, float], table: Any, folder: Path, data: str, name: str
-) -> None:
-    workers = machine.cores()
-    executor = ProcessExecutor(Settings("cnn_tuner.training.fit:open_trainer", data, slots=workers, threads=1))
-    running: dict[int, Task] = {}
-    number = 0
-    try:
-        while left or running:
-            while left and len(running) < executor.slots:
-                number += 1
-                running[number] = left.pop(0)
-                executor.submit(running[number].job(number, dataset, folder / f"{number}.npz"))
-            event = executor.next_event()
-            if isinstance(event, JobLost):
-                raise SystemExit(f"{running[event.job]}: {event.reason}")
-            if isinstance(event, JobDone):
-                task, result = running.pop(event.result.job), event.result
-                (folder / f"{result.job}.npz").unlink(missing_ok=True)
-                scores[key(task)] = round(result.score or 0.0, 4)
-                write(table)
-                print(f"{name}  {task}  {result.score}  {result.seconds:.0f} s  {result.message}", flush=True)
-    finally:
-        executor.close()
-
-
-def key(task: Task) -> str:
-    return f"{task.candidate} {task.work:g}"
+    table: dict[str, Any] = read() if TABLE.is_file() else {}
+    for name, whole in datasets(fashion):
+        dataset = replace(whole, val=first_of(whole.val, JUDGES), test=first_of(whole.test, EXAMINERS))
+        known = table.setdefault(name, {})
+        left = [number for number in range(CANDIDATES) if str(number) not in known]
+        if not left:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "dataset").write_bytes(pickle.dumps(dataset))
+            spawned = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(machine.cores(), spawned, _open, (folder,)) as pool:
+                for done in as_completed([pool.submit(_train, number) for number in left]):
+                    number, known[str(number)] = done.result()
+                    write(table)
+                    print(f"{name}  {candidates()[number]}  {known[str(number)]}", flush=True)
 
 
 def read() -> dict[str, Any]:
@@ -220,9 +255,9 @@ def write(table: dict[str, Any]) -> None:
     aside.replace(TABLE)
 
 
-def regrets(scores: dict[str, float], work: float) -> np.ndarray:
+def regrets(ends: np.ndarray) -> np.ndarray:
     """Of each candidate (N,): its error above the best one's, in that of the median candidate's above it."""
-    errors = np.array([1 - scores[key(Task(place, work))] for place in range(CANDIDATES)])
+    errors = 1 - ends
     return (errors - errors.min()) / max(float(np.median(errors) - errors.min()), 1e-4)
 
 
@@ -239,15 +274,25 @@ def portfolio(tasks: Sequence[np.ndarray], size: int) -> list[int]:
     return found
 
 
-def points_needed(scores: np.ndarray, reached: float) -> float:
+def points_needed(ends: np.ndarray, reached: float) -> float:
     """How many points drawn at random reach it in half of all searches; infinite where none of them is as good."""
-    share = float((scores >= reached).mean())
+    share = float((ends >= reached).mean())
     return math.inf if share == 0 else 1.0 if share == 1 else max(1.0, math.log(0.5) / math.log(1 - share))
 
 
+def ends_of(table: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
+    """The test accuracies of all candidates (N,) by set and length, of sets on which all were trained."""
+    whole = {name: known for name, known in table.items() if len(known) == CANDIDATES}
+    return {
+        (name, length): np.array([known[str(number)]["ends"][place] for number in range(CANDIDATES)])
+        for name, known in whole.items()
+        for place, length in enumerate(("shorter", "longer"))
+    }
+
+
 def choose(size: int, first: int = 3) -> None:
-    scores = read()["scores"]
-    tasks = {(name, work): regrets(scores[name], work) for name in scores for work in WORK}
+    ends = ends_of(read())
+    tasks = {task: regrets(each) for task, each in ends.items()}
     print(f"| place | {' | '.join(CHOICES)} | mean regret of the best so far |")
     print("|---" * (len(CHOICES) + 2) + "|")
     chosen = portfolio(list(tasks.values()), size)
@@ -255,13 +300,12 @@ def choose(size: int, first: int = 3) -> None:
         values = asdict(candidates()[number])
         left = np.array(list(tasks.values()))[:, chosen[:place]].min(axis=1).mean()
         print(f"| {place} | {' | '.join(str(values[name]) for name in CHOICES)} | {left:.2f} |")
-    print(f"\n| set left out | work | best of its first {first} | best of all | random points to reach it |")
+    print(f"\n| set left out | training | best of its first {first} | best of all | random points to reach it |")
     print("|---|---|---|---|---|")
-    for (name, work), _ in tasks.items():
+    for (name, length), own in ends.items():
         others = [found for (other, _), found in tasks.items() if other != name]
-        own = np.array([scores[name][key(Task(place, work))] for place in range(CANDIDATES)])
         reached = own[portfolio(others, first)].max()
-        print(f"| {name} | {work:g} | {reached:.4f} | {own.max():.4f} | {points_needed(own, reached):.0f} |")
+        print(f"| {name} | {length} | {reached:.4f} | {own.max():.4f} | {points_needed(own, reached):.0f} |")
 
 
 def main() -> None:

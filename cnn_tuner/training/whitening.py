@@ -11,6 +11,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+WHITENED_IMAGES = 10_000  # for training: fewer are shown so often that random filters end as well or better
 IMAGES, PATCHES = 2_000, 20_000  # that are looked at, at most
 FLOOR, LEAST = 0.0025, 1e-4  # of the mean variance is added to each, and so much: what hardly varies is noise
 

@@ -1,8 +1,8 @@
 # `make help` lists the targets. Extra arguments go in ARGS: make tune ARGS="--max-trials 6 --epochs 3"
 
 .DEFAULT_GOAL := help
-.PHONY: help install tune fashion plan tensorboard report explain export test check test-all test-browser chromium lock assets \
-	clean FORCE
+.PHONY: help install tune fashion plan tensorboard report explain export bench test check test-all \
+	test-browser chromium lock assets clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -88,6 +88,9 @@ export: install ## export a run's best model again and verify it: make export RU
 
 explain: install ## one image through the best model, as a page: make explain RUN=name IMAGE=file
 	@.venv/bin/cnn-tuner explain $(if $(RUN),"$(RUN)") $(if $(IMAGE),"$(IMAGE)") $(ARGS)
+
+bench: install ## search beside KerasTuner and Optuna: make bench ARGS="--data idx:folder --budget 8m --seeds 1"
+	@.venv/bin/python benchmarks/peers.py $(ARGS)
 
 test: install ## run the fast tests: make test ARGS="-k words"
 	@.venv/bin/python -m pytest $(parallel) $(ARGS)

@@ -1,6 +1,5 @@
 """cnn_tuner beside KerasTuner and Optuna: one space, one split, one wall clock, one tool after the other.
 
-    .venv/bin/pip install optuna
     .venv/bin/python benchmarks/peers.py --data idx:/usr/share/datasets/fashion-mnist --budget 8m --seeds 1 2 3
 
 Every tool runs in a process of its own with the whole machine, for as long, on the space of benchmarks/peers.yaml, with
@@ -365,7 +364,7 @@ def draw(runs: list[dict[str, Any]], place: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--budget", default="8m")
+    parser.add_argument("--budget", default="2m")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--out", type=Path, help="JSON file, to which runs are added")

@@ -4,13 +4,14 @@
     .venv/bin/python benchmarks/portfolio.py train --fashion idx:/usr/share/datasets/fashion-mnist
     .venv/bin/python benchmarks/portfolio.py choose
 
-`train` draws networks and recipes at random, brings each into a space made for the set's images, and trains it as a
-short run does (`cnn_tuner/search/final_plan.py`): at its highest rate, scored on validation images as a search would
-see it, and from two places on until the rate has ended, for as much work as a shorter and a longer time allow: a large
-network sees fewer images. Those ends are scored on test images. It writes after each candidate, and goes on where it
-was when it is run again. `choose` prints, as Markdown, the portfolio of all sets, greedily chosen so that its best is
-good everywhere (Feurer et al., 2020, https://arxiv.org/abs/2007.04074, section 4.1), and for each set how many points
-of a random search reach what the first three of a portfolio that was chosen without this set reach.
+`train` draws practices at random (`cnn_tuner/oracles/practice.py`), as wide as a short and a long training of a set's
+images ask for, and as many random feasible points of the space `seven_steps`. Each is trained as a short run trains its
+winner (`cnn_tuner/search/final_plan.py`): at its highest rate, where validation images tell what a search would see,
+and then until the rate has ended, for as much work as the others: a large network sees fewer images. Its end is scored
+on test images. It writes after each point, and goes on where it was when it is run again. `choose` prints, as Markdown,
+the portfolio of all sets, greedily chosen so that its best is good everywhere (Feurer et al., 2020,
+https://arxiv.org/abs/2007.04074, section 4.1), and for each set how many random points reach what the first three of a
+portfolio that was chosen without this set reach.
 """
 
 from __future__ import annotations
@@ -38,62 +39,66 @@ from cnn_tuner.data.options import DataOptions
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Objective, Output
-from cnn_tuner.oracles.practice import Practice, brought_into
+from cnn_tuner.oracles.practice import Practice, Setting, point_of
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.records import Job
+from cnn_tuner.search.final_plan import FALLING
 from cnn_tuner.spaces import tree
-from cnn_tuner.spaces.architecture import build, why_infeasible
-from cnn_tuner.spaces.auto import blocks_of
+from cnn_tuner.spaces.architecture import build, sample_feasible, why_infeasible
 from cnn_tuner.spaces.recipe import steps_of_epoch
-from cnn_tuner.spaces.tree import Point, SearchSpace
+from cnn_tuner.spaces.tree import Point
 from cnn_tuner.training import devices, fit
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.network import KeptNetwork
 
 TABLE = Path(__file__).with_name("portfolio.json.gz")
 OBJECTIVE = Objective("val_accuracy", "max")
-CANDIDATES, SEED = 40, 0
-WORK = 1e8  # multiply-adds of the longer training for each training image: those of 8 minutes with Fashion-MNIST here
+PRACTISED, DRAWN, SEED = 24, 24, 0
+WORKS = {"short": 2.5e7, "long": 1e8}  # multiply-adds a training image; the latter are 8 minutes of Fashion-MNIST
 MOST_PASSES = 60
-PARTS = 20  # of the longer training; its validation score is seen after each
-ENDS = ((3, 2), (12, 8))  # (parts at the highest rate, parts in which it falls): a quarter of the work, and all of it
-JUDGES, EXAMINERS = 1_000, 5_000  # validation images of a score on the way, test images of one at an end, at most
+PARTS = 20  # of a training, at least so many epochs
+JUDGES, EXAMINERS = 1_000, 5_000  # validation images of a score on the way, test images of one at the end, at most
 CHOICES: dict[str, Sequence[Any]] = {
-    "filters": (16, 32, 64, 128),
+    "passes": (8, 12, 20, 40),
     "convolutions": (1, 2),
+    "last_convolutions": (1, 2),
+    "growth": (1, 2, 4),
+    "more_blocks": (0, 1),
     "dropout": (0.0, 0.1, 0.2, 0.3),
     "dense_dropout": (0.0, 0.2, 0.3, 0.5),
     "learning_rate": (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008),
     "batch_size": (32, 64, 128),
 }
+FLIPPED = 20  # passes from which on images are mirrored, where that leaves them what they are
 SPACE = """
-description: All that a candidate may ask for.
+description: All that a practice may ask for.
 blocks: [1, 2, 3, 4, 5]
 block:
   convolutions: [1, 2]
-  filters: [8, 16, 32, 64, 128]
+  filters: [8, 12, 16, 24, 32, 48, 64, 96, 128]
   kernel_size: 3
   strides: 1
   padding: same
   pool_size: 2
   dropout: {min: 0.0, max: 0.5}
-dense: {layers: 1, units: 256, dropout: {min: 0.0, max: 0.5}}
+dense: {layers: 1, units: [32, 64, 128, 256], dropout: {min: 0.0, max: 0.5}}
 training:
   learning_rate: {min: 0.0001, max: 0.01, sampling: log}
   schedule: one_cycle
   weight_decay: 0.01
   label_smoothing: 0.1
   batch_size: [32, 64, 128]
+augmentation: {flip: [none, horizontal]}
 search: {oracle: random, epochs: 1}
 """
 SHAPES = ("disc", "ring", "square", "triangle", "cross")
 
 
-def candidates() -> list[Practice]:
+def practices() -> list[Practice]:
     """Distinct ones, the same each time."""
     rng = random.Random(SEED)
     found: list[Practice] = []
-    while len(found) < CANDIDATES:
+    while len(found) < PRACTISED:
         one = Practice(**{name: rng.choice(values) for name, values in CHOICES.items()})
         if one not in found:
             found.append(one)
@@ -131,28 +136,31 @@ def datasets(fashion: str) -> Iterator[tuple[str, Dataset]]:
         x, y = shapes(3_000)
         np.savez(Path(folder) / "shapes.npz", x_train=x, y_train=y)
         yield "shapes", registry.load(f"npz:{folder}/shapes.npz", DataOptions(seed=SEED))
-        photos.write(Path(folder) / "photos", images=1_500, side=64, seed=SEED)
+        photos.write(Path(folder) / "photos", images=1_200, side=64, seed=SEED)
         yield "photographs", registry.load(f"{folder}/photos", DataOptions(seed=SEED))
-    for images in (10_000, len(whole.train)):
-        yield f"fashion, {images:,}", replace(whole, train=first_of(whole.train, images))
+    yield "fashion, 10,000", replace(whole, train=first_of(whole.train, 10_000))
 
 
 def first_of(part: Part, images: int) -> Part:
     return Part(part.x[:images], part.y[:images])
 
 
-def point_of(space: SearchSpace, practice: Practice, dataset: Dataset) -> Point:
-    """The candidate for these images, narrower where its layers would not fit."""
-    blocks = max(2, blocks_of(dataset.image_shape))
-    point = brought_into(space, practice, blocks)
-    why = why_infeasible(space, dataset.image_shape, Output(dataset.task, dataset.outputs))(point)
-    if why is not None:
-        raise SystemExit(f"{practice}: {why}")
-    return point
+def points(name: str, dataset: Dataset, work: float) -> list[Point]:
+    """What is trained on a set: the practices for so much work, and then those drawn at random."""
+    shape, output = dataset.image_shape, Output(dataset.task, dataset.outputs)
+    space = tree.from_text(SPACE, "portfolio")
+    setting = Setting(space, shape, output, len(dataset.train), why_infeasible(space, shape, output), work)
+    found: list[Point] = []
+    for practice in practices():
+        point = point_of(setting, practice)
+        assert point is not None, practice
+        moved = name != "digits" and practice.passes >= FLIPPED
+        found.append(point | {"flip": "horizontal" if moved else "none"})
+    return found + sample_feasible(tree.load("seven_steps"), shape, output, DRAWN, SEED)
 
 
 class Trainer:
-    """Trains candidates on one set, in a process of its own."""
+    """Trains points on one set, in a process of its own."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -161,56 +169,58 @@ class Trainer:
             self.dataset: Dataset = pickle.load(file)  # of the process that began this one
         self.data, self.kept = Data(self.dataset.train, self.dataset.val), KeptNetwork(is_own_process=True)
 
-    def train(self, number: int) -> dict[str, Any]:
-        """What candidate `number` reached: {"images": of a part, "curve": after each part, "ends": test accuracies}."""
+    def train(self, number: int, values: Point, work: float) -> dict[str, Any]:
+        """What a point reached.
+
+        {"macs": for an image, "images": of an epoch, "curve": validation accuracy after each epoch at the highest rate,
+        "passes": in all, "end": test accuracy}.
+        """
         dataset, output = self.dataset, Output(self.dataset.task, self.dataset.outputs)
-        values = point_of(tree.from_text(SPACE, "portfolio"), candidates()[number], dataset)
-        batch = int(values["batch_size"])
-        passes = min(WORK / build(values, dataset.image_shape, output).macs, MOST_PASSES)
-        of_part = max(1, round(passes * len(dataset.train) / batch / PARTS))
+        batch, macs = int(values["batch_size"]), build(values, dataset.image_shape, output).macs
+        of_part = max(1, round(min(work / macs, MOST_PASSES) * len(dataset.train) / batch / PARTS))
         epochs = math.ceil(of_part / steps_of_epoch(len(dataset.train), values))  # an epoch has each image at most once
         steps = max(1, of_part // epochs)
-        curve: list[float] = []
-        ends: list[float] = []
-        state: str | None = None
-        done = 0
-        for place, (upto, falling) in enumerate(ENDS):
-            job = Job(
-                place,
-                number,
-                values,
-                dataset.image_shape,
-                output,
-                OBJECTIVE,
-                upto * epochs,
-                SEED,
-                str(self.folder / f"{number}-{place}.npz"),
-                initial_epoch=done,
-                initial_state=state,
-                epoch_steps=steps,
-            )
-            curve += self._trained(job)[epochs - 1 :: epochs]
-            state, done = job.state_file, job.epochs
-            end = replace(
-                job,
-                epochs=done + falling * epochs,
-                state_file=str(self.folder / f"{number}-{place}-end.npz"),
-                initial_epoch=done,
-                initial_state=state,
-                course_steps=falling * epochs * steps,
-                grows=True,
-            )
-            self._trained(end)
-            found = fit.predict(fit.load_best(end), dataset.test.x)
-            ends.append(round(scores.measure(dataset.task, dataset.test.y, found)["accuracy"], 4))
-        for left in self.folder.glob(f"{number}-*.npz"):
-            left.unlink()
-        return {"images": epochs * steps * batch, "curve": [round(each, 4) for each in curve], "ends": ends}
+        falling = round(FALLING * PARTS) * epochs
+        stays = Job(
+            0,
+            number,
+            values,
+            dataset.image_shape,
+            output,
+            OBJECTIVE,
+            PARTS * epochs - falling,
+            SEED,
+            str(self.folder / f"{number}.npz"),
+            epoch_steps=steps,
+        )
+        curve = self._trained(stays)
+        end = replace(
+            stays,
+            number=1,
+            epochs=PARTS * epochs,
+            state_file=str(self.folder / f"{number}-end.npz"),
+            initial_epoch=stays.epochs,
+            initial_state=stays.state_file,
+            course_steps=falling * steps,
+            grows=True,
+        )
+        self._trained(end)
+        found = fit.predict(fit.load_best(end), dataset.test.x)
+        reached = scores.measure(dataset.task, dataset.test.y, found)["accuracy"]
+        for job in (stays, end):
+            Path(job.state_file).unlink()
+        return {
+            "macs": macs,
+            "images": steps * batch,
+            "curve": [round(each, 4) for each in curve],
+            "passes": round(PARTS * epochs * steps * batch / len(dataset.train), 2),
+            "end": round(reached, 4),
+        }
 
     def _trained(self, job: Job) -> list[float]:
         result = fit.train(job, self.data, lambda epoch: None, lambda: False, self.kept)
         if result.status != "completed":
-            raise RuntimeError(f"candidate {job.trial}: {result.message}")
+            raise RuntimeError(f"{job.values}: {result.message}")
         return [epoch.metrics[OBJECTIVE.name] for epoch in result.epochs]
 
 
@@ -221,8 +231,8 @@ def _open(folder: str) -> None:
     _trainer.append(Trainer(folder))
 
 
-def _train(number: int) -> tuple[int, dict[str, Any]]:
-    return number, _trainer[0].train(number)
+def _train(number: int, values: Point, work: float) -> tuple[int, dict[str, Any]]:
+    return number, _trainer[0].train(number, values, work)
 
 
 def train(fashion: str) -> None:
@@ -230,18 +240,19 @@ def train(fashion: str) -> None:
     table: dict[str, Any] = read() if TABLE.is_file() else {}
     for name, whole in datasets(fashion):
         dataset = replace(whole, val=first_of(whole.val, JUDGES), test=first_of(whole.test, EXAMINERS))
-        known = table.setdefault(name, {})
-        left = [number for number in range(CANDIDATES) if str(number) not in known]
-        if not left:
-            continue
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "dataset").write_bytes(pickle.dumps(dataset))
             spawned = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(machine.cores(), spawned, _open, (folder,)) as pool:
-                for done in as_completed([pool.submit(_train, number) for number in left]):
-                    number, known[str(number)] = done.result()
-                    write(table)
-                    print(f"{name}  {candidates()[number]}  {known[str(number)]}", flush=True)
+                for length, work in WORKS.items():
+                    known = table.setdefault(f"{name}, {length}", {})
+                    asked = list(enumerate(points(name, dataset, work)))
+                    left = [(number, point) for number, point in asked if str(number) not in known]
+                    for done in as_completed([pool.submit(_train, number, point, work) for number, point in left]):
+                        number, known[str(number)] = done.result()
+                        write(table)
+                        told = {key: value for key, value in known[str(number)].items() if key != "curve"}
+                        print(f"{name}, {length}: {number} {told}", flush=True)
 
 
 def read() -> dict[str, Any]:
@@ -256,13 +267,13 @@ def write(table: dict[str, Any]) -> None:
 
 
 def regrets(ends: np.ndarray) -> np.ndarray:
-    """Of each candidate (N,): its error above the best one's, in that of the median candidate's above it."""
+    """Of each point (N,): its error above the best one's, in that of the median one's above it."""
     errors = 1 - ends
     return (errors - errors.min()) / max(float(np.median(errors) - errors.min()), 1e-4)
 
 
 def portfolio(tasks: Sequence[np.ndarray], size: int) -> list[int]:
-    """Candidates, each of which lowers most what the best of them loses on average over the tasks."""
+    """Practices, each of which lowers most what the best of them loses on average over the tasks."""
     found: list[int] = []
     best = np.full(len(tasks), np.inf)
     table = np.minimum(np.array(tasks), 2.0)  # that it fails on one set says nothing of the others
@@ -280,32 +291,35 @@ def points_needed(ends: np.ndarray, reached: float) -> float:
     return math.inf if share == 0 else 1.0 if share == 1 else max(1.0, math.log(0.5) / math.log(1 - share))
 
 
-def ends_of(table: dict[str, Any]) -> dict[tuple[str, str], np.ndarray]:
-    """The test accuracies of all candidates (N,) by set and length, of sets on which all were trained."""
-    whole = {name: known for name, known in table.items() if len(known) == CANDIDATES}
-    return {
-        (name, length): np.array([known[str(number)]["ends"][place] for number in range(CANDIDATES)])
-        for name, known in whole.items()
-        for place, length in enumerate(("shorter", "longer"))
-    }
+def points_needed_of_none(drawn: int) -> float:
+    """More than so many random points are needed where none of so many drawn is as good: one in `drawn` would be."""
+    return math.log(0.5) / math.log(1 - 1 / drawn)
+
+
+def ends_of(table: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The test accuracies by set and length, (points,), where all were trained."""
+    whole = {task: known for task, known in table.items() if len(known) == PRACTISED + DRAWN}
+    return {task: np.array([known[str(n)]["end"] for n in range(len(known))]) for task, known in whole.items()}
 
 
 def choose(size: int, first: int = 3) -> None:
     ends = ends_of(read())
-    tasks = {task: regrets(each) for task, each in ends.items()}
+    tasks = {task: regrets(each)[:PRACTISED] for task, each in ends.items()}
     print(f"| place | {' | '.join(CHOICES)} | mean regret of the best so far |")
     print("|---" * (len(CHOICES) + 2) + "|")
     chosen = portfolio(list(tasks.values()), size)
     for place, number in enumerate(chosen, 1):
-        values = asdict(candidates()[number])
+        values = asdict(practices()[number])
         left = np.array(list(tasks.values()))[:, chosen[:place]].min(axis=1).mean()
         print(f"| {place} | {' | '.join(str(values[name]) for name in CHOICES)} | {left:.2f} |")
-    print(f"\n| set left out | training | best of its first {first} | best of all | random points to reach it |")
+    print(f"\n| set left out | best of its first {first} | best of all | best random | random points to reach it |")
     print("|---|---|---|---|---|")
-    for (name, length), own in ends.items():
-        others = [found for (other, _), found in tasks.items() if other != name]
-        reached = own[portfolio(others, first)].max()
-        print(f"| {name} | {length} | {reached:.4f} | {own.max():.4f} | {points_needed(own, reached):.0f} |")
+    for task, own in ends.items():
+        others = [found for other, found in tasks.items() if other.rpartition(", ")[0] != task.rpartition(", ")[0]]
+        reached, drawn = own[portfolio(others, first)].max(), own[PRACTISED:]
+        needed = points_needed(drawn, reached)
+        told = f"over {points_needed_of_none(len(drawn)):.0f}" if math.isinf(needed) else f"{needed:.0f}"
+        print(f"| {task} | {reached:.4f} | {own.max():.4f} | {drawn.max():.4f} | {told} |")
 
 
 def main() -> None:

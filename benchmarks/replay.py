@@ -26,15 +26,13 @@ import numpy as np
 from surrogate import Key, Training, World, key_of, read
 from threadpoolctl import threadpool_limits
 
-from cnn_tuner.metrics.tasks import Objective
-from cnn_tuner.oracles import registry
+from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.oracles import practice, registry
 from cnn_tuner.oracles.feasible import Search
-from cnn_tuner.oracles.practice import first_points
-from cnn_tuner.spaces.tree import Parameter, Point
 
 CURVES = Path(__file__).with_name("curves-fashion.json.gz")
 OBJECTIVE = Objective("val_accuracy", "max")
-IMAGE_SHAPE = (28, 28, 1)  # of the images that the curves were trained on
+IMAGE_SHAPE, IMAGES, OUTPUT = (28, 28, 1), 1_500, Output("multiclass", 10)  # that the curves were trained on
 FAIL_SHARE = 0.05  # of the points: they fail in their first epoch
 SPREAD = 0.5  # of the workers' speeds, lognormal: the slowest of 8 takes about four times as long as the fastest
 CHECKPOINTS = (0.25, 0.5, 1.0)  # shares of the time limit
@@ -58,7 +56,13 @@ FEWER_SEEDS = {
     ("bayesian", 8): 5,
     ("bayesian", 1000): 1,
 }
-SETTINGS = (Setting(1, 40), Setting(8, 12), Setting(1000, 0.5, most_seconds=30.0))
+SETTINGS = (
+    Setting(1, 40),
+    Setting(2, 1),  # a search of minutes
+    Setting(2, 3),
+    Setting(8, 12),
+    Setting(1000, 0.5, most_seconds=30.0),
+)
 FINALISTS = 3  # the best points that a search would train to the end, to choose the winner among them
 
 
@@ -103,7 +107,8 @@ class OraclePlayer:
 
     def __init__(self, world: World, seed: int, name: str, sampler: str | None = None, practised: bool = False) -> None:
         table = world.table
-        first = first_points(table.space, IMAGE_SHAPE, world.why) if practised else ()
+        known = practice.Setting(table.space, IMAGE_SHAPE, OUTPUT, IMAGES, world.why)
+        first = practice.first_points(known) if practised else ()
         search = Search(table.space, world.why, OBJECTIVE, None, table.epochs, seed, sampler, first=first)
         self.oracle, self.world = registry.create(name, search), world
         self._asked = itertools.count()
@@ -138,7 +143,9 @@ class OptunaPlayer:
 
     def __init__(self, world: World, seed: int, pruner: str) -> None:
         import optuna
+        from optuna_sampler import define_by_run
 
+        self.define_by_run = define_by_run
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         epochs = world.table.epochs
@@ -155,7 +162,7 @@ class OptunaPlayer:
     def ask(self) -> Task | None:
         while True:
             trial = self.study.ask()
-            point = define_by_run(self.world.table.space.parameters, trial)
+            point = self.define_by_run(self.world.table.space.parameters, trial)
             if self.world.why(point) is None:
                 training = self.world.train(point)
                 return Task(trial, key_of(point), training, 0, self.world.table.epochs)
@@ -175,19 +182,12 @@ class OptunaPlayer:
         return False
 
 
-def define_by_run(parameters: tuple[Parameter, ...], trial: Any) -> Point:
-    """A point asked of Optuna, value by value; numbers in order are asked as integers, so that TPE knows the order."""
-    point: Point = {}
-    for p in parameters:
-        if p.parent is not None and point.get(p.parent) not in p.parent_values:
-            continue
-        if p.is_continuous:
-            point[p.name] = trial.suggest_float(p.name, p.low, p.high, log=p.is_log)
-        elif any(isinstance(value, str) for value in p.values):
-            point[p.name] = trial.suggest_categorical(p.name, p.values)
-        else:
-            point[p.name] = p.values[trial.suggest_int(p.name, 0, len(p.values) - 1)]
-    return point
+def with_optuna(player: OraclePlayer, *settings: float) -> OraclePlayer:
+    """The same oracle, whose new points come from Optuna's TPE."""
+    from optuna_sampler import OptunaSampler
+
+    player.oracle._sampler = OptunaSampler(player.world.table.space, *settings)
+    return player
 
 
 PLAYERS: dict[str, Callable[[World, int], Any]] = {
@@ -200,6 +200,8 @@ PLAYERS: dict[str, Callable[[World, int], Any]] = {
     "asha random": lambda world, seed: OraclePlayer(world, seed, "asha", "random"),
     "asha tpe": lambda world, seed: OraclePlayer(world, seed, "asha", "tpe"),
     "asha practised": lambda world, seed: OraclePlayer(world, seed, "asha", "tpe", practised=True),
+    "asha optuna": lambda world, seed: with_optuna(OraclePlayer(world, seed, "asha", "tpe", practised=True)),
+    "asha optuna 4": lambda world, seed: with_optuna(OraclePlayer(world, seed, "asha", "tpe", practised=True), 4, 0.3),
 }
 
 
@@ -329,7 +331,9 @@ class Row:
     seeds: int
     regret: np.ndarray  # (MOMENTS,), the median
     quartiles: list[tuple[float, float, float]]
-    finalists: float  # the regret of the best of FINALISTS at the end
+    finalists: float  # the regret of the best of FINALISTS at the end, the median
+    mean: float  # of the same, and its standard error
+    error: float
     sooner: float  # share of the limit at which random search's last regret is reached; NaN: never
     training_share: float
     points: float
@@ -363,10 +367,23 @@ def _row(runs: list[Outcome], regrets: np.ndarray, median: np.ndarray, goal: flo
         float(np.mean([getattr(run, name) for run in runs]))
         for name in ("training_share", "points", "driver_seconds", "reached")
     )
-    final = 100 * (best - float(np.median([run.finalists for run in runs])))
+    ends = 100 * (best - np.array([run.finalists for run in runs]))
+    error = float(np.nanstd(ends) / np.sqrt(len(ends)))
     first = runs[0]
     return Row(
-        first.player, first.setting, len(runs), median, quartiles, final, sooner, shares, points, seconds, reached
+        first.player,
+        first.setting,
+        len(runs),
+        median,
+        quartiles,
+        float(np.median(ends)),
+        float(np.nanmean(ends)),
+        error,
+        sooner,
+        shares,
+        points,
+        seconds,
+        reached,
     )
 
 
@@ -376,13 +393,14 @@ def text_of(row: Row) -> str:
     sooner = "   -" if np.isnan(row.sooner) else f"{100 * row.sooner:3.0f}%"
     cut = "" if row.reached > 0.999 else f"  given up at {100 * row.reached:.0f} % of the time"
     counts = f"{row.points:7.0f}  {1e3 * row.driver_seconds / max(1.0, row.points):6.1f}  {row.seeds:5}"
-    return f"{row.player:<17} {regrets}  {row.finalists:9.2f}  {sooner}  {100 * row.training_share:6.1f}  {counts}{cut}"
+    final = f"{row.finalists:9.2f}  {row.mean:5.2f} +- {row.error:.2f}"
+    return f"{row.player:<17} {regrets}  {final}  {sooner}  {100 * row.training_share:6.1f}  {counts}{cut}"
 
 
 HEAD = (
     f"{'':17} "
     + "  ".join(f"regret at {100 * share:3.0f} %      " for share in CHECKPOINTS)
-    + " finalists  as random  training %   points  ms each  seeds"
+    + " finalists      their mean  as random  training %   points  ms each  seeds"
 )
 
 
@@ -443,7 +461,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=CURVES)
     parser.add_argument("--seeds", default="0-19", help="first and last, e.g. 0-19")
     parser.add_argument("--players", default=",".join(PLAYERS), help="some of: " + ", ".join(PLAYERS))
-    parser.add_argument("--workers", default=",".join(str(s.workers) for s in SETTINGS), help="some of 1, 8, 1000")
+    parser.add_argument("--workers", default=",".join(str(s.workers) for s in SETTINGS), help="some of 1, 2, 8, 1000")
     parser.add_argument("--rough", type=float, default=0.5, help="share of its errors that belong to the points")
     parser.add_argument("--plot", type=Path, default=None, help="a file to draw regret over time in, .svg or .png")
     asked = parser.parse_args()

@@ -25,6 +25,7 @@ TARGETS = {
     "report",
     "export",
     "explain",
+    "bench",
     "test",
     "check",
     "test-all",

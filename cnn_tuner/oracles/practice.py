@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from cnn_tuner.spaces.auto import blocks_of
+from cnn_tuner.metrics.tasks import Output
+from cnn_tuner.spaces.architecture import build
+from cnn_tuner.spaces.auto import MOST_FILTERS, blocks_of, most_filters
 from cnn_tuner.spaces.rules import Start
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace, Value
 
-SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of a network's width: the largest that the limits allow
-UNITS = 256
+SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06)  # of a network's width: the largest that is allowed
+UNITS = 256  # in a dense layer behind as many filters as few images can train, or more
 LEAST_BLOCKS = 2  # where the space has them: one is too few for anything
 COMMON: dict[str, Value] = {
     "kernel_size": 3,
@@ -34,26 +36,32 @@ COMMON: dict[str, Value] = {
 
 @dataclass(frozen=True)
 class Practice:
-    """A network and how it is trained. `filters` are those of the last block, half as many in each block before."""
+    """A network and how it is trained.
 
-    filters: int
+    It is as wide as lets a final training show it each image so many times: `passes`. The last block has the most
+    filters, each block before those of the next over `growth`.
+    """
+
+    passes: float
     convolutions: int
+    last_convolutions: int  # in the last block
+    growth: int
+    more_blocks: int  # than the images' size asks for
     dropout: float
     dense_dropout: float
     learning_rate: float
     batch_size: int
-    share: float = 1.0  # of its filters and units
 
-    def wanted(self, name: str, blocks: int) -> Value:
-        """The value of the hyperparameter `name` in a network of so many blocks."""
+    def wanted(self, name: str, blocks: int, filters: float) -> Value:
+        """The value of the hyperparameter `name` in a network of so many blocks, with so many filters in the last."""
         place, _, kind = name.rpartition(".")
         number = int(place.rpartition("_")[2]) if place else 0  # of a block or a dense layer
         kind = f"dense_{kind}" if place.startswith("dense") and kind == "dropout" else kind
         own: dict[str, Value] = {
             "blocks": blocks,
-            "filters": self.share * self.filters / 2 ** (blocks - number),
-            "units": self.share * UNITS,
-            "convolutions": self.convolutions,
+            "filters": filters / self.growth ** (blocks - number),
+            "units": min(1.0, filters / MOST_FILTERS) * UNITS,
+            "convolutions": self.last_convolutions if number == blocks else self.convolutions,
             "dropout": self.dropout,
             "dense_dropout": self.dense_dropout,
             "learning_rate": self.learning_rate,
@@ -64,44 +72,69 @@ class Practice:
 
 # Noise enough for some ten epochs: see benchmarks/recipe.md. A search cannot tell, whose first epochs are best without.
 PRACTICES = (
-    Practice(64, 1, 0.1, 0.3, 0.002, 64),
-    Practice(64, 2, 0.1, 0.3, 0.003, 32),
-    Practice(64, 1, 0.2, 0.4, 0.003, 64),
+    Practice(10, 1, 1, 2, 0, 0.1, 0.3, 0.002, 64),
+    Practice(10, 2, 2, 2, 0, 0.1, 0.3, 0.003, 32),
+    Practice(10, 1, 1, 2, 0, 0.2, 0.4, 0.003, 64),
 )
 
 
-def first_points(
-    space: SearchSpace, image_shape: tuple[int, int, int], why_infeasible: Callable[[Point], str | None]
-) -> tuple[Point, ...]:
-    """Distinct feasible points of `space` as near as can be to those that it names, or else to those of good practice
-    for such images, in order.
+@dataclass(frozen=True)
+class Setting:
+    """Where points are wanted for: the space, the images, and what can be trained.
+
+    image_shape: (H, W, C); images: for training; work: multiply-adds for one image in all of a final training;
+    why_infeasible: why a point cannot be trained, or None.
     """
-    blocks = max(LEAST_BLOCKS, blocks_of(image_shape))
-    asked = [(PRACTICES[0], start) for start in space.start] or [(practice, Start()) for practice in PRACTICES]
+
+    space: SearchSpace
+    image_shape: tuple[int, int, int]
+    output: Output
+    images: int
+    why_infeasible: Callable[[Point], str | None]
+    work: float = math.inf
+
+
+def first_points(setting: Setting) -> tuple[Point, ...]:
+    """Distinct feasible points as near as can be to those that the space names, or else to those of good practice for
+    such images, in order.
+    """
+    named: list[tuple[Practice, Start | None]] = [(PRACTICES[0], start) for start in setting.space.start]
     found: list[Point] = []
-    for practice, start in asked:
-        points = (brought_into(space, replace(practice, share=share), blocks, start) for share in SHARES)
-        point = next((point for point in points if why_infeasible(point) is None), None)
+    for practice, start in named or [(practice, None) for practice in PRACTICES]:
+        point = point_of(setting, practice, start)
         if point is not None and point not in found:
             found.append(point)
     return tuple(found)
 
 
-def brought_into(space: SearchSpace, practice: Practice, blocks: int, start: Start | None = None) -> Point:
-    """The point of a space with what `start` names, and the rest as `practice` has it in a network of so many blocks.
+def point_of(setting: Setting, practice: Practice, start: Start | None = None) -> Point | None:
+    """The widest feasible one that is trained for as many passes as is asked for, or else the narrowest that there is.
 
-    Its share makes both narrower.
+    What `start` names is not made narrower for the sake of the passes.
     """
+    widths = (brought_into(setting, practice, share, start) for share in SHARES)
+    feasible = [point for point in widths if setting.why_infeasible(point) is None]
+    if math.isinf(setting.work) or start is not None:
+        return next(iter(feasible), None)
+    passes = (setting.work / build(point, setting.image_shape, setting.output).macs for point in feasible)
+    enough = (point for point, each in zip(feasible, passes, strict=True) if each >= practice.passes)
+    return next(enough, feasible[-1] if feasible else None)
+
+
+def brought_into(setting: Setting, practice: Practice, share: float, start: Start | None = None) -> Point:
+    """The point of a space with what `start` names, and the rest as `practice` has it, of a share of the width."""
     start = Start() if start is None else start
+    blocks = max(LEAST_BLOCKS, blocks_of(setting.image_shape)) + practice.more_blocks
+    filters = share * most_filters(setting.images)
     point: Point = {}
-    for parameter in space.parameters:  # parents stand before their children
-        if space.is_active(parameter, point):
+    for parameter in setting.space.parameters:  # parents stand before their children
+        if setting.space.is_active(parameter, point):
             there = int(point.get("blocks", blocks))  # as many as the space has
             wanted = start.wanted(parameter.name)
             if wanted is None:
-                wanted = practice.wanted(parameter.name, there)
+                wanted = practice.wanted(parameter.name, there, filters)
             elif parameter.name.endswith((".filters", ".units")) and not isinstance(wanted, str):
-                wanted *= practice.share
+                wanted *= share
             point[parameter.name] = nearest(parameter, wanted)
     return point
 

@@ -80,6 +80,11 @@ class Affordable:
         return max(most, self._sizes[int(ALWAYS * len(self._sizes))])
 
     @property
+    def work(self) -> float:
+        """Multiply-adds for one image in all of a final training."""
+        return LEAST_EPOCHS * self.most_macs
+
+    @property
     def share(self) -> float:
         """Of the space's points that are affordable."""
         most = self.most_macs

@@ -15,7 +15,7 @@ from cnn_tuner.logs.trials import RunLogs, has_curve, trial_run
 from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
 from cnn_tuner.oracles.feasible import Search as OracleSearch
-from cnn_tuner.oracles.practice import first_points
+from cnn_tuner.oracles.practice import Setting, first_points
 from cnn_tuner.runs.budget import Budget
 from cnn_tuner.runs.checkpoints import Checkpoints
 from cnn_tuner.runs.config import RunConfig
@@ -39,15 +39,16 @@ SURE = 1.25  # times what an epoch takes on average has to be left for one to be
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
 
 
-def make_oracle(config: RunConfig, why_not: Callable[[Point], str | None] = lambda values: None) -> FeasibleOracle:
-    """The oracle that a run's config asks for; `why_not` is one more reason not to train a point."""
-    space = config.search_space()
-    infeasible = why_infeasible(space, config.data.image_shape, config.output)
+def make_oracle(config: RunConfig, affordable: Affordable | None = None) -> FeasibleOracle:
+    """The oracle that a run's config asks for; what is not `affordable` is not suggested."""
+    space, image_shape, output = config.search_space(), config.data.image_shape, config.output
+    infeasible = why_infeasible(space, image_shape, output)
 
     def reason(values: Point) -> str | None:
-        return infeasible(values) or why_not(values)
+        return infeasible(values) or (None if affordable is None else affordable.why_not(values))
 
     search = config.search
+    work = math.inf if affordable is None else affordable.work
     asked = OracleSearch(
         space,
         reason,
@@ -58,7 +59,7 @@ def make_oracle(config: RunConfig, why_not: Callable[[Point], str | None] = lamb
         search.sampler,
         search.cost is not None,
         search.least_epochs,
-        first_points(space, config.data.image_shape, reason),
+        first_points(Setting(space, image_shape, output, config.data.images[0], reason, work)),
     )
     return registry.create(search.oracle, asked)
 

@@ -276,7 +276,7 @@ class Session:
 
         affordable = Affordable(run.config, executor.slots, has_gpu=self._widen is None)
         with self._logging(run) as logs:
-            oracle = make_oracle(run.config, affordable.why_not)
+            oracle = make_oracle(run.config, affordable)
             self._search = Search(run, oracle, executor, logs, self.observer, forecast, affordable=affordable)
             if self.is_stopping:
                 self._search.request_stop()

@@ -54,6 +54,11 @@ def blocks_of(image_shape: tuple[int, int, int]) -> int:
     return max(1, math.ceil(math.log2(max(image_shape[:2]) / LAST_MAP)))
 
 
+def most_filters(images: int) -> int:
+    """The most that so many training images are worth in one convolution."""
+    return MOST_FILTERS_OF_MANY if images >= MANY_IMAGES else MOST_FILTERS
+
+
 def text(facts: Facts) -> str:
     """The YAML text of a space for such images."""
     height, width, channels = facts.image_shape
@@ -109,7 +114,7 @@ def _blocks(facts: Facts) -> tuple[int, ...]:
 
 def _filters(facts: Facts, blocks: int) -> tuple[int, ...]:
     """Choices that have those of each block of a network whose last block has the most filters that can be trained."""
-    last = MOST_FILTERS_OF_MANY if facts.images >= MANY_IMAGES else MOST_FILTERS
+    last = most_filters(facts.images)
     while last > LEAST_FILTERS and _macs(facts.image_shape, _doubling(last, blocks)) > facts.most_macs:
         last //= 2
     first = min(_doubling(last, max(3, blocks)))

@@ -1,23 +1,27 @@
 """Points of good practice: of any space, feasible, and the first that a search tries."""
 
+import math
+
 import pytest
 from oracles.test_asha import asked
 from oracles.test_contract import end, own
 from toys import SPACE, toy_config, toy_space
 
 from cnn_tuner.metrics.tasks import Output
-from cnn_tuner.oracles.practice import PRACTICES, first_points, nearest
+from cnn_tuner.oracles.practice import PRACTICES, Setting, first_points, nearest
 from cnn_tuner.search.loop import make_oracle
 from cnn_tuner.spaces import auto, tree
-from cnn_tuner.spaces.architecture import why_infeasible
+from cnn_tuner.spaces.architecture import build, why_infeasible
 from cnn_tuner.spaces.rules import Limits
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace
 
 OUTPUT = Output("multiclass", 10)
 
 
-def points_of(space: SearchSpace, shape: tuple[int, int, int] = (8, 8, 1)) -> tuple[Point, ...]:
-    return first_points(space, shape, why_infeasible(space, shape, OUTPUT))
+def points_of(
+    space: SearchSpace, shape: tuple[int, int, int] = (8, 8, 1), images: int = 2000, work: float = math.inf
+) -> tuple[Point, ...]:
+    return first_points(Setting(space, shape, OUTPUT, images, why_infeasible(space, shape, OUTPUT), work))
 
 
 @pytest.mark.parametrize("name", tree.shipped_names())
@@ -53,6 +57,29 @@ def test_in_a_space_made_for_the_images_filters_double_from_block_to_block(side,
     space = auto.space(auto.Facts((side, side, 3), 2000))
     point = points_of(space, (side, side, 3))[0]
     assert [point[f"block_{n}.filters"] for n in range(1, point["blocks"] + 1)] == filters
+
+
+@pytest.mark.parametrize("passes", [1, 3, 10])
+def test_they_are_as_wide_as_lets_them_be_trained_for_enough_passes(passes):
+    """Half as wide has about a quarter of the multiply-adds."""
+    space, shape = tree.load("quick"), (28, 28, 1)
+    whole = points_of(space, shape, images=50_000)[0]
+    cost = build(whole, shape, OUTPUT).macs
+    work = PRACTICES[0].passes * cost / passes
+    macs = build(points_of(space, shape, 50_000, work)[0], shape, OUTPUT).macs
+    assert macs <= cost / passes
+    assert passes < 10 or macs > cost / (4 * passes)
+
+
+def test_where_too_little_can_be_trained_for_any_they_are_the_narrowest():
+    narrow = points_of(tree.load("quick"), (28, 28, 1), work=1.0)[0]
+    assert [narrow[f"block_{n}.filters"] for n in (1, 2)] == [16, 16]
+
+
+def test_many_images_have_wider_ones():
+    space = tree.from_text(tree.load("quick").source.replace("[16, 32, 64]", "[16, 32, 64, 128]"), "wide")
+    widest = [points_of(space, (28, 28, 1), images)[0]["block_2.filters"] for images in (2_000, 50_000)]
+    assert widest == [64, 128]
 
 
 STARTING = """

@@ -84,7 +84,7 @@ def test_the_networks_that_are_tried_first_are_narrow_enough_for_the_budget(side
     data = config.data.model_copy(update={"image_shape": (side, side, 3), "images": (images, 500, 500)})
     config = config.model_copy(update={"data": data})
     affordable = Affordable(config, 2)
-    first = make_oracle(config, affordable.why_not).search.first
+    first = make_oracle(config, affordable).search.first
     assert first and all(affordable.why_not(point) is None for point in first)
 
 
@@ -123,7 +123,7 @@ def test_a_search_leaves_out_what_its_budget_cannot_train(tmp_path):
     run = toy_run(tmp_path, SIZES, budget_seconds=BUDGET, max_trials=None, final_epochs=12)
     executor, observer, affordable = SimulatedExecutor(1, trained), Told(), Affordable(run.config, 1)
     forecast = Forecast(run.config, Budget(BUDGET, 0.0, 0.0))
-    oracle = make_oracle(run.config, affordable.why_not)
+    oracle = make_oracle(run.config, affordable)
     Search(run, oracle, executor, NoLogs(), observer, forecast, lambda: executor.now, affordable).run()
     first, *others = [trial.values["block_1.filters"] for trial in run.trials()]
     assert sorted(others) == [filters for filters in FILTERS if filters <= 64 and filters != first]

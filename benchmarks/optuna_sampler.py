@@ -21,26 +21,21 @@ ASKED = 30
 
 class OptunaSampler:
     """Multivariate TPE, whose groups are the hyperparameters that are active together, as its documentation advises
-    for conditional spaces. `least_results` are drawn at random before the model begins (Optuna: 10), and a share of
-    those after it (Optuna: none).
+    for conditional spaces; all else is as it comes.
     """
 
     learns = True
 
-    def __init__(self, space: SearchSpace, least_results: int = 10, random_share: float = 0.0) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        self._space, self._least_results, self._random_share = space, least_results, random_share
+        self._space = space
 
     def propose(self, evidence: Ask, is_new: Callable[[Point], bool], rng: random.Random) -> Point | None:
-        if rng.random() < self._random_share:
-            return None
         known = evidence()
-        if known.results < self._least_results:
+        if not known.results:
             return None
-        sampler = optuna.samplers.TPESampler(
-            multivariate=True, group=True, n_startup_trials=self._least_results, seed=rng.getrandbits(32)
-        )
+        sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=rng.getrandbits(32))
         study = optuna.create_study(direction="maximize", sampler=sampler)
         study.add_trials(list(map(self._told, *zip(*self._ranked(known), strict=True))))
         for _ in range(ASKED):

@@ -53,6 +53,9 @@ FEWER_SEEDS = {
     ("optuna", 1): 10,
     ("optuna", 8): 2,
     ("optuna", 1000): 1,
+    ("asha optuna", 1): 5,
+    ("asha optuna", 8): 2,
+    ("asha optuna", 1000): 1,
     ("bayesian", 8): 5,
     ("bayesian", 1000): 1,
 }
@@ -182,11 +185,11 @@ class OptunaPlayer:
         return False
 
 
-def with_optuna(player: OraclePlayer, *settings: float) -> OraclePlayer:
+def with_optuna(player: OraclePlayer) -> OraclePlayer:
     """The same oracle, whose new points come from Optuna's TPE."""
     from optuna_sampler import OptunaSampler
 
-    player.oracle._sampler = OptunaSampler(player.world.table.space, *settings)
+    player.oracle._sampler = OptunaSampler(player.world.table.space)
     return player
 
 
@@ -201,7 +204,6 @@ PLAYERS: dict[str, Callable[[World, int], Any]] = {
     "asha tpe": lambda world, seed: OraclePlayer(world, seed, "asha", "tpe"),
     "asha practised": lambda world, seed: OraclePlayer(world, seed, "asha", "tpe", practised=True),
     "asha optuna": lambda world, seed: with_optuna(OraclePlayer(world, seed, "asha", "tpe", practised=True)),
-    "asha optuna 4": lambda world, seed: with_optuna(OraclePlayer(world, seed, "asha", "tpe", practised=True), 4, 0.3),
 }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import portfolio
 
+from cnn_tuner.search.affordable import LEAST_EPOCHS
 from cnn_tuner.search.final_plan import FALLING
 
 POINTS, TAKEN = 9, 3
@@ -52,6 +53,8 @@ class Task:
 def tasks(table: dict[str, Any]) -> Iterator[Task]:
     for name, ends in portfolio.ends_of(table).items():
         rows = [table[name][str(number)] for number in range(len(ends))]
+        kept = [place for place, row in enumerate(rows) if row["passes"] >= LEAST_EPOCHS]  # as a search with a budget
+        rows, ends = [rows[place] for place in kept], ends[kept]
         macs = np.array([row["macs"] for row in rows], float)
         images = np.array([row["images"] * len(row["curve"]) for row in rows]) / (1 - FALLING)
         yield Task(name, macs, ends, macs * images, lambda images, rows=rows: _scores(rows, images))

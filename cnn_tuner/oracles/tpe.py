@@ -16,10 +16,10 @@ from cnn_tuner.oracles.samplers import Ask, Evidence
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace
 
 BINS = 20  # of a continuous range: a value is drawn anywhere in its bin
-WIDTH = 0.15  # of a kernel, as a share of the range
+WIDTH = 0.3  # of a kernel, as a share of the range: few points are known, and most of a range is unseen
 UNIFORM = 0.2  # share of a kernel that is spread over all values
 LEAST_RESULTS = 4  # before them points are drawn at random; the first three are of good practice, and worth following
-RANDOM_SHARE = 0.3  # of the points, so that a wrong model cannot hold the search back; a third in Falkner et al.
+RANDOM_SHARE = 0.1  # of the points, so that a wrong model cannot hold the search back: benchmarks/replay.md
 GOOD_SHARE = 0.15
 CANDIDATES = 64
 

@@ -30,7 +30,7 @@ from cnn_tuner.training.batches import EVALUATION_BATCH, Data
 from cnn_tuner.training.network import KeptNetwork, Network
 from cnn_tuner.training.recorder import Recorder, StopRequestedError
 from cnn_tuner.training.state import load_state, take_up
-from cnn_tuner.training.whitening import WHITENED_IMAGES, whiten
+from cnn_tuner.training.whitening import pays, whiten
 
 if TYPE_CHECKING:
     from cnn_tuner.executors.base import Settings, Train
@@ -124,7 +124,7 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
     if recorder.should_stop():
         return True
     taken = network.set_up(job, data) if found is None else found
-    if not recorder.progress.epochs_done and len(data.train_images) >= WHITENED_IMAGES:
+    if not recorder.progress.epochs_done and pays(data.train_images):
         whiten(taken.model, data.train_images, job.seed)
     network.take_up(taken, job, recorder.progress)
     first, recorder.network = recorder.progress.epochs_done, taken

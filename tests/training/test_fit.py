@@ -265,10 +265,10 @@ def test_the_time_of_a_job_that_is_gone_on_with_counts_from_its_new_beginning(jo
     assert state.course[2] == pytest.approx(16, abs=1), "10 batches before, and 6 in its own time"
 
 
-@pytest.mark.parametrize(("least", "begun"), [(1, [(1, 0)]), (fit.WHITENED_IMAGES, [])], ids=["many", "few"])
-def test_of_many_images_a_training_begins_with_filters_that_have_seen_them(job, data, monkeypatch, least, begun):
+@pytest.mark.parametrize(("pays", "begun"), [(True, [(1, 0)]), (False, [])])
+def test_where_it_pays_a_training_begins_with_filters_that_have_seen_the_images(job, data, monkeypatch, pays, begun):
     seen = []
-    monkeypatch.setattr(fit, "WHITENED_IMAGES", least)
+    monkeypatch.setattr(fit, "pays", lambda images: pays)
     monkeypatch.setattr(fit, "whiten", lambda model, images, seed: seen.append((images.shape[-1], seed)))
     train(job, data)
     train(replace(job, epochs=job.epochs + 1, attempt=2), data)  # goes on from its own state

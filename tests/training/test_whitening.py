@@ -52,6 +52,42 @@ def test_components_come_first_then_the_same_with_the_other_sign_and_the_rest_st
     assert np.array_equal(model.get_layer("second").get_weights()[0], second)
 
 
+def test_answers_of_each_layer_but_the_last_are_as_strong_however_its_weights_were_drawn():
+    inputs = keras.Input((16, 16, 1), dtype="uint8")
+    x = keras.layers.ReLU()(keras.layers.Conv2D(8, 3, name="first")(keras.layers.Rescaling(1 / 255)(inputs)))
+    faint = keras.initializers.RandomNormal(stddev=1e-3, seed=1)
+    x = keras.layers.ReLU()(keras.layers.Conv2D(8, 3, kernel_initializer=faint, name="second")(x))
+    x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(x))
+    x = keras.layers.Dense(16, name="third")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=faint, name="last")(x))
+    images, last = smooth_images(), model.get_layer("last").get_weights()[0].copy()
+    again = keras.models.clone_model(model)
+    again.set_weights(model.get_weights())
+    whitening.whiten(model, images, seed=1)
+    for name in ("second", "third"):
+        answers = np.asarray(keras.Model(model.input, model.get_layer(name).output)(images))
+        assert (answers**2).mean() == pytest.approx(1, abs=0.2), name
+    assert np.array_equal(model.get_layer("last").get_weights()[0], last)
+    whitening.whiten(again, images, seed=1)
+    assert [w.tolist() for w in again.get_weights()] == [w.tolist() for w in model.get_weights()]
+
+
+def test_layers_that_answer_nothing_stay_as_they_are():
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.Conv2D(4, 3, kernel_initializer="zeros", name="second")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    whitening.whiten(model, np.zeros((5, 8, 8, 3), np.uint8), seed=0)
+    assert not model.get_layer("second").get_weights()[0].any()
+
+
+@pytest.mark.parametrize(
+    ("images", "channels", "pays"), [(10, 3, True), (9_999, 1, False), (10_000, 1, True), (10, 4, True), (10, 2, False)]
+)
+def test_it_pays_for_colours_and_for_many(images, channels, pays):
+    assert whitening.pays(np.zeros((images, 2, 2, channels), np.uint8)) is pays
+
+
 def test_the_same_seed_sees_the_same_patches():
     images = smooth_images()
     assert np.array_equal(whitening.filters(images, (5, 3), 2), whitening.filters(images, (5, 3), 2))

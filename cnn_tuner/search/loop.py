@@ -228,6 +228,8 @@ class Search:
         """Whether many trials were no better, and the final training of the best one has a use for all time left."""
         if self._stood < max(PATIENCE, WAVES * self.executor.slots):
             return False
+        if best.epochs_done < self.store.config.search.epochs:  # in the lower rungs what learns fastest is ahead
+            return False
         if self.store.config.search.cost is not None or not self.oracle.is_anytime:  # all of the front is wanted
             return False
         now = self.clock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cnn_tuner.data import cgroup
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
 
@@ -25,11 +26,13 @@ def check_memory(need_bytes: int, options: DataOptions, place: str) -> None:
 
 
 def machine_bytes() -> int:
-    """The physical memory of this machine. A container's own limit is not looked at."""
+    """The physical memory of this machine, or what this process's container may have of it."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return _ASSUMED_BYTES
+        physical = _ASSUMED_BYTES
+    limit = cgroup.memory_bytes()
+    return physical if limit is None else min(physical, limit)
 
 
 def _gib(size: int) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from cnn_tuner.data import cgroup
 from cnn_tuner.data.memory import machine_bytes
 from cnn_tuner.runs.records import Precision
 
@@ -24,8 +25,10 @@ def versions() -> dict[str, str]:
 
 
 def cores() -> int:
-    """The processors this process may run on, which a container can make fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processors this process may run on, of whose time a container can have less; at least 1."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = cgroup.cores()
+    return found if limit is None else max(1, min(found, round(limit)))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -264,17 +265,33 @@ def check_feasible(space: SearchSpace, image_shape: tuple[int, int, int], output
     """The share of a space's points, drawn at random, that can be trained on images of this shape.
 
     Raises:
-        SpaceError: none can; the message tells the commonest reason.
+        SpaceError: none can; the message tells the limits that no point keeps, or else the commonest reason.
     """
     reason, rng = why_infeasible(space, image_shape, output), random.Random(0)
-    reasons = [reason(space.sample(rng)) for _ in range(FEASIBILITY_DRAWS)]
+    points = [space.sample(rng) for _ in range(FEASIBILITY_DRAWS)]
+    reasons = [reason(point) for point in points]
     feasible = reasons.count(None)
     if feasible == 0:
         height, width, channels = image_shape
         [(kind, _)] = Counter(map(kind_of_reason, reasons)).most_common(1)
         commonest = next(text for text in reasons if kind_of_reason(text) == kind)
-        raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {commonest}")
+        why = "; ".join(_limits_of_none(space.limits, points, image_shape, output)) or commonest
+        raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {why}")
     return feasible / FEASIBILITY_DRAWS
+
+
+def _limits_of_none(
+    limits: Limits, points: Sequence[Point], image_shape: tuple[int, int, int], output: Output
+) -> Iterator[str]:
+    """The limits that no network of these points keeps, each with the least that one costs."""
+    networks = []
+    for point in points:
+        with suppress(InfeasibleError):
+            networks.append(build(point, image_shape, output))
+    for name, allowed in limits.model_dump().items():
+        costs = [getattr(network, name.removeprefix("max_")) for network in networks]
+        if allowed is not None and costs and min(costs) > allowed:
+            yield f"{name}: {min(costs):,} at least are over the limit of {allowed:,}"
 
 
 def largest_params(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> int:

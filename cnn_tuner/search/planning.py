@@ -30,7 +30,7 @@ from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone
 from cnn_tuner.search import measuring
-from cnn_tuner.search.affordable import Affordable
+from cnn_tuner.search.affordable import GUESSED_RATE, Affordable
 from cnn_tuner.search.final_plan import Pace, plan_final
 from cnn_tuner.search.forecast import export_seconds
 from cnn_tuner.search.session import MEASURED, TRAINER
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
 DRAWS = 300  # points whose cost is averaged
 PLACES = {"small": 0.05, "median": 0.5, "large": 0.99}  # of the measured points, in the order of multiply-adds
-IMAGES = 4096  # for training, at most: an epoch of them is a matter of seconds, and scales
+IMAGES, LEAST_IMAGES = 4096, 256  # for training: an epoch of them is a matter of seconds, and scales
+EPOCH_SECONDS = 2.0  # of the large point, about: fewer images do for larger networks
 LATER_EPOCHS = 2  # after the first, whose kernels are still being chosen
 SECONDS = 1.5  # that the later epochs take at least together
 MOST_SECONDS = 30.0  # of one point
@@ -109,7 +110,8 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
     Raises:
         SearchError: the points could not be trained.
     """
-    with tempfile.TemporaryDirectory() as folder, shared(_part_of(dataset), Path(folder) / "data") as data:
+    part = _part_of(dataset, _images(config))
+    with tempfile.TemporaryDirectory() as folder, shared(part, Path(folder) / "data") as data:
         chosen = _choose(config, dataset, workers, data, runs)
         began = monotonic()
         executor = registry.create(chosen.executor, settings_of(chosen, TRAINER, data))
@@ -118,26 +120,28 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
 
             oracle = make_oracle(config)
             startup = monotonic() - began
-            after, points = _measure_points(config, dataset, chosen, executor, Path(folder))
+            scale = len(dataset.train) / len(part.train)
+            after, points = _measure_points(config, scale, chosen, executor, Path(folder))
         finally:
             executor.close()
     return _calculated(config, oracle, chosen, Start(loading_seconds, startup + after), points)
 
 
-def _part_of(dataset: Dataset) -> Dataset:
-    """As many images as an epoch of seconds has, for training and validation in the same proportion."""
-    scale = _scale(dataset)
+def _images(config: RunConfig) -> int:
+    """How many images an epoch of seconds has, even of a large point."""
+    _, large = _point(_sample(config), PLACES["large"])
+    return max(LEAST_IMAGES, min(IMAGES, int(EPOCH_SECONDS * GUESSED_RATE / large.macs)))
+
+
+def _part_of(dataset: Dataset, images: int) -> Dataset:
+    """So many images for training, where there are more, and as many for validation as their share is."""
+    scale = max(1.0, len(dataset.train) / images)
 
     def some(part: Part) -> Part:
         count = max(1, round(len(part) / scale))
         return Part(part.x[:count], part.y[:count])
 
     return replace(dataset, train=some(dataset.train), val=some(dataset.val))
-
-
-def _scale(dataset: Dataset) -> float:
-    """How many times longer an epoch of all images is than one of those that are measured."""
-    return max(1.0, len(dataset.train) / IMAGES)
 
 
 def _choose(config: RunConfig, dataset: Dataset, workers: Workers, data: Path, runs: Path) -> Workers:
@@ -155,21 +159,28 @@ def _sample(config: RunConfig) -> list[tuple[Point, Architecture]]:
     return sorted(((point, build(point, shape, output)) for point in points), key=lambda pair: pair[1].macs)
 
 
+def _point(sample: list[tuple[Point, Architecture]], place: float) -> tuple[Point, Architecture]:
+    return sample[min(len(sample) - 1, int(place * len(sample)))]
+
+
 def _measure_points(
-    config: RunConfig, dataset: Dataset, workers: Workers, executor: Executor, folder: Path
+    config: RunConfig, scale: float, workers: Workers, executor: Executor, folder: Path
 ) -> tuple[float, tuple[Measured, ...]]:
-    """When the first point began to be trained, in seconds from now, and the points."""
+    """When the first point began to be trained, in seconds from now, and the points.
+
+    `scale` is how many times as long as the epochs that are measured one of all images is.
+    """
     sample = _sample(config)
     startup = 0.0
     found: list[Measured] = []
     numbers = iter(range(1, 10**6))
     for name, place in PLACES.items():
-        values, plan = sample[min(len(sample) - 1, int(place * len(sample)))]
+        values, plan = _point(sample, place)
         jobs = [_job(config, workers, values, next(numbers), folder) for _ in range(executor.slots)]
         timing = _timed(executor, jobs)
         if not found:
             startup = timing.startup_seconds
-        epoch_seconds = config.work_share * _scale(dataset) * timing.epoch_seconds
+        epoch_seconds = config.work_share * scale * timing.epoch_seconds
         found.append(Measured(name, values, plan.params, plan.macs, epoch_seconds, timing.setup_seconds))
     return startup, tuple(found)
 

@@ -292,20 +292,27 @@ def test_a_point_that_cannot_be_trained_ends_the_plan_with_a_line(act, line):
 
 
 def test_what_was_measured_of_some_images_is_scaled_to_all(monkeypatch, tmp_path):
-    monkeypatch.setattr(planning, "IMAGES", 24)  # of 96
     config, dataset = toy_config(), toy_dataset()
-    some = planning._part_of(dataset)
+    some = planning._part_of(dataset, 24)  # of 96
     assert (len(some.train), len(some.val), len(some.test)) == (24, 8, 40)
     executor = Bench(seconds=0.5)
     monkeypatch.setattr(planning, "monotonic", lambda: executor.now)
     timing = planning._Timing(2.0, 0.5, 1.25)
     monkeypatch.setattr(planning, "_timed", lambda *_: timing)
-    startup, points = planning._measure_points(config, dataset, WORKERS, executor, tmp_path)
+    startup, points = planning._measure_points(config, 4.0, WORKERS, executor, tmp_path)
     assert startup == 2.0
     assert [point.name for point in points] == ["small", "median", "large"]
     assert {point.epoch_seconds for point in points} == {2.0}
     assert {point.setup_seconds for point in points} == {1.25}
     assert sorted(point.macs for point in points) == [point.macs for point in points]
+
+
+def test_of_larger_networks_fewer_images_are_measured(monkeypatch):
+    config = toy_config()
+    assert planning._images(config) == planning.IMAGES
+    monkeypatch.setattr(planning, "GUESSED_RATE", 1.0)
+    assert planning._images(config) == planning.LEAST_IMAGES
+    assert len(planning._part_of(toy_dataset(), 1000).train) == 96, "no more than there are"
 
 
 @pytest.mark.slow

@@ -62,10 +62,9 @@ def class_rows(found: Evaluation, names: tuple[str, ...]) -> list[ClassRow]:
     """Every class or label in its order; nothing for regression."""
     rows = []
     for row in scores.by_class(found.task, found.y, found.scores, names):
-        images, recall = int(row["images"]), float(row["recall"])
+        images, recall, f1 = int(row["images"] or 0), float(row["recall"] or 0), float(row["f1"] or 0)
         interval = wilson(round(recall * images), images) if images else None
-        f1 = float(row["f1"])
-        rows.append(ClassRow(str(row["class"]), float(row["precision"]), recall, f1, images, interval))
+        rows.append(ClassRow(str(row["class"]), float(row["precision"] or 0), recall, f1, images, interval))
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from cnn_tuner.commands.options import JsonOption
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.metrics import strict_json
 
 
 def doctor(
@@ -34,13 +34,13 @@ def doctor(
             say(f"{name:<{width}}  {value}")
     if quick:
         if as_json:
-            print(json.dumps(facts))
+            print(strict_json.dumps(facts))
         return
     speeds = measuring.measure_reference()
     best = measuring.fastest(speeds)
     if as_json:
         found = [vars(speed) for speed in speeds]
-        print(json.dumps(facts | {"speeds": found, "fastest": vars(best)}))
+        print(strict_json.dumps(facts | {"speeds": found, "fastest": vars(best)}))
         return
     for speed in speeds:
         say(f"{'measured' if speed is speeds[0] else '':<{width}}  {speed}{'  <- fastest' if speed is best else ''}")

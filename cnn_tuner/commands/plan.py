@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
 from cnn_tuner.commands.output import console, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.commands.searching import takes_a_search
+from cnn_tuner.metrics import strict_json
 
 if TYPE_CHECKING:
     from cnn_tuner.search.tuning import Request
@@ -32,7 +32,7 @@ def plan(request: Request, as_json: bool) -> None:
 
         found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
     if as_json:
-        print(json.dumps(found.to_dict()))
+        print(strict_json.dumps(found.to_dict()))
         return
     before, after = plan_lines(config, found)
     for line in before:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
 from cnn_tuner.commands.output import say
+from cnn_tuner.metrics import strict_json
 
 
 def report(
@@ -26,6 +26,6 @@ def report(
 
     file = reports.write(open_run(folder, run), output)
     if as_json:
-        print(json.dumps({"report": str(file)}))
+        print(strict_json.dumps({"report": str(file)}))
     else:
         say(f"report    {file}")

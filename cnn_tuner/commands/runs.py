@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, multiclass, open_run, sizes
 from cnn_tuner.commands.output import console, say
 from cnn_tuner.errors import CnnTunerError, UsageError
+from cnn_tuner.metrics import strict_json
 
 if TYPE_CHECKING:
     from cnn_tuner.runs.records import Trial, Winner
@@ -46,7 +46,7 @@ def runs(folder: RunsOption = RUNS, as_json: JsonOption = False) -> None:
         table.add_row(path.name, state, str(len(trials)), objective, texts.score(score), test_text)
         run.close()
     if as_json:
-        print(json.dumps(rows))
+        print(strict_json.dumps(rows))
     elif rows:
         console().print(table)
     else:
@@ -85,7 +85,7 @@ def show(
     if as_json:
         facts: dict[str, Any] = {"run": opened.folder.name, "config": config.model_dump(mode="json")}
         facts |= {"trials": [asdict(t) for t in chosen], "winner": winner and asdict(winner)}
-        print(json.dumps(facts | {"importance": asdict(mattered), "front": [trial.number for trial in pareto]}))
+        print(strict_json.dumps(facts | {"importance": asdict(mattered), "front": [trial.number for trial in pareto]}))
         return
     _show_trials(opened, chosen, len(trials))
     if cost is not None:

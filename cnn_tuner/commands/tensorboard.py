@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from typing import Annotated
@@ -13,6 +12,7 @@ from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption
 from cnn_tuner.commands.output import INTERRUPTED, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
+from cnn_tuner.metrics import strict_json
 from cnn_tuner.runs import folders
 
 MOST_SELECTED = 500
@@ -68,7 +68,9 @@ def logs(
     files = [file for file in opened.tensorboard.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     if as_json:
-        print(json.dumps({"logs": str(opened.tensorboard), "files": len(files), "bytes": size, "rebuilt": rebuild}))
+        print(
+            strict_json.dumps({"logs": str(opened.tensorboard), "files": len(files), "bytes": size, "rebuilt": rebuild})
+        )
         return
     done = ", written again" if rebuild else ""
     say(f"{opened.tensorboard}: {opened.last_trial()} trials in {len(files)} files of {size / 2**20:.1f} MB{done}")

@@ -24,7 +24,7 @@ def predicted(task: str, scores: np.ndarray) -> np.ndarray:
 
 
 def measure(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """The metrics of a task, by the names that the search uses.
+    """The metrics of a task, by the names that the search uses; without `auc` where no label is there and not there.
 
     Args:
         task: binary, multiclass, multilabel or regression.
@@ -38,7 +38,8 @@ def measure(task: str, y: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     found = {"accuracy": float((predicted(task, scores) == truth).mean())}
     if task == "multiclass":
         return found
-    return found | {"auc": _auc(y, scores)}
+    auc = _auc(y, scores)
+    return found if auc is None else found | {"auc": auc}
 
 
 def of_each(metric: str, y: np.ndarray, task: str, scores: np.ndarray) -> np.ndarray | None:
@@ -104,18 +105,21 @@ def _mean_over_classes(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return mean
 
 
-def _auc(y: np.ndarray, scores: np.ndarray) -> float:
+def _auc(y: np.ndarray, scores: np.ndarray) -> float | None:
     """The mean over the labels of the area under the ROC curve; labels that are always or never there have none."""
     told = [i for i in range(y.shape[1]) if 0 < y[:, i].sum() < len(y)]
     if not told:
-        return float("nan")
+        return None
     return float(np.mean([metrics.roc_auc_score(y[:, i], scores[:, i]) for i in told]))
 
 
 def by_class(
     task: str, y: np.ndarray, scores: np.ndarray, class_names: tuple[str, ...]
-) -> list[dict[str, float | str]]:
-    """Precision, recall, F1 and the number of images of each class or label; nothing for regression."""
+) -> list[dict[str, float | str | None]]:
+    """Precision, recall, F1 and the number of images of each class or label; nothing for regression.
+
+    A class without images has no recall and no F1 (None), one that is never predicted has a precision of 0.
+    """
     if task == "regression":
         return []
     truth = y[:, 0].astype(int) if task == "binary" else y.astype(int)
@@ -123,6 +127,10 @@ def by_class(
     labels = [1] if truth.shape[1:] == (1,) else list(range(len(class_names)))
     columns = metrics.precision_recall_fscore_support(truth, predicted(task, scores), labels=labels, zero_division=0.0)
     return [
-        {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+        {"class": name, "precision": float(p), "recall": _of(n, r), "f1": _of(n, f), "images": int(n)}
         for name, p, r, f, n in zip(class_names, *columns, strict=True)
     ]
+
+
+def _of(images: int, value: float) -> float | None:
+    return float(value) if images else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
 from cnn_tuner.data.files import printable
+from cnn_tuner.metrics import strict_json
 
 Records = Iterable[dict[str, Any]]
 _LOOKED_AT = 256  # answers whose names decide how wide the first column is
@@ -64,7 +64,7 @@ def json_list(records: Records) -> Iterator[str]:
     """One line: a list with an object an image."""
     begin = "["
     for answer in records:
-        yield begin + json.dumps(answer)
+        yield begin + strict_json.dumps(answer)
         begin = ", "
     yield "]\n" if begin == ", " else "[]\n"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_tuner.errors import UsageError
+from cnn_tuner.metrics import strict_json
 from cnn_tuner.runs.records import Epoch, JobRecord, Trial
 from cnn_tuner.runs.store import RunStore
 
@@ -109,7 +109,7 @@ def to_json(run: RunStore) -> bytes:
         "winner": winner and asdict(winner),
         "trials": trials,
     }
-    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
+    return (strict_json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def to_parquet(run: RunStore) -> bytes:

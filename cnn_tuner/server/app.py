@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnn_tuner.data.files import one_line, shown
+from cnn_tuner.metrics import strict_json
 from cnn_tuner.server.batching import Answers, Batcher
 from cnn_tuner.server.requests import Limits, Model, RequestError, answered, metadata, parse, status
 
@@ -71,7 +71,7 @@ class App:
             code, answer = 500, {"error": f"the model failed: {one_line(error)}"}
         finally:
             self._requests -= 1
-        body = json.dumps(answer).encode()
+        body = strict_json.dumps(answer).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         if code in (408, 413):
             headers.append((b"connection", b"close"))  # the rest of its body is not wanted

@@ -1,8 +1,8 @@
 """One image file to pixels, by Pillow, the same way for training and for `predict`.
 
-What is done: the first frame, 16 bit grey divided by 256, palettes resolved, transparency dropped, converted to grey or
-colour, resized bilinearly (Pillow antialiases when it shrinks) without keeping the aspect. EXIF orientation is not
-applied, because the graph that serves the model cannot do it either: what is trained on must be what is served.
+What is done: the first frame, turned upright where a JPEG's EXIF data says how the camera was held, 16 bit grey
+divided by 256, palettes resolved, transparency dropped, converted to grey or colour, resized bilinearly (Pillow
+antialiases when it shrinks) without keeping the aspect. The graph that serves the model does the same.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from cnn_tuner.data import orientation
 from cnn_tuner.data.files import expanded, one_line, reading, shown
 from cnn_tuner.errors import DataError
 
 MAX_PIXELS = 100_000_000  # of one image; decoding that many takes 400 MB
+# Text beside the pixels of a PNG, such as how they were made: Pillow's limit of one chunk is 1 MiB, others read any.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # no others: some start programs, as EPS does
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _MULTIPLIED = {"LA": "La", "RGBA": "RGBa"}  # with colours weighed by alpha
@@ -31,12 +34,13 @@ class BrokenImageError(DataError):
 
 
 class Header(NamedTuple):
-    """What an image file says of itself before it is decoded."""
+    """What an image file says of itself before it is decoded; height and width are those of the upright image."""
 
     height: int
     width: int
     is_grey: bool
     has_alpha: bool
+    is_deep: bool  # 16 bits a pixel, of which 8 are kept
 
 
 def read_header(path: Path) -> Header:
@@ -48,9 +52,22 @@ def read_header(path: Path) -> Header:
     """
     with reading(path):
         stream = path.open("rb")
-    with stream, _opened(stream, shown(path)) as image:
+    with stream, _opened(stream, shown(path)) as (image, turned):
         has_alpha = "A" in image.getbands() or "transparency" in image.info
-        return Header(image.height, image.width, _is_grey(image), has_alpha)
+        height, width = image.size if turned in orientation.SWAPPED else image.size[::-1]
+        return Header(height, width, _is_grey(image), has_alpha, image.mode.startswith("I"))
+
+
+def highest_value(path: Path) -> int:
+    """The highest of a grey image's values, before any is left out.
+
+    Raises:
+        BrokenImageError, DataError: as `read_image`.
+    """
+    with reading(path):
+        stream = path.open("rb")
+    with stream, _opened(stream, shown(path)) as (image, _):
+        return int(np.asarray(image).max())
 
 
 def read_image(path: Path | str, image_shape: tuple[int, int, int]) -> np.ndarray:
@@ -68,27 +85,30 @@ def read_image(path: Path | str, image_shape: tuple[int, int, int]) -> np.ndarra
     path = expanded(str(path))
     with reading(path):
         stream = path.open("rb")
-    with stream, _opened(stream, shown(path)) as image:
-        return _pixels(image, image_shape)
+    with stream, _opened(stream, shown(path)) as (image, turned):
+        return _pixels(image, turned, image_shape)
 
 
 def read_image_bytes(
     data: bytes, image_shape: tuple[int, int, int], name: str = "image", max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """As read_image, of a file's content; `name` is what errors call it, `max_pixels` the most it may have."""
-    with _opened(io.BytesIO(data), name, max_pixels) as image:
-        return _pixels(image, image_shape)
+    with _opened(io.BytesIO(data), name, max_pixels) as (image, turned):
+        return _pixels(image, turned, image_shape)
 
 
 @contextmanager
-def _opened(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def _opened(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Image.Image, int]]:
+    """An image that is not decoded yet, and its orientation."""
     try:
+        turned = orientation.of_jpeg(stream.read(orientation.HEAD))
+        stream.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on odd metadata, and on sizes, which are checked here
             with Image.open(stream, formats=_FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise BrokenImageError(_too_large(name, f"{image.width}x{image.height} pixels", max_pixels))
-                yield image
+                yield image, turned
     except (DataError, MemoryError):
         raise
     except Image.UnidentifiedImageError as error:
@@ -108,14 +128,14 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
 
 
-def _pixels(image: Image.Image, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Decode, convert, resize: (H, W, C) uint8."""
+def _pixels(image: Image.Image, turned: int, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Decode, convert, turn upright, resize: (H, W, C) uint8."""
     height, width, channels = image_shape
     if image.mode.startswith("I"):  # 16 bit grey, which Pillow's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    image = image.convert(_MODES[channels])
+    image = orientation.upright(image.convert(_MODES[channels]), turned)
     return np.asarray(_resized(image, width, height)).reshape(image_shape)
 
 

@@ -63,6 +63,7 @@ class Manifest(_Frozen):
     test_intervals: dict[str, tuple[float, float]]
     test_images: int
     golden_images: int
+    turns_jpegs: bool = False  # by the orientation that their EXIF data has; earlier exports do not
     params: int
     macs: int
     values: dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from cnn_tuner.export import checksums, golden, manifest, signatures
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import FormatEntry, Manifest, metrics
 from cnn_tuner.export.verify import Measured, Reading
+from cnn_tuner.metrics import strict_json
 from cnn_tuner.metrics.scores import measure
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.folders import write_aside
@@ -94,6 +94,7 @@ def _manifest(
         test_intervals=winner.test_intervals,
         test_images=winner.test_images,
         golden_images=samples,
+        turns_jpegs=True,
         params=winner.params,
         macs=winner.macs,
         values=trial.values,
@@ -117,4 +118,4 @@ def _write_latencies(folder: Path, readings: dict[str, Reading]) -> None:
         },
         "largest_difference": {name: reading.difference for name, reading in readings.items()},
     }
-    write_aside(folder / manifest.LATENCY_FILE, json.dumps(found, indent=2) + "\n")
+    write_aside(folder / manifest.LATENCY_FILE, strict_json.dumps(found, indent=2) + "\n")

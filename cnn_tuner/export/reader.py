@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import statistics
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -65,7 +66,15 @@ def read_saved_model(folder: str, images: Any) -> tuple[Answers, Call]:
         found["classes"] = np.concatenate([[name.decode() for name in a["class"].numpy()] for a in answers])
     if "serving_bytes" in signatures:
         check_files(signatures, images[:3])
+        if images.shape[-1] in (1, 3) and turns_jpegs(folder):
+            check_orientations(signatures, images[0])
     return found, call
+
+
+def turns_jpegs(folder: str) -> bool:
+    """Whether an export says so, or is being made and says nothing yet."""
+    manifest = Path(folder) / "manifest.json"
+    return not manifest.is_file() or bool(json.loads(manifest.read_bytes()).get("turns_jpegs"))
 
 
 def is_same(one: Answers, other: Answers) -> bool:
@@ -90,6 +99,31 @@ def check_files(signatures: Any, images: Any) -> None:
     except tf.errors.InvalidArgumentError:
         return
     require(False, "serving_bytes: answers to bytes that are no image")
+
+
+def check_orientations(signatures: Any, image: Any) -> None:
+    """JPEGs of each way to hold a camera get the answers of the upright image."""
+    import tensorflow as tf
+
+    for value in range(1, 9):
+        stored = image[::-1] if value in (3, 4, 7, 8) else image
+        stored = stored[:, ::-1] if value in (2, 3, 6, 7) else stored
+        stored = stored.swapaxes(0, 1) if value >= 5 else stored
+        jpeg = tf.io.encode_jpeg(stored, quality=95)
+        seen = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE").numpy()[..., : image.shape[-1]]
+        seen = seen.swapaxes(0, 1) if value >= 5 else seen
+        seen = seen[:, ::-1] if value in (2, 3, 6, 7) else seen
+        seen = seen[::-1] if value in (3, 4, 7, 8) else seen
+        by_file = signatures["serving_bytes"](image_bytes=tf.constant([oriented(jpeg.numpy(), value)]))
+        by_pixels = signatures["serving_default"](image=tf.constant(seen[None]))
+        require(is_same(by_file, by_pixels), f"serving_bytes: a JPEG of orientation {value} is not turned upright")
+
+
+def oriented(jpeg: bytes, value: int) -> bytes:
+    """A JPEG with EXIF data that says how the camera was held."""
+    tiff = struct.pack("<4sIHHHIHHI", b"II*\0", 8, 1, 0x0112, 3, 1, value, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + jpeg[2:]
 
 
 def read_keras(file: str, images: Any) -> tuple[Answers, Call]:

@@ -235,8 +235,8 @@ def _limits(run: RunStore, winner: Winner, found: Evaluation | None) -> str:
         "An interval covers which images are in the test part, not another training or another kind of image.",
         "How it does on groups of people, or under conditions that the labels do not name, was not measured.",
         f"It takes images of {shape(config.data.image_shape)} (height x width x channels) and no other; "
-        "`cnn-tuner predict` resizes others to it (bilinear, EXIF orientation not applied), which loses detail and may "
-        "change proportions.",
+        "`cnn-tuner predict` resizes others to it (bilinear, a JPEG turned as its EXIF data says), which loses detail "
+        "and may change proportions.",
     ]
     if winner.looks > 1:
         lines.append(f"The test part was looked at {winner.looks} times, so that its score is a little too good.")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 # fmt: off
 ALLOWED = frozenset((
-    "Add", "AddV2", "ArgMax", "BatchMatMulV2", "BiasAdd", "Cast", "ClipByValue", "ConcatV2", "Const", "Conv2D",
-    "Equal", "ExpandDims", "Floor", "GatherV2", "Greater", "GreaterEqual", "Identity",
+    "Add", "AddV2", "All", "Any", "ArgMax", "BatchMatMulV2", "BiasAdd", "Cast", "ClipByValue", "ConcatV2", "Const",
+    "Conv2D", "Equal", "ExpandDims", "Floor", "GatherV2", "Greater", "GreaterEqual", "Identity",
     "IdentityN", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "MatMul", "Max", "MaxPool", "Maximum",
     "Mean", "Min", "Minimum", "Mul", "Neg", "NoOp", "NotEqual", "Pack", "PartitionedCall", "Placeholder", "Prod",
     "ReadVariableOp", "RealDiv", "Relu", "Reshape", "ResizeBilinear", "Round", "ScaleAndTranslate", "Select",
-    "SelectV2", "Shape", "Sigmoid", "Slice", "Softmax", "Squeeze", "StatefulPartitionedCall", "StopGradient",
+    "SelectV2", "Shape", "Sigmoid", "Size", "Slice", "Softmax", "Squeeze", "StatefulPartitionedCall", "StopGradient",
     "StridedSlice", "Sub", "Sum", "Transpose", "Unpack", "VarHandleOp", "VarIsInitializedOp", "ZerosLike",
 ))
 # Only in what the signature `serving_bytes` calls: it decodes and resizes files of images one by one. A loop could go

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cnn_tuner.export.graph import orientation
+
 PRECISION_BITS = 22  # Resample.c: 32 bits, less 8 for a pixel and 2 for sums that exceed it
 GREY = (19595, 38470, 7471)  # Convert.c, L24: how Pillow weighs red, green and blue, of 65,536
 JPEG = b"\xff\xd8\xff"
@@ -27,10 +29,13 @@ def decode(content: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """
     height, width, channels = image_shape
     content = _checked(content)
+    turned = orientation.of_jpeg(content)
     if channels in (1, 3):
         image = _grey(_colour(content)) if channels == 1 else _colour(content)
+        image = orientation.upright(image, turned)
         return tf.ensure_shape(resize(image, height, width), image_shape)
     image = tf.cond(tf.strings.substr(content, 0, 3) == JPEG, lambda: _opaque(content), lambda: _with_alpha(content))
+    image = orientation.upright(image, turned)
     size = tf.shape(image)
     is_same = tf.logical_and(tf.equal(size[0], height), tf.equal(size[1], width))
     image = tf.concat([_grey(image[..., :3]), image[..., 3:]], axis=2) if channels == 2 else image

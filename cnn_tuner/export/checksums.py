@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from cnn_tuner.errors import VerificationError
+from cnn_tuner.export.checks import container
 from cnn_tuner.runs.folders import write_aside
 
 FILE = "SHA256SUMS"
@@ -21,9 +22,8 @@ def write(folder: Path) -> None:
 
 
 def files(folder: Path) -> list[str]:
-    """Every file in `folder` but the list, as paths within it, in order."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-    return sorted(name for name in found if name != FILE)
+    """Every file in `folder` but the list and what is passed over, as paths within it, in order."""
+    return [name for name in container.names(folder) if name != FILE]
 
 
 def check(folder: Path) -> int:

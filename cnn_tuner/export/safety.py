@@ -21,11 +21,13 @@ def check_container(folder: Path) -> None:
     """Looks at the files of an export: names, kinds, sizes, and what its `.keras` files hold.
 
     Raises:
-        VerificationError: a link, a file that does not belong there or is too large, or a `.keras` file to refuse.
+        VerificationError: a link out of it, a file that does not belong there or is too large, a `.keras` file to
+            refuse.
     """
     container.check_container(folder)
-    for file in sorted(folder.rglob("*.keras")):
-        check_keras(file)
+    for name in container.names(folder):
+        if name.endswith(".keras"):
+            check_keras(folder / name)
 
 
 def check_formats(folder: Path) -> None:
@@ -37,5 +39,6 @@ def check_formats(folder: Path) -> None:
     checks = {Path(each.path).suffix: each.check for each in FORMATS.values() if each.check and not each.missing}
     for suffix, module in checks.items():
         check = importlib.import_module(f"cnn_tuner.export.checks.{module}").check
-        for file in sorted(folder.rglob(f"*{suffix}")):
-            check(file)
+        for name in container.names(folder):
+            if name.endswith(suffix):
+                check(folder / name)

@@ -21,6 +21,7 @@ import tensorflow as tf
 import toys
 import typer
 from export.graph.test_resampling import bomb
+from export.test_safety import as_a_volume
 from export.test_verify import IMAGES, NAMES, POINT, built, source
 from PIL import Image
 from search.test_tuning import tuned, write_request
@@ -354,6 +355,18 @@ SPOILT = {
         r"image \d+ of golden\.npz: a score differs by 0\.\d+, allowed are 1e-05$",
     ),
 }
+
+
+def test_what_file_managers_leave_behind_is_noted(folder):
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "assets" / "._class_names.txt").write_bytes(b"x")
+    steps = {step.name: step.text for step in verification.check_files(folder)}
+    assert steps["container"].endswith("; passed over, not read: .DS_Store, assets/._class_names.txt")
+
+
+def test_an_export_in_a_volume_is_verified(folder):
+    volume = as_a_volume(folder)
+    assert [step.status for step in verification.check_files(volume)] == ["passed"] * 4
 
 
 def other_model(folder: Path) -> Path:

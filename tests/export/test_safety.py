@@ -92,6 +92,49 @@ def test_the_operations_are_sorted_and_have_no_side_effects():
     assert not [op for op in everything if re.search(r"Py|File|Print|Save|Restore|Dataset|Iterator|Library|Assign", op)]
 
 
+def as_a_volume(folder: Path) -> Path:
+    """What Kubernetes makes of a folder: its files behind links, and those behind one link that it can turn."""
+    volume = folder.parent / "volume"
+    volume.mkdir()
+    shutil.copytree(folder, volume / "..2026_01_02_03_04_05.678901234")
+    (volume / "..data").symlink_to("..2026_01_02_03_04_05.678901234")
+    for path in folder.iterdir():
+        (volume / path.name).symlink_to(f"..data/{path.name}")
+    return volume
+
+
+def test_links_that_stay_inside_are_read_as_files(tmp_path):
+    volume = as_a_volume(exports.write(tmp_path / "1"))
+    safety.check_container(volume)
+    safety.check_graph(volume)
+    images = exports.images(3)
+    assert (Served(volume).scores(images) == Served(tmp_path / "1").scores(images)).all()
+
+
+def test_hard_links_are_files(tmp_path):
+    folder = exports.write(tmp_path / "1")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=os.link)
+    for each in (folder, copy):
+        safety.check_container(each)
+        assert Served(each).task == "multiclass"
+
+
+LEFT_BEHIND = [".DS_Store", "._saved_model.pb", "assets/Thumbs.db", "variables/._x.keras", "desktop.ini"]
+
+
+def test_what_file_managers_leave_behind_is_passed_over_and_never_read(tmp_path):
+    folder = exports.write(tmp_path / "1")
+    before = container.names(folder)
+    for name in LEFT_BEHIND:
+        (folder / name).symlink_to("/etc/shadow")
+    safety.check_container(folder)
+    safety.check_formats(folder)
+    assert container.names(folder) == before
+    assert container.harmless(folder) == sorted(LEFT_BEHIND)
+    assert Served(folder).task == "multiclass"
+
+
 def link(folder: Path) -> None:
     (folder / "assets" / "names.txt").symlink_to("/etc/hostname")
 
@@ -101,8 +144,8 @@ def linked_folder(folder: Path) -> None:
     (folder / "variables").symlink_to(folder.parent / "elsewhere")
 
 
-def hard_link(folder: Path) -> None:
-    os.link(folder / "saved_model.pb", folder.parent / "other.pb")
+def dangling_link(folder: Path) -> None:
+    (folder / "assets" / "names.txt").symlink_to("nothing.txt")
 
 
 def pipe(folder: Path) -> None:
@@ -139,7 +182,7 @@ def named(name: str):
 CONTAINERS = {
     "link": (link, "names.txt: .*is a symbolic link"),
     "linked folder": (linked_folder, "variables: .*is a symbolic link"),
-    "hard link": (hard_link, "is a hard link"),
+    "dangling link": (dangling_link, "names.txt: .*is a symbolic link"),
     "pipe": (pipe, "no regular file"),
     "large": (large, "must have at most 64 MiB, has 65"),
     "pickled": (pickled, "images.npy is a pickle"),

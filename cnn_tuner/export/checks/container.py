@@ -1,4 +1,9 @@
-"""The files of an export: only those that belong there, of bearable sizes, and nothing that leads out of the folder."""
+"""The files of an export: only those that belong there, of bearable sizes, and nothing that leads out of the folder.
+
+A link may stay in the folder, as Kubernetes has them in its volumes. Hard links are files like any other: who can
+change one by its other name could as well have written it here. What file managers leave behind is passed over, and
+never read.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +41,9 @@ ALLOWED = tuple(
         (rf"formats/([\w.() -]+/)?{_DATA}", 2048 * MIB),
     )
 )
+HARMLESS = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.directory|Icon\r", re.DOTALL)
+# Where Kubernetes keeps what a volume's links lead to: https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter
+_OF_VOLUMES = re.compile(r"\.\.data|\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.\d+")
 _FOLDERS = re.compile(r"variables|assets(\.extra)?|formats(/[\w.() -]+)?")
 
 
@@ -48,7 +56,7 @@ def check_container(folder: Path) -> None:
     """Looks at the names, kinds and sizes of all files of an export.
 
     Raises:
-        VerificationError: a link, a file that does not belong there, or one that is too large.
+        VerificationError: a link that leaves the folder, a file that does not belong there, or one that is too large.
     """
     total = 0
     for count, (name, status) in enumerate(_files(folder, folder), 1):
@@ -62,16 +70,29 @@ def check_container(folder: Path) -> None:
             check_arrays(folder / name)
 
 
+def names(folder: Path) -> list[str]:
+    """The files of an export by their paths in it, in order, without what is passed over.
+
+    Raises:
+        VerificationError: a folder or a link that does not belong there.
+    """
+    return sorted(name for name, _ in _files(folder, folder))
+
+
+def harmless(folder: Path) -> list[str]:
+    """What is passed over of the files in an export and its folders, in order."""
+    own = {str(Path(name).parent) for name in names(folder)} | {"."}
+    found = (path.relative_to(folder) for parent in own for path in (folder / parent).iterdir())
+    return sorted(path.as_posix() for path in found if HARMLESS.fullmatch(path.name))
+
+
 def _files(folder: Path, root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Every file below `folder`, by its path from `root`, without following a link."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise refused(folder, f"cannot be read ({error.strerror or one_line(error)})") from error
-    for entry in entries:
-        path = Path(entry.path)
+    """Every file below `folder`, by its path from `root`; of a link, what it leads to in `root`."""
+    for path in _entries(folder, root):
         name = path.relative_to(root).as_posix()
-        status = entry.stat(follow_symlinks=False)
+        if path.is_symlink() and not _stays(path, root):
+            raise refused(path, "is a symbolic link that leads out of the export, or nowhere")
+        status = path.stat()
         if not stat.S_ISDIR(status.st_mode):
             yield name, status
         elif _FOLDERS.fullmatch(name) is None:
@@ -80,14 +101,30 @@ def _files(folder: Path, root: Path) -> Iterator[tuple[str, os.stat_result]]:
             yield from _files(path, root)
 
 
+def _entries(folder: Path, root: Path) -> list[Path]:
+    """What lies in a folder, in the order of names, without what is passed over."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise refused(folder, f"cannot be read ({error.strerror or one_line(error)})") from error
+    return [
+        path
+        for path in found
+        if not HARMLESS.fullmatch(path.name) and not (folder == root and _OF_VOLUMES.fullmatch(path.name))
+    ]
+
+
+def _stays(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # nowhere, or a loop
+        return False
+
+
 def _check_file(folder: Path, name: str, status: os.stat_result) -> None:
     path = folder / name
-    if stat.S_ISLNK(status.st_mode):
-        raise refused(path, "is a symbolic link; an export must hold its files itself")
     if not stat.S_ISREG(status.st_mode):
         raise refused(path, "is no regular file but a device, pipe or socket")
-    if status.st_nlink > 1:
-        raise refused(path, "is a hard link: the same file lies in another place too; copy it")
     limit = next((limit for pattern, limit in ALLOWED if pattern.fullmatch(name)), None)
     if limit is None or ".." in name:
         raise refused(path, "does not belong into an export, which holds saved_model.pb, variables/, assets/, model.*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +10,12 @@ import typer
 from cnn_tuner.commands.options import RUNS, JsonOption, RunsOption, open_run
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.data.listing import SUFFIXES
 from cnn_tuner.errors import UsageError
+from cnn_tuner.metrics import strict_json
 
 if TYPE_CHECKING:
     from cnn_tuner.explain.lessons import Lesson
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
 def explain(
@@ -73,7 +72,7 @@ def _is_image(folder: Path, text: str) -> bool:
     """Whether a single argument means an image: it is a file, or is called as one and no run is."""
     path = Path(text)
     is_run = any((place / "config.yaml").is_file() for place in (path, folder / text))
-    return not is_run and (path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES)
+    return not is_run and (path.is_file() or path.suffix.lower() in SUFFIXES)
 
 
 def _write(lesson: Lesson, page: Path, png: Path | None, as_json: bool) -> None:
@@ -92,7 +91,7 @@ def _write(lesson: Lesson, page: Path, png: Path | None, as_json: bool) -> None:
             "page": str(page),
             "pictures": [str(path) for path in pictures],
         }
-        print(json.dumps(found))
+        print(strict_json.dumps(found))
         return
     say(f"{lesson.subject.image}: {answer.text}, by {lesson.subject.network}")
     say(f"page      {page}" + (f", with {len(pictures)} pictures in {png}" if pictures else ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from cnn_tuner.commands.options import (
 from cnn_tuner.commands.output import console, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
+from cnn_tuner.metrics import strict_json
 
 
 def export(
@@ -37,6 +37,7 @@ def export(
             help="Formats beside the SavedModel, with commas: keras, litert, litert_int8, onnx. Default: the run's.",
         ),
     ] = None,
+    data: Annotated[str | None, typer.Option(help="Where the run's images lie now, if they have moved.")] = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,13 +57,14 @@ def export(
     try:
         with quiet_tensorflow():
             session = Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line())
-            exported = export_run(opened, session, trial, chosen)
+            exported = export_run(opened, session, trial, chosen, data)
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")
     reporter.line(tables.verified_line(exported.differences))
     if as_json:
-        print(json.dumps({"run": opened.folder.name, "export": str(exported.path), "verified": exported.differences}))
+        facts = {"run": opened.folder.name, "export": str(exported.path), "verified": exported.differences}
+        print(strict_json.dumps(facts))
 
 
 def verify(
@@ -85,7 +87,7 @@ def verify(
                 say(f"{step.name:<14}  {step.status}   {step.text}")
     skipped = [step.name for step in steps if step.status == "skipped"]
     if as_json:
-        print(json.dumps({"export": str(folder), "steps": [vars(step) for step in steps], "skipped": skipped}))
+        print(strict_json.dumps({"export": str(folder), "steps": [vars(step) for step in steps], "skipped": skipped}))
         return
     say(f"verified        {folder}" + (f", but nothing was read of {', '.join(skipped)}" if skipped else ""))
 
@@ -106,6 +108,12 @@ def evaluate(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="With --data: skip images that cannot be read.")
     ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="With --data: read what links in an image folder lead to.")
+    ] = False,
+    leave_out: Annotated[
+        list[str] | None, typer.Option("--leave-out", help="With --data: a folder in it that is no data; repeatable.")
+    ] = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -119,14 +127,15 @@ def evaluate(
     from cnn_tuner.data.files import printable
     from cnn_tuner.report import texts
 
-    options = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
+    options: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
+    options |= {"follow_links": follow_links or None, "leave_out": tuple(leave_out) if leave_out else None}
     given = {name: value for name, value in options.items() if value is not None}
     if data is None:
         found = _on_own_data(model, folder, given | ({"all_parts": True} if all_parts else {}))
     else:
         found = _on_data(open_export(folder, model), data, given, all_parts)
     if as_json:
-        print(json.dumps(found))
+        print(strict_json.dumps(found))
         return
     intervals = found["intervals"]
     measured = ", ".join(texts.metric(name, value, intervals.get(name)) for name, value in found["test"].items())
@@ -136,7 +145,7 @@ def evaluate(
     for title in ("class", "precision", "recall", "f1", "images"):
         table.add_column(title, justify="left" if title == "class" else "right")
     for row in found["classes"]:
-        numbers = (f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        numbers = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
         table.add_row(escape(printable(row["class"])), *numbers, f"{row['images']:,}")
     if found["classes"]:
         console().print(table)

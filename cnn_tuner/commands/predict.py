@@ -40,6 +40,9 @@ def predict(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Name images that cannot be read on stderr, and go on.")
     ] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read what links in a folder lead to, wherever it lies.")
+    ] = False,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +63,8 @@ def predict(
         served = Served(exported)
         skip = _skipped if skip_broken else None
         with _listed(files_from) as listed:
-            found = inputs.sources(chain(words, listed), None if files_from == STDIN else sys.stdin.buffer)
+            stdin = None if files_from == STDIN else sys.stdin.buffer
+            found = inputs.sources(chain(words, listed), stdin, follow_links, _told)
             _write(answers.FORMATS[form](inputs.predict(served, found, skip)), form, output)
 
 
@@ -95,6 +99,10 @@ def _listed(files_from: str | None) -> Iterator[Iterable[str]]:
             stream = path.open("rb")
         with stream:
             yield inputs.lines(stream)
+
+
+def _told(note: str) -> None:
+    print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def _skipped(error: BrokenImageError) -> None:

@@ -104,6 +104,12 @@ def _asked(
         int | None, typer.Option(help="1 (grey) or 3 (colour) for an image folder. Default: from the images.")
     ] = None,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Read what links in an image folder lead to, wherever it lies.")
+    ] = False,
+    leave_out: Annotated[
+        list[str] | None, typer.Option("--leave-out", help="A folder in the image folder that is no data; repeatable.")
+    ] = None,
     keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
     formats: Annotated[
         str | None,
@@ -129,6 +135,8 @@ def _asked(
         image_size=size,
         channels=channels,
         skip_broken=skip_broken,
+        follow_links=follow_links,
+        leave_out=tuple(leave_out or ()),
     )
     request = Request(
         data,

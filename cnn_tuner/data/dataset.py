@@ -32,7 +32,7 @@ class Part:
 class Preprocessing:
     """How an image file became an input, so that `predict` and a served model can repeat it.
 
-    Pixels are 8 bit; EXIF orientation is not applied; transparency is dropped.
+    Pixels are 8 bit; a JPEG is turned as its EXIF data says; transparency is dropped.
     """
 
     image_shape: tuple[int, int, int]
@@ -62,6 +62,30 @@ class RawData:
         """The parts that there are, train first."""
         given = {"train": self.train, "val": self.val, "test": self.test}
         return {name: part for name, part in given.items() if part is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a source has, in canonical form, nothing split off. The arrays are read-only.
+
+    name, source, task, class_names, notes, preprocessing: as a `Dataset` has them; a class may be without images.
+    place: as `RawData` has it. parts: by name, train first.
+    """
+
+    name: str
+    source: str
+    place: str
+    task: str
+    class_names: tuple[str, ...]
+    parts: dict[str, Part]
+    notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        height, width, channels = self.parts["train"].x.shape[1:]
+        return height, width, channels
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,9 @@ import numpy as np
 from cnn_tuner.data.files import listed, shown
 from cnn_tuner.errors import DataError
 
+FEW_VALUES = 20  # of labels that may be classes however few images each has
+LEAST_REPEATS = 3  # images that each value of more of them has, on average
+
 Arrays = dict[str, np.ndarray]
 Names = tuple[str, ...]
 
@@ -33,10 +36,6 @@ def as_classes(arrays: Arrays, task: str | None, names: Names | None, place: str
     first, *_ = arrays
     is_text = arrays[first].dtype.kind == "U"
     ids, names = _text_ids(arrays, names, place) if is_text else _number_ids(arrays, names, place)
-    missing = np.setdiff1d(np.arange(len(names)), ids[first])
-    if missing.size:
-        name = shown(names[missing[0]])
-        raise DataError(f"{place}: {first}: class {name!r} has no image; every class needs some in train")
     if task is None:
         task = "binary" if len(names) == 2 else "multiclass"
     if task == "multiclass":
@@ -116,29 +115,44 @@ def _text_ids(arrays: Arrays, names: Names | None, place: str) -> tuple[Arrays, 
 
 
 def _number_ids(arrays: Arrays, names: Names | None, place: str) -> tuple[Arrays, Names]:
-    """Whole numbers 0..K-1, as int64; without names, K is what train holds."""
+    """The position, as int64, of each whole number: without names among those of train, in ascending order.
+
+    With names it is the number itself, unless the names are numbers: then it is that of its name.
+    """
     first, *_ = arrays
     for name, array in arrays.items():
-        rule = "out of range: classes must be whole numbers >= 0"
-        refuse((array < 0) | (array != np.rint(array)), array, f"{place}: {name}", rule)
-    names = names if names is not None else _numbered_names(arrays[first], f"{place}: {first}")
+        refuse(array != np.rint(array), array, f"{place}: {name}", "out of range: classes must be whole numbers")
+    if names is None:
+        _check_repeats(arrays[first], f"{place}: {first}")
+        numbers = np.unique(arrays[first]).astype(np.int64)
+        names = tuple(map(str, numbers))
+    elif all(name.removeprefix("-").isdecimal() for name in names):
+        numbers = np.array(names).astype(np.int64)
+    else:
+        numbers = np.arange(len(names))
     _check_several(names, f"{place}: {first}")
+    order = np.argsort(numbers)
+    ids = {}
     for name, array in arrays.items():
-        rule = f"out of range: the {len(names)} classes are 0..{len(names) - 1}"
-        refuse(array >= len(names), array, f"{place}: {name}", rule)
-    return {name: array.astype(np.int64) for name, array in arrays.items()}, names
+        found = np.searchsorted(numbers[order], array).clip(max=len(numbers) - 1)
+        rule = f"out of range: the {len(names)} classes are {_numbers(numbers[order])}"
+        refuse(numbers[order][found] != array, array, f"{place}: {name}", rule)
+        ids[name] = order[found]
+    return ids, names
 
 
-def _numbered_names(array: np.ndarray, place: str) -> Names:
-    """The numbers of the classes as text; they must run from 0 without a gap."""
-    values = np.unique(array)
-    count, last = len(values), int(values[-1])
-    if count > 1 and last != count - 1:
+def _numbers(ascending: np.ndarray) -> str:
+    first, last = ascending[0], ascending[-1]
+    return f"{first}..{last}" if last - first == len(ascending) - 1 else listed(list(map(str, ascending)))
+
+
+def _check_repeats(array: np.ndarray, place: str) -> None:
+    """Refuses numbers of which most stand for one image alone: they measure something."""
+    count = len(np.unique(array))
+    if count > FEW_VALUES and LEAST_REPEATS * count > len(array):
         raise DataError(
-            f"{place}: labels out of range: {count} classes must be numbered 0..{count - 1}, got {count} values in "
-            f"{int(values[0])}..{last}; save numpy.unique(y, return_inverse=True)[1], or use --task regression"
+            f"{place}: {count} different whole numbers for {len(array)} images are no classes; use --task regression"
         )
-    return tuple(str(int(value)) for value in values)
 
 
 def _check_several(names: Names, place: str) -> None:

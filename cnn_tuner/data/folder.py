@@ -1,7 +1,7 @@
 """A folder of image files: DIR/<class>/*.png, or DIR/{train,val,test}/<class>/*.png; also jpg, bmp, gif, webp.
 
-Sizes and kinds are read first; then memory is checked; then every image is decoded into one array. How one is decoded,
-and that EXIF orientation is not applied, is said in cnn_tuner.data.pictures.
+Sizes and kinds are read first; then memory is checked; then every image is decoded into one array. How one is decoded
+is said in cnn_tuner.data.pictures.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from cnn_tuner.data.files import expanded, listed, reading, shown
 from cnn_tuner.data.layout import ImageFile, Layout, scan
 from cnn_tuner.data.memory import check_memory
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.pictures import BrokenImageError, Header, read_header, read_image
+from cnn_tuner.data.pictures import BrokenImageError, Header, highest_value, read_header, read_image
 from cnn_tuner.errors import DataError
 
 MAX_SIDE = 128  # pixels, unless the user says more: a CPU trains no larger images in reasonable time
+LEAST_OF_16_BITS = 2**14  # the highest value of images of which 64 grey levels are left at least
 _T = TypeVar("_T")
 
 
@@ -39,7 +40,7 @@ def load(argument: str, options: DataOptions) -> RawData:
         root.stat()
     if options.task in ("multilabel", "regression"):
         raise DataError(f"{shown(root)}: --task {options.task} needs numbers; class folders allow binary, multiclass")
-    layout = scan(root)
+    layout = scan(root, options)
     reader = _Reader(options.skip_broken)
     headers = {file: header for file in layout.files if (header := reader.read(file, read_header)) is not None}
     image_shape = _image_shape(list(headers.values()), options, root)
@@ -47,6 +48,7 @@ def load(argument: str, options: DataOptions) -> RawData:
     copies = 1 if set(layout.parts) == set(PARTS) else 2  # a part that is split off is a copy
     check_memory(copies * len(headers) * math.prod(image_shape) + 4 * largest, options, shown(root))
     files, pixels = _decoded(list(headers), image_shape, reader)
+    _check_depth([file for file in files if headers[file].is_deep], root)
     parts = _parts(files, pixels, layout, root)
     return RawData(
         name=root.resolve().name,
@@ -113,6 +115,20 @@ def _decoded(
             pixels[len(kept)] = image
             kept.append(file)
     return kept, pixels[: len(kept)]
+
+
+def _check_depth(files: Sequence[ImageFile], root: Path) -> None:
+    """Refuses 16 bit images that use the lower bits only, as of cameras with 12: of 8 bits little is left."""
+    highest = 0
+    for file in files:
+        highest = max(highest, highest_value(file.path))
+        if highest >= LEAST_OF_16_BITS:
+            return
+    if files:
+        raise DataError(
+            f"{shown(root)}: 16 bit images whose highest value is {highest:,}, so that {(highest >> 8) + 1} of 256 "
+            f"grey levels would be left; save them as 8 bits, or multiplied by {max(1, 65_535 // max(1, highest))}"
+        )
 
 
 def _parts(files: Sequence[ImageFile], pixels: np.ndarray, layout: Layout, root: Path) -> dict[str, Part]:

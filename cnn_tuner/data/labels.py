@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cnn_tuner.data.encoders import (
+    FEW_VALUES,
+    LEAST_REPEATS,
     Arrays,
     Encoder,
     Labels,
@@ -26,8 +28,8 @@ def encode(labels: Mapping[str, np.ndarray], task: str | None, class_names: Sequ
     """Encode the labels of all parts.
 
     labels: by array name, train's first; (N,) or (N, K) of text, whole numbers, bools or floats.
-    task: one of TASKS, or None: text and whole numbers are classes; floats are targets unless all are 0 or 1; rows of
-        0 and 1 are one-hot classes if each sums to 1, else multilabel. Two classes are binary.
+    task: one of TASKS, or None: text and whole numbers are classes, few whole floats too, other floats are targets;
+        rows of 0 and 1 are one-hot classes if each sums to 1, else multilabel. Two classes are binary.
     class_names: the classes in the order of whole numbers (or all of the text), the labels, or the targets.
 
     Raises:
@@ -105,7 +107,7 @@ def _inferred(arrays: Arrays, place: str) -> Choice:
     first, *_ = arrays
     kind, columns = _kind(arrays[first]), columns_of(arrays[first])
     if columns == 1:
-        return _inferred_floats(arrays) if kind == "floats" else (as_classes, ())
+        return _inferred_floats(arrays, place) if kind == "floats" else (as_classes, ())
     if kind == "text":
         raise DataError(f"{place}: {first}: text labels must be one a row, got {columns} columns")
     if _is_one_hot(arrays):
@@ -119,12 +121,21 @@ def _inferred(arrays: Arrays, place: str) -> Choice:
     )
 
 
-def _inferred_floats(arrays: Arrays) -> Choice:
-    if _holds_only_0_and_1(arrays):
-        return as_classes, ("the float labels are all 0 or 1: taken as two classes; --task regression overrules",)
-    if all((array == np.rint(array)).all() for array in arrays.values()):
+def _inferred_floats(arrays: Arrays, place: str) -> Choice:
+    if not all((array == np.rint(array)).all() for array in arrays.values()):
+        return as_targets, ()
+    first, *_ = arrays
+    count, images = len(np.unique(arrays[first])), len(arrays[first])
+    if count <= FEW_VALUES:
+        return as_classes, (
+            f"the float labels have {count} whole values: taken as classes; --task regression overrules",
+        )
+    if LEAST_REPEATS * count > images:
         return as_targets, ("the float labels are whole numbers: taken as targets; --task multiclass overrules",)
-    return as_targets, ()
+    raise DataError(
+        f"{place}: {first}: floats of {count} whole values for {images} images may be classes or targets; "
+        "say --task multiclass or --task regression"
+    )
 
 
 def _holds_only_0_and_1(arrays: Arrays) -> bool:

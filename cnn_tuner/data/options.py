@@ -20,6 +20,9 @@ class DataOptions:
     image_size: (height, width) to which an image folder is resized; None: see cnn_tuner.data.folder.
     channels: 1 (grey) or 3 (colour) for an image folder; None: grey if every image is.
     skip_broken: skip images that cannot be read instead of refusing the folder.
+    follow_links: read what links in an image folder lead to, wherever it lies.
+    leave_out: names of folders in an image folder that are no data.
+    known_classes: those of a model that is to be evaluated: any of them may be there, and no other.
     max_bytes: memory that images may take; None: half of the machine's.
 
     Raises:
@@ -33,6 +36,9 @@ class DataOptions:
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     skip_broken: bool = False
+    follow_links: bool = False
+    leave_out: tuple[str, ...] = ()
+    known_classes: tuple[str, ...] | None = None
     max_bytes: int | None = None
 
     def __post_init__(self) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_tuner.data import digits, folder, idx, keras_datasets, npz
-from cnn_tuner.data.assembling import assemble
-from cnn_tuner.data.dataset import Dataset, RawData
+from cnn_tuner.data.assembling import assemble, assemble_parts
+from cnn_tuner.data.dataset import Dataset, Parts, RawData
 from cnn_tuner.data.files import expanded, reading, shown
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, UsageError
@@ -57,12 +57,28 @@ def load(source: str, options: DataOptions) -> Dataset:
         UsageError: no source is called so, or an option means nothing to it.
         DataError: images or labels cannot be read or break a rule.
     """
+    return assemble(_raw(source, options), source, options)
+
+
+def load_parts(source: str, options: DataOptions) -> Parts:
+    """As `load`, with nothing split off: one image is enough.
+
+    Raises:
+        UsageError, DataError: as `load`.
+    """
+    return assemble_parts(_raw(source, options), source, options)
+
+
+def _raw(source: str, options: DataOptions) -> RawData:
     chosen, argument = _find(source)
     if not chosen.reads_pictures:
         for flag, value in (("--image-size", options.image_size), ("--channels", options.channels)):
             if value is not None:
                 raise UsageError(f"{flag}: is for image folders; {source} has images of a fixed shape")
-    return assemble(chosen.load(argument, options), source, options)
+        for flag, given in (("--follow-links", options.follow_links), ("--leave-out", options.leave_out)):
+            if given:
+                raise UsageError(f"{flag}: is for image folders; {source} is none")
+    return chosen.load(argument, options)
 
 
 def reads_pictures(source: str) -> bool:
@@ -72,6 +88,27 @@ def reads_pictures(source: str) -> bool:
         UsageError, DataError: no source is called so.
     """
     return _find(source)[0].reads_pictures
+
+
+def lasting(source: str) -> str:
+    """What names the same data from whatever folder: paths are made absolute.
+
+    Raises:
+        UsageError, DataError: no source is called so.
+    """
+    chosen, argument = _find(source)
+    if not chosen.takes:
+        return source
+    name = next(name for name, each in SOURCES.items() if each is chosen)
+    return f"{name}:{expanded(argument).absolute()}"
+
+
+def is_there(source: str) -> bool:
+    """Whether the file or folder that `source` names exists; what is bundled or downloaded always is."""
+    name, _, argument = source.partition(":")
+    if name in SOURCES:
+        return not argument or _holds(expanded(argument).exists)
+    return _holds(expanded(source).exists)
 
 
 def _find(source: str) -> tuple[Source, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cnn_tuner.data import registry
-from cnn_tuner.data.dataset import PARTS, Dataset
-from cnn_tuner.data.files import listed
+from cnn_tuner.data.assembling import divided
+from cnn_tuner.data.dataset import Part, Parts
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
 from cnn_tuner.export.served import Served
@@ -29,38 +30,39 @@ def evaluate_export(export: Path, source: str, options: DataOptions, has_all_par
         VerificationError: the export holds what an export must not hold.
     """
     served = Served(export)
-    fitted = replace(options, task=served.task)
+    fitted = replace(options, task=served.task, known_classes=served.class_names)
     if registry.reads_pictures(source):
         height, width, channels = served.image_shape
         fitted = replace(fitted, image_size=(height, width), channels=channels)
-    dataset = registry.load(source, fitted)
-    _check_fits(export, served, dataset)
-    return {"data": source} | evaluated(export, dataset, PARTS if has_all_parts else ("test",), served)
+    found = registry.load_parts(source, fitted)
+    if found.image_shape != served.image_shape:
+        got, wanted = ("x".join(map(str, shape)) for shape in (found.image_shape, served.image_shape))
+        raise DataError(f"{source}: has images of {got}, but {export} takes {wanted}")
+    parts = found.parts if has_all_parts else {"test": _test_part(found, fitted)}
+    return {"data": source} | evaluated(export, parts, served)
 
 
-def _check_fits(export: Path, served: Served, dataset: Dataset) -> None:
-    if dataset.image_shape != served.image_shape:
-        found, wanted = ("x".join(map(str, shape)) for shape in (dataset.image_shape, served.image_shape))
-        raise DataError(f"{dataset.source}: has images of {found}, but {export} takes {wanted}")
-    if dataset.class_names != served.class_names:
-        found, wanted = listed(dataset.class_names), listed(served.class_names)
-        raise DataError(f"{dataset.source}: has the classes {found}, but {export} knows {wanted}")
+def _test_part(found: Parts, options: DataOptions) -> Part:
+    """The one that there is, or that a run on this data would split off."""
+    if "test" in found.parts:
+        return found.parts["test"]
+    try:
+        return divided(found, options).test
+    except DataError as error:
+        raise DataError(f"{error}; --all-parts evaluates every image, without a split") from error
 
 
-def evaluated(
-    export: Path, dataset: Dataset, parts: tuple[str, ...] = ("test",), served: Served | None = None
-) -> dict[str, Any]:
-    """Metrics, their 95 % intervals and each class by itself, of some parts of a dataset."""
+def evaluated(export: Path, parts: Mapping[str, Part], served: Served | None = None) -> dict[str, Any]:
+    """Metrics, their 95 % intervals and each class by itself, of parts by name."""
     served = Served(export) if served is None else served
-    chosen = [getattr(dataset, part) for part in parts]
-    found = np.concatenate([served.scores(part.x) for part in chosen])
-    y = np.concatenate([part.y for part in chosen])
-    intervals = measure_intervals(dataset.task, y, found)
+    found = np.concatenate([served.scores(part.x) for part in parts.values()])
+    y = np.concatenate([part.y for part in parts.values()])
+    intervals = measure_intervals(served.task, y, found)
     return {
         "export": str(export),
         "parts": list(parts),
         "images": len(y),
-        "test": scores.told(dataset.task, y, found),
+        "test": scores.told(served.task, y, found),
         "intervals": {metric: [interval.low, interval.high] for metric, interval in intervals.items()},
-        "classes": scores.by_class(dataset.task, y, found, dataset.class_names),
+        "classes": scores.by_class(served.task, y, found, served.class_names),
     }

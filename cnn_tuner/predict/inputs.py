@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from cnn_tuner.data.files import expanded, reading, shown
-from cnn_tuner.data.layout import SUFFIXES
+from cnn_tuner.data.files import expanded, shown
+from cnn_tuner.data.listing import SUFFIXES, Listing
 from cnn_tuner.data.pictures import BrokenImageError, read_image, read_image_bytes
 from cnn_tuner.errors import DataError
 from cnn_tuner.export.served import Served
@@ -35,10 +35,16 @@ class Source:
         return read_image_bytes(self.content, image_shape, self.name)
 
 
-def sources(words: Iterable[str], stdin: BinaryIO | None) -> Iterator[Source]:
+def sources(
+    words: Iterable[str],
+    stdin: BinaryIO | None,
+    follow_links: bool = False,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Iterator[Source]:
     """The images that `words` name: files, folders with all that is below them, `-` for one on standard input.
 
-    Without `stdin`, which something else reads, `-` is a file like any other.
+    Without `stdin`, which something else reads, `-` is a file like any other. `tell` is told what of a folder was
+    passed over, and links out of one are followed where that is asked for.
 
     Raises:
         DataError: a folder has no images or cannot be read, or there is too much on standard input.
@@ -48,7 +54,7 @@ def sources(words: Iterable[str], stdin: BinaryIO | None) -> Iterator[Source]:
         if word == STDIN and stdin is not None:
             yield Source(STDIN, _content(stdin))
         elif path.is_dir():
-            yield from _of_folder(path)
+            yield from _of_folder(path, follow_links, tell)
         else:
             yield Source(word)
 
@@ -69,25 +75,15 @@ def _content(stdin: BinaryIO) -> bytes:
     return content
 
 
-def _of_folder(folder: Path) -> Iterator[Source]:
-    found = False
-    for path in _files(folder, folder.resolve()):
+def _of_folder(folder: Path, follow_links: bool, tell: Callable[[str], None]) -> Iterator[Source]:
+    found, listing = False, Listing(folder, follow_links)
+    for path in listing.images(folder):
         found = True
         yield Source(str(path))
+    for note in listing.notes():
+        tell(f"{shown(folder)}: {note}")
     if not found:
         raise DataError(f"{shown(folder)}: holds no images ({', '.join(SUFFIXES)})")
-
-
-def _files(folder: Path, root: Path) -> Iterator[Path]:
-    """Image files below `folder`, in the order of their names; links that lead elsewhere and hidden files are none."""
-    with reading(folder), os.scandir(folder) as entries:
-        ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in ordered:
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(path, root)
-        elif path.suffix.lower() in SUFFIXES and entry.is_file() and path.resolve().is_relative_to(root):
-            yield path
 
 
 def predict(

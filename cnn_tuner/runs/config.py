@@ -29,10 +29,12 @@ class _Config(BaseModel):
 class DataConfig(_Config):
     """Which images a run learns from, and what they turned out to be.
 
+    `source` is as it was typed, `place` the same from whatever folder (empty in runs of before there was one).
     `images` counts training, validation and test; `drawn` are the parts that were split off train.
     """
 
     source: str
+    place: str = ""
     name: str
     task: str
     class_names: tuple[str, ...]
@@ -48,13 +50,14 @@ class DataConfig(_Config):
 class SearchConfig(_Config):
     """How a run searches.
 
-    It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is the
-    most for one trial and `least_epochs` the least, each of `epoch_images` images where
-    there are more, `final_epochs` those of one of the `finalists`, each of which is
-    trained with at most `final_seeds` seeds; the training states of the best `keep` trials stay on disk. `limits`
-    hold besides those of the space. `cost` is a second objective, made as small as can be; a model that takes longer
-    than `max_latency_seconds` for one image is refused. With `refits` the winner is trained once more on train and
-    validation; `prefer` says whether a smaller finalist wins where the validation images show no difference.
+    It ends after `max_trials` points, or when its part of `budget_seconds` is over; None is no limit. `epochs` is
+    the most for one trial and `least_epochs` the least, each of `epoch_images` images where there are more,
+    `final_epochs` those of one of the `finalists`, each of which is trained with at most `final_seeds` seeds; the
+    training states of the best `keep` trials stay on disk. `limits` hold besides those of the space. `cost` is a
+    second objective, made as small as can be; a model that takes longer than `max_latency_seconds` for one image is
+    refused. `workers` is how many were asked for, None left it to the machine; with another number other points
+    follow. With `refits` the winner is trained once more on train and validation; `prefer` says whether a smaller
+    finalist wins where the validation images show no difference.
     """
 
     oracle: str
@@ -75,6 +78,7 @@ class SearchConfig(_Config):
     seed: int
     precision: Precision | Literal["auto"] = "auto"
     keep: int = 3
+    workers: int | None = None
     refits: bool = True
     prefer: Prefer = "accurate"
 

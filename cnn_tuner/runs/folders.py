@@ -8,9 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cnn_tuner.data.listing import OWN
 from cnn_tuner.errors import StorageError, UsageError, storage_error
 
 MIN_FREE_BYTES = 200 * 2**20  # what a small run writes, with room to spare
+MOST_NAME_BYTES = 120  # of a run's name: file systems take 255, and others are made from it
+
+
+class NameTakenError(UsageError):
+    """A run has this name already."""
 
 
 def write_aside(path: Path, text: str) -> None:
@@ -44,22 +50,27 @@ def check_writable(folder: Path) -> None:
     if free < MIN_FREE_BYTES:
         need, have = MIN_FREE_BYTES // 2**20, free // 2**20
         raise StorageError(f"{folder}: a run needs {need} MB of free disk space, {have} MB are free; choose --runs")
+    (folder / OWN).touch()  # so that it is not taken for a class where it lies among images
 
 
 def next_name(runs: Path, stem: str) -> str:
     """The first of `stem-1`, `stem-2`, ... that no run has."""
-    number = 1
+    stem, number = stem.encode()[: MOST_NAME_BYTES - len("-1000")].decode(errors="ignore"), 1
     while (runs / f"{stem}-{number}").exists():
         number += 1
     return f"{stem}-{number}"
 
 
 def check_name(runs: Path, name: str) -> None:
-    """Raises UsageError when `name` cannot be a new run's: it leaves the folder, or is taken."""
+    """Raises UsageError when `name` cannot be a new run's: it leaves the folder, is too long, or is taken."""
     if not name or name.startswith((".", "-")) or not all(c.isalnum() or c in "._-" for c in name):
         raise UsageError(f"--name: letters, digits, '.', '_' and '-' only, not first '.' or '-', got {name!r}")
-    if (runs / name).exists():
+    if len(name.encode()) > MOST_NAME_BYTES:
         raise UsageError(
+            f"--name: must be at most {MOST_NAME_BYTES} bytes long, got {len(name.encode())}: {name[:20]}..."
+        )
+    if (runs / name).exists():
+        raise NameTakenError(
             f"--name: {runs / name} exists already; choose another name, or go on with it: cnn-tuner resume {name}"
         )
 

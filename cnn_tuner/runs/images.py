@@ -19,14 +19,23 @@ def load_data(run: RunStore, source: str | None = None) -> Dataset:
         DataError: it cannot be read, or is not what it was; the message says what differs.
     """
     config = run.config.data
-    options = dict(config.options)
-    size = options.pop("image_size")
-    place = config.source if source is None else source
-    dataset = registry.load(place, DataOptions(image_size=tuple(size) if size else None, **options))
+    place = source or config.place or config.source
+    try:
+        dataset = registry.load(place, _options(config))
+    except DataError as error:
+        if source is not None or registry.is_there(place):
+            raise
+        raise DataError(f"{error}; if they have moved, --data says where they lie now") from error
     if dataset.fingerprint != config.fingerprint:
         differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
         raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
     return dataset
+
+
+def _options(config: DataConfig) -> DataOptions:
+    """Those of a run, in whose file a tuple is a list."""
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in config.options.items()}
+    return DataOptions(**given)
 
 
 def _differs(before: DataConfig, now: Dataset) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_tuner.errors import StorageError, UsageError
+from cnn_tuner.metrics import strict_json
 from cnn_tuner.runs import config as config_module
 from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
@@ -43,7 +44,7 @@ class RunStore(StoredRun):
         """A new run: made aside and renamed, so that a run folder always has its config and its store.
 
         Raises:
-            UsageError: the name is taken or leaves the folder.
+            UsageError: the name leaves the folder, or is taken (NameTakenError).
         """
         folders.check_name(runs, name)
         aside = runs / f".{name}-{os.getpid()}"
@@ -53,7 +54,11 @@ class RunStore(StoredRun):
             database = sqlite3.connect(aside / "run.sqlite")
             database.executescript(SCHEMA)
             database.close()
-            aside.rename(runs / name)
+            try:
+                aside.rename(runs / name)
+            except OSError as error:
+                folders.check_name(runs, name)  # another process was faster
+                raise error
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
@@ -236,7 +241,7 @@ class RunStore(StoredRun):
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as complete: its summary, written last."""
-        folders.write_aside(self.summary_file, json.dumps(summary, indent=2) + "\n")
+        folders.write_aside(self.summary_file, strict_json.dumps(summary, indent=2) + "\n")
 
     def discard(self) -> None:
         """Removes the folder of a run that never began its first trial."""

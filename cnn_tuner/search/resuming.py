@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from cnn_tuner.data import registry
 from cnn_tuner.errors import UsageError
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import images
@@ -60,6 +61,8 @@ class Resuming(Session):
     """A run that is gone on with: one that was stopped or killed, or a finished one with more trials."""
 
     def __init__(self, run: RunStore, wishes: Wishes, observer: Observer, workers: Workers, command: str = "") -> None:
+        if workers.count is None and not workers.must_measure:  # what follows depends on their number
+            workers = replace(workers, count=run.config.search.workers)
         super().__init__(observer, workers, command)
         self.store, self.wishes, self._config = run, wishes, run.config
 
@@ -119,7 +122,8 @@ class Resuming(Session):
             raise UsageError(f"{self.store.folder}: {'; '.join(map(str, unasked))}; {how}")
         if wishes.data is not None and wishes.data != config.data.source:
             found.append(Difference("data", config.data.source, wishes.data))  # load_data proves that it is the same
-            config = config.model_copy(update={"data": config.data.model_copy(update={"source": wishes.data})})
+            moved = {"source": wishes.data, "place": registry.lasting(wishes.data)}
+            config = config.model_copy(update={"data": config.data.model_copy(update=moved)})
         if not found:
             return config
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -90,6 +90,7 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
     output = _output(dataset)
     return DataConfig(
         source=dataset.source,
+        place=data_registry.lasting(dataset.source),
         name=dataset.name,
         task=dataset.task,
         class_names=dataset.class_names,
@@ -99,7 +100,7 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
         images=(len(dataset.train), len(dataset.val), len(dataset.test)),
         drawn=dataset.drawn,
         fingerprint=dataset.fingerprint,
-        options=asdict(options),
+        options={name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()},
     )
 
 
@@ -265,6 +266,7 @@ class Tuning(Session):
                 limits=request.limits,
                 seed=request.seed,
                 precision=request.workers.precision or "auto",
+                workers=request.workers.count,
                 refits=request.refits,
                 prefer=request.prefer,
                 **self._search_numbers(chosen) | self._epochs(chosen, len(dataset.train)),
@@ -272,21 +274,33 @@ class Tuning(Session):
             formats=request.formats,
         )
 
-    def _create(self, config: RunConfig) -> RunStore:
-        runs, name = self.request.runs, self.request.name
+    def _name(self, config: RunConfig) -> str:
         stem = f"{config.data.name}-{config.space_name}"
-        run = RunStore.create(runs, folders.next_name(runs, stem) if name is None else name, config)
+        return folders.next_name(self.request.runs, stem) if self.request.name is None else self.request.name
+
+    def _create(self, config: RunConfig) -> RunStore:
+        run: RunStore | None = None
+        while run is None:
+            try:
+                run = RunStore.create(self.request.runs, self._name(config), config)
+            except folders.NameTakenError:  # by another process, a moment ago
+                if self.request.name is not None:
+                    raise
         folders.write_aside(run.folder / "space.yaml", self._space_text)
         return run
 
 
 def export_run(
-    run: RunStore, session: Session, trial: int | None = None, formats: Sequence[str] | None = None
+    run: RunStore,
+    session: Session,
+    trial: int | None = None,
+    formats: Sequence[str] | None = None,
+    data: str | None = None,
 ) -> Export:
     """Exports a run's winner as the next version; a run that was cut short has its finalists trained to the end first.
 
     With `trial`, that one is trained to the end, evaluated, and the winner from now on. Without `formats`, those that
-    the run was asked for.
+    the run was asked for. `data` says where its images lie now, if they have moved.
 
     Raises:
         UsageError: the run has no such trial.
@@ -298,7 +312,7 @@ def export_run(
     if trial is not None and trial not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none yet"
         raise UsageError(f"--trial: {run.folder.name} has no such trial: {trial}; choices: {known}")
-    return session.export(run, images.load_data(run), trial, formats)
+    return session.export(run, images.load_data(run, data), trial, formats)
 
 
 def evaluate_run(run: RunStore) -> dict[str, Any]:
@@ -312,4 +326,4 @@ def evaluate_run(run: RunStore) -> dict[str, Any]:
 
     folder = run.latest_export()
     dataset = images.load_data(run)
-    return {"run": run.folder.name} | evaluating.evaluated(folder, dataset)
+    return {"run": run.folder.name} | evaluating.evaluated(folder, {"test": dataset.test})

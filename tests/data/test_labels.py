@@ -65,8 +65,13 @@ def test_a_chosen_task_overrules(y, task, expected, dtype):
     ("y", "note"),
     [
         (ONE_HOT, "every label row holds a single 1: taken as one-hot; --task multilabel overrules"),
-        ([0.0, 1.0], "the float labels are all 0 or 1: taken as two classes; --task regression overrules"),
-        ([3.0, 1.0], "the float labels are whole numbers: taken as targets; --task multiclass overrules"),
+        ([0.0, 1.0], "the float labels have 2 whole values: taken as classes; --task regression overrules"),
+        ([-1.0, 1.0], "the float labels have 2 whole values: taken as classes; --task regression overrules"),
+        (
+            np.arange(40) // 2 * 1.0,
+            "the float labels have 20 whole values: taken as classes; --task regression overrules",
+        ),
+        (np.arange(42) // 2 * 1.0, "the float labels are whole numbers: taken as targets; --task multiclass overrules"),
         (ROWS * [1, 1, 0], "labels that are the same in every row of y_train: label_2"),
     ],
 )
@@ -83,29 +88,43 @@ def test_class_names_are_kept_in_their_order():
 
 
 @pytest.mark.parametrize(
+    ("y", "task", "names"),
+    [
+        ([3, 1, 2], "multiclass", ("1", "2", "3")),
+        ([90, 0, 7], "multiclass", ("0", "7", "90")),
+        ([1.0, -1.0], "binary", ("-1", "1")),
+        ([2, 1, 2], "binary", ("1", "2")),
+    ],
+)
+def test_numbers_of_classes_need_not_begin_with_0(y, task, names):
+    found = one(y)
+    assert (found.task, found.class_names) == (task, names)
+    assert [found.class_names[int(i)] for i in found.arrays["y_train"].reshape(-1)] == [str(int(n)) for n in y]
+
+
+def test_names_that_are_numbers_are_those_of_the_labels():
+    assert one([7, 1], class_names=["1", "5", "7"], task="multiclass").arrays["y_train"].tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
     ("y", "task", "names", "message"),
     [
-        (
-            [0, -1, 1],
-            None,
-            None,
-            r"^place: y_train\[1\]: labels out of range: classes must be whole numbers >= 0, got -1",
-        ),
         ([0, 0.5, 1], "multiclass", None, r"y_train\[1\]: labels out of range: classes must be whole .* got 0.5$"),
         (
-            [1, 2, 3],
+            np.arange(40),
             None,
             None,
-            r"labels out of range: 3 classes must be numbered 0..2, got 3 values in 1..3; save numpy",
+            r"^place: y_train: 40 different whole numbers for 40 images are no classes; use --task regression$",
         ),
-        ([0, 1, 90], None, None, r"must be numbered 0..2, got 3 values in 0..90; save .* or use --task regression$"),
-        ([0, 1, 2], None, ["a", "b"], r"^place: y_train\[2\]: labels out of range: the 2 classes are 0..1, got 2$"),
         (
-            [0, 1, 1],
+            np.arange(90) // 3 * 1.0,
             None,
-            ["a", "b", "c"],
-            r"^place: y_train: class 'c' has no image; every class needs some in train$",
+            None,
+            r"^place: y_train: floats of 30 whole values for 90 images may be classes or targets; "
+            r"say --task multiclass or --task regression$",
         ),
+        ([0, -1, 1], None, ["a", "b"], r"^place: y_train\[1\]: labels out of range: the 2 classes are 0..1, got -1$"),
+        ([0, 1, 2], None, ["a", "b"], r"^place: y_train\[2\]: labels out of range: the 2 classes are 0..1, got 2$"),
         (["a", "x"], None, ["a", "b"], r"y_train\[1\]: labels out of range: must be one of a, b, got x$"),
         ([5, 5], None, None, r"^place: y_train: every label is '5'; at least two classes are needed$"),
         (["a", "a"], None, None, r"^place: y_train: every label is 'a'; at least two classes are needed$"),
@@ -123,7 +142,6 @@ def test_class_names_are_kept_in_their_order():
         (ROWS, None, ["a"], r"class_names: must have one name each for the 3 labels a row, got 1$"),
         (ONE_HOT, None, ["a"], r"class_names: must have one name each for the 3 one-hot columns, got 1$"),
         ([0.5], None, ["a", "b"], r"class_names: must have one name each for the 1 targets a row, got 2$"),
-        (ONE_HOT[[0, 2]], None, None, r"^place: y_train: class '1' has no image"),
         ([], None, None, r"^place: y_train: labels must be \(N,\) or \(N, K\), got \(0,\)$"),
         (3, None, None, r"^place: y_train: labels must be \(N,\) or \(N, K\), got \(\)$"),
         (np.zeros((2, 2, 2)), None, None, r"labels must be \(N,\) or \(N, K\), got \(2, 2, 2\)$"),
@@ -142,7 +160,8 @@ def test_what_is_refused(y, task, names, message):
     ("train", "test", "message"),
     [
         ([0, 1, 2], [1, 3], r"^place: y_test\[1\]: labels out of range: the 3 classes are 0..2, got 3$"),
-        ([0, 1], [-1], r"^place: y_test\[0\]: labels out of range: classes must be whole numbers >= 0, got -1$"),
+        ([0, 1], [-1], r"^place: y_test\[0\]: labels out of range: the 2 classes are 0..1, got -1$"),
+        ([1, 5, 7], [5, 6], r"^place: y_test\[1\]: labels out of range: the 3 classes are 1, 5, 7, got 6$"),
         (["a", "b"], ["z"], r"^place: y_test\[0\]: labels out of range: must be one of a, b, got z$"),
         ([0, 1], ["a"], r"^place: y_test: labels must have the kind of y_train \(whole numbers\), got text$"),
         (ROWS, [0], r"^place: y_test: labels must have the number of columns of y_train \(3\), got 1$"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -20,6 +21,7 @@ from toys import NAMES, toy_part
 from cnn_tuner import cli, server
 from cnn_tuner.commands import output
 from cnn_tuner.data.options import DataOptions
+from cnn_tuner.data.pictures import read_image
 from cnn_tuner.errors import DataError, UsageError
 from cnn_tuner.export.served import Served
 from cnn_tuner.predict import answers, evaluating, inputs
@@ -306,11 +308,72 @@ def test_all_parts_are_all_images(tmp_path):
     assert found["test"]["accuracy"] == pytest.approx((Served(export).scores(x).argmax(axis=1) == y).mean())
 
 
-def test_image_files_are_made_of_the_exports_size(tmp_path):
-    export = exports.write(tmp_path / "1")
-    # The export's classes in the order of folders: the toys' are not sorted, as those of a folder are.
-    with pytest.raises(DataError, match=r"has the classes one, three, two, zero, but .*1 knows zero, one, two, three$"):
-        evaluating.evaluate_export(export, str(image_folder(tmp_path / "photos")), DataOptions())
+def accuracy_of(export: Path, folder: Path) -> float:
+    """Of the images of a folder, by the names that an export gives them."""
+    served, right, count = Served(export), 0, 0
+    for path in folder.rglob("*.png"):
+        [answer] = served.predict(read_image(path, served.image_shape)[None])
+        right, count = right + (answer["class"] == path.parent.name), count + 1
+    return right / count
+
+
+def test_image_files_are_made_of_the_exports_size_and_classes_are_known_by_their_names(tmp_path):
+    """The toys' classes are in another order than folders are."""
+    export, photos = exports.write(tmp_path / "1"), image_folder(tmp_path / "photos")
+    found = evaluating.evaluate_export(export, str(photos), DataOptions(), has_all_parts=True)
+    assert [row["class"] for row in found["classes"]] == list(NAMES["multiclass"])
+    assert found["test"]["accuracy"] == pytest.approx(accuracy_of(export, photos))
+
+
+def test_one_image_of_one_class_is_enough(cnn_tuner, tmp_path):
+    export, photos = exports.write(tmp_path / "1"), image_folder(tmp_path / "photos")
+    for path in photos.rglob("*.png"):
+        if path != min((photos / "two").iterdir()):
+            path.unlink()
+    for folder in [path for path in photos.iterdir() if path.name != "two"]:
+        folder.rmdir()
+    code, out, err = cnn_tuner("evaluate", export, "--data", photos, "--all-parts", "--json")
+    found = json.loads(out)
+    assert (code, err, found["images"]) == (0, "", 1)
+    assert [row["class"] for row in found["classes"] if row["images"]] == ["two"]
+    assert [row["recall"] for row in found["classes"] if not row["images"]] == [None] * 3
+    assert found["test"]["accuracy"] == accuracy_of(export, photos)
+    code, out, _ = cnn_tuner("evaluate", export, "--data", photos, "--all-parts")
+    assert code == 0
+    assert re.search(r"^zero +\d\.\d{3} +- +- +0$", out, re.MULTILINE)
+    code, _, err = cnn_tuner("evaluate", export, "--data", photos)
+    assert code == 3
+    assert err.endswith("; --all-parts evaluates every image, without a split\n")
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
+    export, photos = exports.write(tmp_path / "1"), image_folder(tmp_path / "photos")
+    (photos / "one").rename(photos / "ones")
+    with pytest.raises(DataError, match=r"ones: labels out of range: the model knows no such class; it knows zero, "):
+        evaluating.evaluate_export(export, str(photos), DataOptions(), has_all_parts=True)
+    part = toy_part("multiclass", 8, 0)
+    np.savez(tmp_path / "x.npz", x_train=part.x, y_train=part.y, class_names=np.array(["zero", "one", "2", "three"]))
+    with pytest.raises(DataError, match=r"has the classes zero, one, 2, three, but the model knows zero, one, two, th"):
+        evaluating.evaluate_export(export, f"npz:{tmp_path / 'x.npz'}", DataOptions(), has_all_parts=True)
+
+
+@pytest.mark.parametrize("names", [None, ("three", "two", "one", "zero")])
+def test_numbers_of_classes_mean_what_the_data_call_them(tmp_path, names):
+    export, part = exports.write(tmp_path / "1"), toy_part("multiclass", 20, 0)
+    arrays = {} if names is None else {"class_names": np.array(names)}
+    y = part.y if names is None else 3 - part.y
+    np.savez(tmp_path / "x.npz", x_train=part.x, y_train=y, **arrays)
+    found = evaluating.evaluate_export(export, f"npz:{tmp_path / 'x.npz'}", DataOptions(), has_all_parts=True)
+    assert found["test"]["accuracy"] == pytest.approx((Served(export).scores(part.x).argmax(axis=1) == part.y).mean())
+
+
+def test_a_test_part_of_one_class_has_no_auc_and_no_nan(cnn_tuner, tmp_path):
+    export, part = exports.write(tmp_path / "1", "binary"), toy_part("binary", 20, 0)
+    np.savez(tmp_path / "x.npz", x_train=part.x, y_train=part.y, x_test=part.x[:5], y_test=np.ones_like(part.y[:5]))
+    code, out, _ = cnn_tuner("evaluate", export, "--data", f"npz:{tmp_path / 'x.npz'}", "--json")
+    found = json.loads(out, parse_constant=lambda text: pytest.fail(text))
+    assert code == 0
+    assert set(found["test"]) == set(found["intervals"]) == {"accuracy"}
 
 
 def test_images_of_another_shape_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -18,7 +19,8 @@ from toys import KilledError
 
 from cnn_tuner.errors import CnnTunerError, DataError, SearchError, SpaceError, StorageError, UsageError
 from cnn_tuner.export.formats import keras_file
-from cnn_tuner.runs import evaluation
+from cnn_tuner.runs import evaluation, images
+from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import REFIT, Epoch, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import resuming, tuning, winner
@@ -353,10 +355,37 @@ def test_data_that_was_moved_is_the_same_data(run, request_, tmp_path, untrained
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     shutil.move(request_.data.removeprefix("npz:"), moved / "toy.npz")
-    with pytest.raises(DataError, match=r"toy\.npz: no such file"):
+    with pytest.raises(
+        DataError, match=r"toy\.npz: no such file or folder; if they have moved, --data says where they lie now$"
+    ):
         resumed(run)
     resumed(run, Wishes(data=f"npz:{moved / 'toy.npz'}"))
     assert len(untrained) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"), [(Workers(), 3), (Workers(must_measure=True), None), (Workers(count=2), 2)]
+)
+def test_a_run_is_gone_on_with_by_as_many_workers_as_it_was_begun_with(request_, asked, count):
+    begun = replace(request_, workers=replace(request_.workers, count=3))
+    config, _ = Tuning(begun, Silent()).prepare()
+    run = RunStore.create(begun.runs, "three", config)
+    assert Resuming(run, Wishes(), Silent(), asked).workers.count == count
+
+
+def test_data_is_found_from_whatever_folder(request_, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = replace(request_, data=f"npz:{os.path.relpath(request_.data.removeprefix('npz:'))}")
+    config, dataset = Tuning(request, Silent()).prepare()
+    run = RunStore.create(tmp_path / "runs", "typed", config)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert images.load_data(run).fingerprint == dataset.fingerprint
+    assert run.config.data.source == request.data
+    older = config.model_copy(update={"data": config.data.model_copy(update={"place": ""})})
+    run.reconfigure(older)
+    with pytest.raises(DataError, match=r"--data says where they lie now$"):
+        images.load_data(run)
 
 
 def arrays(request: Request) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, SearchError, SpaceError, StorageError, UsageError, VerificationError
 from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.oracles import registry as oracle_registry
-from cnn_tuner.runs import evaluation
+from cnn_tuner.runs import evaluation, folders
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import tuning, winner
@@ -201,7 +202,7 @@ def test_a_stop_before_the_first_epoch_leaves_no_winner(request_):
     tuning_.is_stopping = True
     with pytest.raises(SearchError, match=r"no trial completed an epoch, so there is nothing to export$"):
         tuning_.run()
-    assert list(request_.runs.iterdir()) == []
+    assert list(request_.runs.glob("[!.]*")) == []
 
 
 @pytest.mark.slow
@@ -277,7 +278,7 @@ def test_what_cannot_be_done_is_refused_before_the_first_training(request_, case
     with pytest.raises(kind, match=text) as error:
         tuned(replace(request_, **change))
     assert "\n" not in str(error.value)
-    assert not list(request_.runs.glob("*"))
+    assert not list(request_.runs.glob("[!.]*"))
 
 
 def test_what_workers_share_is_gone_at_the_end_and_the_session_is_noted(request_, unread):
@@ -308,6 +309,40 @@ def test_a_space_without_a_feasible_point_is_refused_with_the_reason(request_):
     text = r"toy\.yaml: no feasible point for images of 8x8x1: block_1_conv_1: a 9x9 kernel does not fit on a 8x8 map$"
     with pytest.raises(SpaceError, match=text):
         tuned(request_)
+
+
+def test_two_runs_that_begin_at_once_get_two_names(request_, monkeypatch):
+    config, _ = Tuning(request_, Silent()).prepare()
+    first = Tuning(request_, Silent())._create(config)
+    names = iter([first.folder.name, "toy-toy-2"])  # the other process has looked before the first one was there
+    monkeypatch.setattr(folders, "next_name", lambda *_: next(names))
+    assert Tuning(request_, Silent())._create(config).folder.name == "toy-toy-2"
+    monkeypatch.undo()
+    renames, rename = [], Path.rename
+
+    def raced(self, target):
+        if self.name.startswith(".toy") and not renames:
+            renames.append(shutil.copytree(first.folder, target))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", raced)
+    assert Tuning(request_, Silent())._create(config).folder.name == "toy-toy-4"
+    assert not [path for path in request_.runs.iterdir() if path.name.startswith(".toy")]
+
+
+def test_a_name_that_another_process_took_is_told(request_, monkeypatch):
+    config, _ = Tuning(request_, Silent()).prepare()
+    Tuning(replace(request_, name="mine"), Silent())._create(config)
+    with pytest.raises(UsageError, match="mine exists already; choose another name, or go on with it"):
+        Tuning(replace(request_, name="mine"), Silent())._create(config)
+
+
+def test_a_run_of_long_names_gets_a_short_one(request_):
+    config, _ = Tuning(request_, Silent()).prepare()
+    named = config.model_copy(update={"space_name": "\u00fc" * 300})
+    name = Tuning(request_, Silent())._create(named).folder.name
+    assert len(name.encode()) <= folders.MOST_NAME_BYTES
+    assert name.endswith("\u00fc-1")
 
 
 def test_an_unknown_oracle_in_a_space_file_is_refused(request_):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
+import re
 import sys
+import traceback
+from datetime import datetime, timezone
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -26,8 +30,11 @@ from cnn_tuner.commands import (
     tune,
 )
 from cnn_tuner.commands.output import INTERRUPTED
-from cnn_tuner.data.files import printable
+from cnn_tuner.data.files import expanded, one_line, printable
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
+from cnn_tuner.metrics import strict_json
+
+LOGS = Path("~/.cache/cnn_tuner")  # of what was not foreseen
 
 app = typer.Typer(
     name="cnn-tuner",
@@ -82,7 +89,7 @@ def _fail(error: Exception, exit_code: int, as_json: bool) -> int:
     """One line on stderr, and an object on stdout for machines."""
     print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     if as_json:
-        print(json.dumps({"error": str(error), "exit_code": exit_code}))
+        print(strict_json.dumps({"error": str(error), "exit_code": exit_code}))
     return exit_code
 
 
@@ -94,9 +101,38 @@ def _explain(error: typer.TyperException, arguments: list[str]) -> str:
     return f"{text}, got {given[-1]!r}" if given and text.startswith("Invalid") else text
 
 
+def _as_a_shell_would(argument: str) -> str:
+    """`--runs=~/x` with the home folder, which shells put there behind a space only."""
+    found = re.fullmatch(r"(--[a-z-]+)=(~(?:/.*)?)", argument, re.DOTALL)
+    return argument if found is None else f"{found[1]}={expanded(found[2])}"
+
+
+def _never_fail_to_print() -> None:
+    """What a terminal's or a file's encoding lacks becomes a question mark there."""
+    for stream in (sys.stdout, sys.stderr):
+        is_utf8 = (stream.encoding or "").lower().replace("-", "") == "utf8"
+        if isinstance(stream, io.TextIOWrapper) and not (is_utf8 and stream.errors == "surrogateescape"):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
+
+
+def _unforeseen(error: Exception, as_json: bool) -> int:
+    """What no rule foresees: its traceback is kept in a file, one line says where."""
+    told = f"{type(error).__name__}: {one_line(error)}"
+    log = LOGS / f"error-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    try:
+        log = log.expanduser()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+        where = f"the traceback is in {log}, and with --debug here"
+    except (OSError, RuntimeError):  # no home folder, or a full disk
+        where = "--debug shows the traceback"
+    return _fail(CnnTunerError(f"not foreseen: {told}; {where}"), CnnTunerError.exit_code, as_json)
+
+
 def main() -> NoReturn:
-    """Runs a command; every error a user can cause becomes one line and an exit code."""
-    arguments = sys.argv[1:] or ["--help"]
+    """Runs a command; every error becomes one line and an exit code."""
+    arguments = [_as_a_shell_would(argument) for argument in sys.argv[1:]] or ["--help"]
+    _never_fail_to_print()
     is_debug, as_json = "--debug" in arguments, "--json" in arguments
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if not is_debug:
@@ -111,11 +147,18 @@ def main() -> NoReturn:
         if is_debug:
             raise
         code = _fail(error, error.exit_code, as_json)
+    except BrokenPipeError:  # whoever read, as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except OSError as error:
-        known = storage_error(error, error.filename or "runs")
-        if is_debug or known is None:
+        if is_debug:
             raise
-        code = _fail(known, known.exit_code, as_json)
+        known = storage_error(error, error.filename or "runs")
+        code = _unforeseen(error, as_json) if known is None else _fail(known, known.exit_code, as_json)
+    except Exception as error:
+        if is_debug:
+            raise
+        code = _unforeseen(error, as_json)
     sys.exit(code if isinstance(code, int) else 0)
 
 

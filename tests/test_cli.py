@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,6 +126,9 @@ def test_what_to_do_next_is_told_as_it_can_be_typed(monkeypatch, tmp_path):
     program.chmod(0o700)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert tune._program() == "cnn-tuner"
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "cnn_tuner" / "__main__.py")])
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.12")
+    assert tune._program() == "python3.12 -m cnn_tuner"
 
 
 def test_runs_lists_them(tuned, cnn_tuner):
@@ -756,3 +761,113 @@ def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["cnn-tuner", "show", "none", "--runs", str(tmp_path), "--debug"])
     with pytest.raises(Exception, match="no such run"):
         cli.main()
+
+
+# --- what no rule foresees, and where it is typed ---------------------------------------------------------------------
+
+
+def test_what_was_not_foreseen_is_one_line_and_its_traceback_is_kept(cnn_tuner, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "LOGS", tmp_path / "logs")
+    monkeypatch.setattr("cnn_tuner.runs.folders.check_writable", lambda *_: 1 // 0)
+    code, out, err = cnn_tuner("tune", "--json", "--runs", tmp_path / "runs")
+    [log] = (tmp_path / "logs").iterdir()
+    assert err == (
+        "error: not foreseen: ZeroDivisionError: integer division or modulo by zero; "
+        f"the traceback is in {log}, and with --debug here\n"
+    )
+    assert (code, json.loads(out)["exit_code"]) == (1, 1)
+    assert "Traceback (most recent call last)" in log.read_text()
+
+
+def test_without_a_place_for_a_traceback_the_line_says_how_to_see_it(cnn_tuner, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cli, "LOGS", tmp_path / "file" / "logs")
+    monkeypatch.setattr("cnn_tuner.runs.folders.check_writable", lambda *_: [][0])
+    code, _, err = cnn_tuner("tune", "--runs", tmp_path / "runs")
+    assert (code, err) == (1, "error: not foreseen: IndexError: list index out of range; --debug shows the traceback\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("--runs=~/x", "--runs={home}/x"),
+        ("--output=~", "--output={home}"),
+        ("--runs=~nobody/x", "--runs=~nobody/x"),
+        ("--name=a~/x", "--name=a~/x"),
+        ("~/x", "~/x"),
+        ("--runs=./~/x", "--runs=./~/x"),
+    ],
+)
+def test_a_home_folder_behind_an_equals_sign_is_expanded(typed, expected, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli._as_a_shell_would(typed) == expected.format(home=tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["koi8-r", "gbk", "latin-1", "ascii"])
+def test_a_terminal_of_another_encoding_gets_what_it_can_show(encoding, tuned, monkeypatch):
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "argv", ["cnn-tuner", "show", "--runs", str(tuned[0] / "runs")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    print("\xfc \xd7 \u2014 \u2713 \u56fe")
+    stream.flush()
+    assert not ended.value.code
+    assert "val_accuracy" in written.getvalue().decode(encoding)
+
+
+def test_the_package_itself_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "cnn_tuner", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert re.fullmatch(r"cnn-tuner \d+\.\d+\S*\n", done.stdout)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tuned):
+    command = f"{sys.executable} -m cnn_tuner show --runs {tuned[0] / 'runs'} | true"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_that_is_too_long_is_one_line(cnn_tuner, tmp_path):
+    code, _, err = cnn_tuner("tune", "--name", 300 * "x", "--runs", tmp_path)
+    assert (code, err) == (2, f"error: --name: must be at most 120 bytes long, got 300: {20 * 'x'}...\n")
+
+
+def test_a_lost_terminal_is_written_to_no_more(monkeypatch):
+    """What a person's terminal was goes nowhere; a file or a pipe stays."""
+    main, other = os.openpty()
+    reading, writing = os.pipe()
+    kept = {number: os.dup(number) for number in (0, 1, 2)}
+    try:
+        os.dup2(other, 1)
+        os.dup2(writing, 2)
+        os.close(main)  # the terminal's window is closed
+        with pytest.raises(OSError, match="Input/output error"):
+            os.write(1, b"x")
+        tune._let_go_of_the_terminal()
+        assert os.write(1, b"x") == 1
+        os.write(2, b"y")
+    finally:
+        for number, before in kept.items():
+            os.dup2(before, number)
+            os.close(before)
+    assert os.read(reading, 10) == b"y"
+    for number in (other, reading, writing):
+        os.close(number)
+
+
+@pytest.mark.parametrize("is_ignored", [False, True])
+def test_a_hangup_asks_a_run_to_end(is_ignored, monkeypatch):
+    """As SIGTERM does; under nohup it is ignored, and stays so."""
+    asked = []
+    session = SimpleNamespace(is_stopping=False, has_begun=True, request_stop=lambda: asked.append("stop"))
+    monkeypatch.setattr(tune, "_let_go_of_the_terminal", lambda: asked.append("let go"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+    try:
+        with tune._stopping_on_signal(session, lambda text: None):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked == ([] if is_ignored else ["let go", "stop"])
+        assert signal.getsignal(signal.SIGHUP) == (signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -88,6 +88,7 @@ def begun_after(folder: Path, lines: int) -> tuple[set[int], int]:
         ("random", 2),
         ("hyperband", 1),
         ("bayesian", 1),
+        ("asha", 1),
     ],
 )
 @pytest.mark.slow

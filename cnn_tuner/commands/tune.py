@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +35,7 @@ from cnn_tuner.commands.output import INTERRUPTED, console
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.commands.searching import takes_a_search
 from cnn_tuner.errors import UsageError, VerificationError
+from cnn_tuner.metrics import strict_json
 
 if TYPE_CHECKING:
     from cnn_tuner.runs.machine import Workers
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from cnn_tuner.search.tuning import Request, Tuning
     from cnn_tuner.terminal.reporters import Reporter
 
+HANGUP = getattr(signal, "SIGHUP", None)  # not on Windows
 TOP = 5  # trials in the table that ends a search
 AcceptOption = Annotated[
     bool, typer.Option("--accept-changes", help="Go on with what differs from when the run began.")
@@ -174,7 +176,7 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
     for line in tables.outcome_lines(outcome, _program()):
         reporter.line(line)
     if as_json:
-        print(json.dumps(outcome.to_dict()))
+        print(strict_json.dumps(outcome.to_dict()))
     if outcome.unmet:
         raise VerificationError(f"the export lacks a format: {outcome.unmet}")
     if outcome.is_interrupted:
@@ -184,22 +186,42 @@ def _run(make: Callable[[Reporter], Tuning | Resuming], as_json: bool) -> None:
 def _program() -> str:
     """The command as it can be typed here: `make tune` runs it from a folder that is not on the PATH."""
     here = os.path.relpath(sys.argv[0])
+    if Path(here).name == "__main__.py":
+        return f"{Path(sys.executable).name} -m cnn_tuner"
     return "cnn-tuner" if shutil.which("cnn-tuner") or here.startswith("..") else here
 
 
 @contextmanager
 def _stopping_on_signal(session: Session, say: Callable[[str], None]) -> Iterator[None]:
-    """While inside, the first Ctrl-C (or SIGTERM) asks the run to end with its best exported; the second ends it."""
+    """While inside, the first Ctrl-C (or SIGTERM) asks the run to end with its best exported; the second ends it.
+
+    So does a terminal that is closed or lost, which can be written to no more; under `nohup` nothing happens then.
+    """
 
     def stop(number: int, frame: object) -> None:
+        if number == HANGUP:
+            _let_go_of_the_terminal()
         if session.is_stopping or not session.has_begun:
             raise KeyboardInterrupt
         session.request_stop()
         say("stopping: the best so far will be exported; Ctrl-C again ends at once")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+        numbers.append(HANGUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _let_go_of_the_terminal() -> None:
+    """Has what would be written to a terminal go nowhere. One that is lost is no terminal any more, but a device."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode):
+                os.dup2(nowhere, number)
+    os.close(nowhere)

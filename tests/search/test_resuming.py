@@ -472,7 +472,7 @@ class Kills(Silent):
 def killed(request: Request, after: int) -> RunStore:
     with pytest.raises(KilledError):
         Tuning(request, Kills(after)).run()
-    [folder] = request.runs.iterdir()
+    [folder] = request.runs.glob("[!.]*")
     return RunStore.open(folder)
 
 
@@ -563,7 +563,7 @@ def killed_in(request: Request, monkeypatch: pytest.MonkeyPatch, name: str, owne
         patch.setattr(owner, name, kill)
         with pytest.raises(KilledError):
             Tuning(request, Silent()).run()
-    [folder] = request.runs.iterdir()
+    [folder] = request.runs.glob("[!.]*")
     return RunStore.open(folder)
 
 

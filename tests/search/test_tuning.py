@@ -211,7 +211,7 @@ def test_a_run_that_was_killed_after_its_search_can_be_exported(request_, unread
         patch.setattr(FinalTraining, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             tuned(request_)
-    [folder] = request_.runs.iterdir()
+    [folder] = request_.runs.glob("[!.]*")
     run = RunStore.open(folder)
     assert run.winner() is None
     exported = tuning.export_run(run, session())

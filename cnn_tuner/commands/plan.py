@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def plan(request: Request, as_json: bool) -> None:
     """Say what a budget buys: the space, what is infeasible and why, measured seconds an epoch, trials expected.
 
-    It takes the options of cnn-tuner tune. Three points of the space are trained for a moment, which takes about 20
-    seconds; no run is made.
+    It takes the options of cnn-tuner tune. Three points of the space are trained for a moment, which takes about half a
+    minute; no run is made.
     """
     from cnn_tuner.search.observer import Silent
     from cnn_tuner.search.tuning import Tuning

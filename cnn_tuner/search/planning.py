@@ -25,6 +25,7 @@ from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors import registry
 from cnn_tuner.executors.base import Executor, settings_of
+from cnn_tuner.runs import machine
 from cnn_tuner.runs.budget import ENOUGH_EPOCHS, TYPICAL_POINTS, final_room
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.machine import Workers
@@ -48,6 +49,7 @@ from cnn_tuner.spaces.tree import Point, Size
 if TYPE_CHECKING:
     from cnn_tuner.oracles.feasible import FeasibleOracle
 
+Sample = list[tuple[Point, Architecture]]
 DRAWS = 300  # points whose cost is averaged
 PLACES = {"small": 0.05, "median": 0.5, "large": 0.99}  # of the measured points, in the order of multiply-adds
 IMAGES, LEAST_IMAGES = 4096, 256  # for training: an epoch of them is a matter of seconds, and scales
@@ -110,7 +112,9 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
     Raises:
         SearchError: the points could not be trained.
     """
-    part = _part_of(dataset, _images(config))
+    sample = _sample(config)
+    measurable = _measurable(config, sample)
+    part = _part_of(dataset, _images(measurable))
     with tempfile.TemporaryDirectory() as folder, shared(part, Path(folder) / "data") as data:
         chosen = _choose(config, dataset, workers, data, runs)
         began = monotonic()
@@ -121,15 +125,15 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
             oracle = make_oracle(config)
             startup = monotonic() - began
             scale = len(dataset.train) / len(part.train)
-            after, points = _measure_points(config, scale, chosen, executor, Path(folder))
+            after, points = _measure_points(config, measurable, scale, chosen, executor, Path(folder))
         finally:
             executor.close()
-    return _calculated(config, oracle, chosen, Start(loading_seconds, startup + after), points)
+    return _calculated(config, sample, oracle, chosen, Start(loading_seconds, startup + after), points)
 
 
-def _images(config: RunConfig) -> int:
+def _images(sample: Sample) -> int:
     """How many images an epoch of seconds has, even of a large point."""
-    _, large = _point(_sample(config), PLACES["large"])
+    _, large = _point(sample, PLACES["large"])
     return max(LEAST_IMAGES, min(IMAGES, int(EPOCH_SECONDS * GUESSED_RATE / large.macs)))
 
 
@@ -152,25 +156,30 @@ def _choose(config: RunConfig, dataset: Dataset, workers: Workers, data: Path, r
     return measuring.choose(workers, precision, subject, length, runs / MEASURED)
 
 
-def _sample(config: RunConfig) -> list[tuple[Point, Architecture]]:
+def _sample(config: RunConfig) -> Sample:
     """Feasible points drawn at random, from the fewest multiply-adds to the most."""
     shape, output = config.data.image_shape, config.output
     points = sample_feasible(config.search_space(), shape, output, DRAWS, config.search.seed)
     return sorted(((point, build(point, shape, output)) for point in points), key=lambda pair: pair[1].macs)
 
 
-def _point(sample: list[tuple[Point, Architecture]], place: float) -> tuple[Point, Architecture]:
+def _measurable(config: RunConfig, sample: Sample) -> Sample:
+    """Those that a search would try, as far as is known before anything is measured."""
+    most = Affordable(config, machine.cores()).most_macs
+    return [pair for pair in sample if pair[1].macs <= most] or sample
+
+
+def _point(sample: Sample, place: float) -> tuple[Point, Architecture]:
     return sample[min(len(sample) - 1, int(place * len(sample)))]
 
 
 def _measure_points(
-    config: RunConfig, scale: float, workers: Workers, executor: Executor, folder: Path
+    config: RunConfig, sample: Sample, scale: float, workers: Workers, executor: Executor, folder: Path
 ) -> tuple[float, tuple[Measured, ...]]:
     """When the first point began to be trained, in seconds from now, and the points.
 
     `scale` is how many times as long as the epochs that are measured one of all images is.
     """
-    sample = _sample(config)
     startup = 0.0
     found: list[Measured] = []
     numbers = iter(range(1, 10**6))
@@ -261,13 +270,18 @@ class Start:
 
 
 def _calculated(
-    config: RunConfig, oracle: FeasibleOracle, workers: Workers, startup: Start, points: tuple[Measured, ...]
+    config: RunConfig,
+    drawn: Sample,
+    oracle: FeasibleOracle,
+    workers: Workers,
+    startup: Start,
+    points: tuple[Measured, ...],
 ) -> Plan:
     space, search, slots = config.search_space(), config.search, workers.count or 1
     images = config.epoch_share * config.data.images[0]
     rates = [point.macs * images / point.epoch_seconds for point in points]
     most_macs = Affordable(config, slots, rates).most_macs
-    sample = [(point, plan) for point, plan in _sample(config) if plan.macs <= most_macs]
+    sample = [(point, plan) for point, plan in drawn if plan.macs <= most_macs]
     if oracle.learns:
         sample = sample[len(sample) // 2 :]  # what a model suggests: good networks are seldom among the smallest
     epoch_seconds = _mean_epoch_seconds(round(images), points, sample)

@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,8 @@ POINTS = tuple(
 
 def calculated(workers=WORKERS, startup=6.5, points=POINTS, text=SPACE, **search) -> Plan:
     config = toy_config(text, **search)
-    return planning._calculated(config, make_oracle(config), workers, planning.Start(1.0, startup - 1.0), points)
+    start = planning.Start(1.0, startup - 1.0)
+    return planning._calculated(config, planning._sample(config), make_oracle(config), workers, start, points)
 
 
 def test_so_many_trials_take_so_long():
@@ -299,7 +301,7 @@ def test_what_was_measured_of_some_images_is_scaled_to_all(monkeypatch, tmp_path
     monkeypatch.setattr(planning, "monotonic", lambda: executor.now)
     timing = planning._Timing(2.0, 0.5, 1.25)
     monkeypatch.setattr(planning, "_timed", lambda *_: timing)
-    startup, points = planning._measure_points(config, 4.0, WORKERS, executor, tmp_path)
+    startup, points = planning._measure_points(config, planning._sample(config), 4.0, WORKERS, executor, tmp_path)
     assert startup == 2.0
     assert [point.name for point in points] == ["small", "median", "large"]
     assert {point.epoch_seconds for point in points} == {2.0}
@@ -308,11 +310,22 @@ def test_what_was_measured_of_some_images_is_scaled_to_all(monkeypatch, tmp_path
 
 
 def test_of_larger_networks_fewer_images_are_measured(monkeypatch):
-    config = toy_config()
-    assert planning._images(config) == planning.IMAGES
+    sample = planning._sample(toy_config())
+    assert planning._images(sample) == planning.IMAGES
     monkeypatch.setattr(planning, "GUESSED_RATE", 1.0)
-    assert planning._images(config) == planning.LEAST_IMAGES
+    assert planning._images(sample) == planning.LEAST_IMAGES
     assert len(planning._part_of(toy_dataset(), 1000).train) == 96, "no more than there are"
+
+
+def test_what_a_budget_leaves_out_is_not_measured(monkeypatch):
+    config = toy_config(max_trials=None, budget_seconds=60.0)
+    sample = planning._sample(config)
+    assert planning._measurable(config, sample) == sample
+    middle = sample[len(sample) // 2][1].macs
+    monkeypatch.setattr(planning, "Affordable", lambda *_: SimpleNamespace(most_macs=middle))
+    assert max(plan.macs for _, plan in planning._measurable(config, sample)) == middle
+    monkeypatch.setattr(planning, "Affordable", lambda *_: SimpleNamespace(most_macs=0))
+    assert planning._measurable(config, sample) == sample, "something has to be"
 
 
 @pytest.mark.slow

@@ -3,8 +3,8 @@
 Neighbouring pixels and colours are much alike, so that random filters answer to little but brightness, and a short
 training is over before they tell edges apart. These answer to the principal components of the patches, to each as
 strongly. As a first layer that stays as it is: Jordan, 2024, https://arxiv.org/abs/2404.00498. Here it is trained on
-with the others, whose random weights are scaled so that each layer's answers have a mean square of one: Mishkin and
-Matas, 2015, https://arxiv.org/abs/1511.06422. benchmarks/recipe.md says what that is worth.
+with the others, whose random weights are scaled where images have colours, so that each layer's answers have a mean
+square of one: Mishkin and Matas, 2015, https://arxiv.org/abs/1511.06422. benchmarks/recipe.md says what that is worth.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ FLOOR, LEAST = 0.0025, 1e-4  # of the mean variance is added to each, and so muc
 
 def pays(images: np.ndarray) -> bool:
     """Whether it is worth it for such images, (N, H, W, C)."""
-    return images.shape[-1] >= 3 or len(images) >= WHITENED_GREYS
+    return _has_colours(images) or len(images) >= WHITENED_GREYS
+
+
+def _has_colours(images: np.ndarray) -> bool:
+    return images.shape[-1] >= 3
 
 
 def whiten(model: keras.Model, images: np.ndarray, seed: int) -> None:
     """Sets as many filters of a model's first convolution as there are components, of either sign, the largest first.
 
-    The weights of each layer after it but the last are scaled.
+    Where images have colours the weights of each layer after it but the last are scaled.
 
     images: (N, H, W, C) uint8, of the training part; filters beyond twice the components keep their random weights.
     """
@@ -38,7 +42,8 @@ def whiten(model: keras.Model, images: np.ndarray, seed: int) -> None:
     both = np.concatenate([found, -found])[: kernel.shape[-1]]
     kernel[..., : len(both)] = np.moveaxis(both, 0, -1)
     layer.set_weights([kernel, *bias])
-    _scale_others(model, layer, images[_some(images, SCALED_BY, np.random.default_rng(seed))])
+    if _has_colours(images):  # of many grey ones it gains a little in three passes, and costs more in thirteen
+        _scale_others(model, layer, images[_some(images, SCALED_BY, np.random.default_rng(seed))])
 
 
 def _scale_others(model: keras.Model, first: keras.layers.Layer, images: np.ndarray) -> None:

@@ -452,7 +452,8 @@ def planned(monkeypatch):
     def make_plan(config, dataset, workers, runs, loading_seconds):
         asked.append(config)
         start = planning.Start(loading_seconds, 6.5)
-        return planning._calculated(config, make_oracle(config), Workers(count=2, precision="float32"), start, POINTS)
+        sample, workers = planning._sample(config), Workers(count=2, precision="float32")
+        return planning._calculated(config, sample, make_oracle(config), workers, start, POINTS)
 
     monkeypatch.setattr(planning, "make_plan", make_plan)
     return asked

@@ -40,15 +40,24 @@ class CNNHyperModel(keras_tuner.HyperModel):
         self.space, self.image_shape, self.output, self.seed = space, image_shape, output, seed
         self.schedule_steps = schedule_steps
 
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Registers all of them, with a point as defaults that can be trained: while a tuner is made it is built.
+
+        Raises:
+            SpaceError: no point of the space can be trained on such images.
+        """
+        [defaults] = architecture.sample_feasible(self.space, self.image_shape, self.output, 1, self.seed)
+        hyperparameters.declare(self.space, hp, defaults)
+
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The compiled model.
 
         Raises:
             InfeasibleError: the point cannot be built or breaks a limit. KerasTuner's own tuners count it as a failed
-                trial; while they are made they build the first value of every choice, which must be feasible.
+                trial.
             UsageError: the point's learning rate has a schedule, and nothing was said of its length.
         """
-        values = hyperparameters.declare(self.space, hp)
+        values = hyperparameters.point_of(self.space, hp)
         recipe = recipe_of(values)
         if recipe.is_scheduled and self.schedule_steps is None:
             raise UsageError(

@@ -4,12 +4,13 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from toys import TIGHT_SPACE
 
-from cnn_tuner.errors import InfeasibleError, UsageError
+from cnn_tuner.errors import InfeasibleError, SpaceError, UsageError
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models.hypermodel import CNNHyperModel
 from cnn_tuner.spaces import architecture
-from cnn_tuner.spaces.hyperparameters import declare
+from cnn_tuner.spaces.hyperparameters import declare, point_of
 from cnn_tuner.spaces.tree import from_text
 
 SPACE = """
@@ -110,6 +111,34 @@ def test_kerastuner_counts_an_infeasible_point_as_a_failed_trial(tmp_path):
     tuner.search(x, y, validation_data=(x, y), epochs=1, verbose=0)
     statuses = {t.hyperparameters.get("block_1.kernel_size"): t.status for t in tuner.oracle.trials.values()}
     assert statuses == {3: "COMPLETED", 9: "FAILED"}
+
+
+TUNERS = {
+    "random": lambda made, folder: keras_tuner.RandomSearch(made, "val_accuracy", max_trials=4, directory=folder),
+    "grid": lambda made, folder: keras_tuner.GridSearch(made, "val_accuracy", max_trials=4, directory=folder),
+    "bayesian": lambda made, folder: keras_tuner.BayesianOptimization(made, "val_accuracy", 4, directory=folder),
+    "hyperband": lambda made, folder: keras_tuner.Hyperband(made, "val_accuracy", max_epochs=4, directory=folder),
+}
+
+
+@pytest.mark.parametrize("name", TUNERS)
+def test_a_tuner_is_made_for_a_space_most_of_whose_points_do_not_fit(name, tmp_path):
+    space, output = from_text(TIGHT_SPACE, "tight"), Output("multiclass", 4)
+    made = CNNHyperModel(space, (8, 8, 3), output, schedule_steps=10)
+    with pytest.raises(InfeasibleError):
+        made.build(keras_tuner.HyperParameters())  # of each choice the first
+    tuner = TUNERS[name](made, tmp_path)
+    assert {each.name for each in tuner.oracle.get_space().space} == {each.name for each in space.parameters}
+    trial = tuner.oracle.create_trial("tuner0")
+    point = point_of(space, trial.hyperparameters)
+    assert {parameter.name for parameter in space.parameters if space.is_active(parameter, point)} == set(point)
+    assert all(trial.hyperparameters.get(key) == value for key, value in point.items())
+
+
+def test_a_space_without_a_point_that_fits_is_told_when_the_tuner_is_made(tmp_path):
+    text = "{description: x, blocks: 1, block: {filters: 1, kernel_size: 9, padding: valid}, dense: {layers: 0}}"
+    with pytest.raises(SpaceError, match="no feasible point"):
+        keras_tuner.RandomSearch(hypermodel(text, schedule_steps=1), "val_accuracy", max_trials=1, directory=tmp_path)
 
 
 def test_a_schedule_needs_its_length():

@@ -11,11 +11,26 @@ from cnn_tuner.spaces.recipe import Augmentation
 FLIPS = {"none": (), "horizontal": (2,), "vertical": (1,), "both": (2, 1)}  # the axes of (N, H, W, C)
 ERASED = (0.02, 0.33)  # the square of the share of a side that is erased, from and to
 # Which of an image's draws is for what; a change draws the same whichever others are there.
-FLIPPING, SHIFTING, TURNING, ZOOMING, ERASING, SIZES, PLACES = (0, 1), (2, 3), 4, 5, 6, (7, 8), (9, 10)
-DRAWS = 11
+SHIFTING, TURNING, ZOOMING, ERASING, SIZES, PLACES = (0, 1), 2, 3, 4, (5, 6), (7, 8)
+DRAWS = 9
 
 
-def augmented(images: tf.Tensor, asked: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+def first_sides(images: int, seed: int) -> tf.Tensor:
+    """Whether each image (N, 2) bool is mirrored in its first pass, along each axis that it may be; half are."""
+    return tf.random.stateless_uniform((images, 2), (seed, -1)) < 0.5
+
+
+def on_pass(sides: tf.Tensor, passes: tf.Tensor) -> tf.Tensor:
+    """Whether images (N, 2) bool are mirrored in a pass (N,) int64, counted from 0: in turn one way and the other.
+
+    Drawn anew in each pass, half of all images would look as they did the time before (Jordan, 2024,
+    https://arxiv.org/abs/2404.00498, section 3.6). The second axis is turned every second pass.
+    """
+    turned = tf.stack([passes % 2, passes // 2 % 2], axis=1) == 1
+    return tf.math.logical_xor(sides, turned)
+
+
+def augmented(images: tf.Tensor, asked: Augmentation, seed: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
     """Images (N, H, W, C) uint8, each flipped, shifted, turned and zoomed, and partly erased by its own draws.
 
     What is drawn is distributed as by Keras's layers (RandomFlip, RandomTranslation, RandomRotation, RandomZoom,
@@ -27,10 +42,11 @@ def augmented(images: tf.Tensor, asked: Augmentation, seed: tf.Tensor) -> tf.Ten
         images: the batch.
         asked: which changes, and how large.
         seed: (2,) int64, another one for each batch.
+        sides: (N, 2) bool, whether each is mirrored, along each axis that it may be.
     """
     draws = tf.random.stateless_uniform((tf.shape(images)[0], DRAWS), seed)
-    for column, axis in zip(FLIPPING, FLIPS[asked.flip], strict=False):
-        is_flipped = tf.reshape(draws[:, column] < 0.5, (-1, 1, 1, 1))
+    for column, axis in enumerate(FLIPS[asked.flip]):
+        is_flipped = tf.reshape(sides[:, column], (-1, 1, 1, 1))
         images = tf.where(is_flipped, tf.reverse(images, [axis]), images)
     if asked.shift > 0:
         for column, axis in zip(SHIFTING, (1, 2), strict=True):

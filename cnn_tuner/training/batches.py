@@ -1,4 +1,8 @@
-"""The training and validation part as batches: the order of an epoch depends on the seed and its number."""
+"""The training and validation part as batches: what an epoch has, in which order, follows from a seed and its number.
+
+Images are shown pass by pass, each pass in an order of its own. An epoch that is a part of a pass goes on where the one
+before ended, so that no image comes again before all have been there.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import tensorflow as tf
 
 from cnn_tuner.data.dataset import Part
 from cnn_tuner.spaces.recipe import Augmentation
-from cnn_tuner.training.augmentation import augmented
+from cnn_tuner.training.augmentation import augmented, first_sides, on_pass
 
 EVALUATION_BATCH = 256  # images at once where nothing is learned
 TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
@@ -69,11 +73,11 @@ class Data:
         steps: int | None = None,
         balanced: bool = False,
     ) -> tf.data.Dataset:
-        """Batches without end, from `initial_epoch` (counted from 0) on: each epoch is one shuffled pass.
+        """Batches without end, from `initial_epoch` (counted from 0) on.
 
         Args:
-            seed: decides the order and how images are changed, both anew in every epoch.
-            batch_size: of all batches but an epoch's last.
+            seed: decides the order and how images are changed, both anew in every pass.
+            batch_size: of all batches but a pass's last.
             initial_epoch: where to begin; what comes is what would have come without a break.
             augmentation: made here, beside the training and not within its steps.
             with_val: whether the validation part is trained on too.
@@ -83,17 +87,24 @@ class Data:
         x, y = self._joined if with_val else (self.x, self.y)
         images = self.images(with_val)
         weights = _class_weights(y) if balanced else None
+        count = images if steps is None else min(images, steps * batch_size)
+        sides = first_sides(images, seed) if augmentation is not None else None
+
+        def order(number: tf.Tensor) -> tf.Tensor:
+            return tf.random.experimental.stateless_shuffle(tf.range(images), seed=tf.stack([seed, number]))
 
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-            places = tf.random.experimental.stateless_shuffle(tf.range(images), seed=tf.stack([seed, epoch]))
-            places = places if steps is None else places[: steps * batch_size]
-            batches = tf.data.Dataset.from_tensor_slices(places).batch(batch_size)
-            return batches.enumerate().map(lambda batch, at: (epoch, batch, at))
+            number, begin = (epoch, 0) if count == images else (epoch * count // images, epoch * count % images)
+            places = order(number) if count == images else tf.concat([order(number), order(number + 1)], 0)
+            passes = number + tf.cast(begin + tf.range(count, dtype=tf.int64) >= images, tf.int64)
+            shown = tf.data.Dataset.from_tensor_slices((places[begin : begin + count], passes)).batch(batch_size)
+            return shown.enumerate().map(lambda batch, at: (epoch, batch, *at))
 
-        def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor, passes: tf.Tensor) -> tuple[tf.Tensor, ...]:
             found = tf.gather(x, at)
             if augmentation is not None:
-                found = augmented(found, augmentation, tf.stack([seed, epoch * images + batch]))
+                sides_now = on_pass(tf.gather(sides, at), passes)
+                found = augmented(found, augmentation, tf.stack([seed, epoch * images + batch]), sides_now)
             labels = tf.gather(y, at)
             return (found, labels) if weights is None else (found, labels, tf.gather(weights, _classes(labels)))
 

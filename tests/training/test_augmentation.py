@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cnn_tuner.spaces.recipe import Augmentation
-from cnn_tuner.training.augmentation import augmented
+from cnn_tuner.training.augmentation import augmented, first_sides, on_pass
 
 
 def images(number: int = 400) -> np.ndarray:
@@ -19,7 +19,8 @@ def images(number: int = 400) -> np.ndarray:
 
 
 def changed(x: np.ndarray, asked: Augmentation, seed: int = 0) -> np.ndarray:
-    return augmented(tf.constant(x), asked, tf.constant([7, seed], tf.int64)).numpy()
+    sides = first_sides(len(x), seed)
+    return augmented(tf.constant(x), asked, tf.constant([7, seed], tf.int64), sides).numpy()
 
 
 def places(x: np.ndarray) -> np.ndarray:
@@ -43,6 +44,16 @@ def test_flips_are_along_the_axes_that_were_asked_for_each_half_of_the_time(flip
     assert set(found) == expected
     for place in expected:
         assert found.count(place) / len(found) == pytest.approx(1 / len(expected), abs=0.08)
+
+
+def test_an_image_is_mirrored_in_turn_along_both_axes_in_all_ways():
+    first = first_sides(50, seed=3)
+    ways = [on_pass(first, tf.fill((50,), tf.constant(number, tf.int64))).numpy() for number in range(8)]
+    for number, way in enumerate(ways[1:], 1):
+        assert (way[:, 0] != ways[number - 1][:, 0]).all()
+    for image in range(50):
+        assert {tuple(way[image]) for way in ways[:4]} == {(a, b) for a in (False, True) for b in (False, True)}
+    np.testing.assert_array_equal(ways[:4], ways[4:])
 
 
 def test_a_shift_is_at_most_its_share_of_the_side_and_as_often_as_the_layers():

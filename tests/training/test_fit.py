@@ -24,6 +24,7 @@ from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.models import builder
 from cnn_tuner.runs.records import Epoch, Job, Result
+from cnn_tuner.spaces.recipe import Augmentation
 from cnn_tuner.training import fit, network, recorder
 from cnn_tuner.training import state as training_state
 from cnn_tuner.training.batches import Data
@@ -368,6 +369,30 @@ def test_an_epoch_of_some_images_draws_others_each_time_and_training_on_is_exact
     drawn = [y.tolist() for _, y in data.batches(0, 20, 0, steps=2).take(4).as_numpy_iterator()]
     assert drawn[:2] != drawn[2:]
     assert drawn[2:] == [y.tolist() for _, y in data.batches(0, 20, 1, steps=2).take(2).as_numpy_iterator()]
+
+
+def test_parts_of_passes_follow_each_other_and_images_are_mirrored_in_turn():
+    x = np.arange(90, dtype=np.uint8).reshape(90, 1, 1, 1).repeat(2, axis=2)
+    x[:, :, 1] += 100
+    part = Part(x, np.arange(90, dtype=np.int32))
+
+    def shown(first, epochs):
+        batches = Data(part, part).batches(5, 8, first, Augmentation("horizontal"), steps=4).take(4 * epochs)
+        return [np.concatenate(each) for each in zip(*batches.as_numpy_iterator(), strict=True)]
+
+    images, numbers = shown(0, 9)  # 288 images: three passes and the beginning of a fourth
+    for begin in range(0, 270, 90):
+        assert sorted(numbers[begin : begin + 90]) == list(range(90)), "all of them before any comes again"
+    assert numbers[:90].tolist() != numbers[90:180].tolist()
+    is_mirrored = np.empty((3, 90), bool)
+    for number in range(3):
+        at = slice(90 * number, 90 * number + 90)
+        is_mirrored[number, numbers[at]] = images[at, 0, 0, 0] >= 100
+    assert (is_mirrored[0] != is_mirrored[1]).all() and (is_mirrored[0] == is_mirrored[2]).all()
+    assert 25 < is_mirrored[0].sum() < 65
+    again, their_numbers = shown(2, 7)
+    np.testing.assert_array_equal(their_numbers, numbers[64:])
+    np.testing.assert_array_equal(again, images[64:])
 
 
 def test_a_job_on_train_and_validation_has_no_score_and_sees_every_image(job, data):

@@ -13,9 +13,12 @@ FACTOR = 3  # a third goes on, three times as long; Li et al., 2018, section 3.5
 
 
 def rung_epochs(epochs: int, least: int = 1) -> list[int]:
-    """The epochs at the end of each rung: `epochs`, a third of them, a ninth, ... down to `least`, in rising order."""
+    """The epochs at the end of each rung: `epochs`, a third of them, a ninth, ... in rising order.
+
+    None is below `least`, and the first one is below twice as many.
+    """
     found = [epochs]
-    while found[-1] > least:
+    while found[-1] >= 2 * least and found[-1] > 1:
         found.append(max(least, math.ceil(epochs / FACTOR ** len(found))))
     return found[::-1]
 

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cnn_tuner.runs.budget import ENOUGH_EPOCHS
 from cnn_tuner.runs.config import SearchConfig
 
 EPOCHS_SHARE = 1 / 3  # of the epochs that the search trained may the twins take, where no time is given
@@ -23,7 +24,7 @@ WIDE_GAIN = 1.7  # times as fast is a network on the cores of two workers as on 
 MORE_EPOCHS = 3.0  # times what is expected may a job of a given time train: it keeps to the time by itself
 WORTH_A_START = 5.0  # times what new workers take to begin has to be the time that a job gets on all cores
 FALLING = 0.4  # of all that a network is trained, its learning rate falls, where it stayed before
-TOGETHER = 1.0  # epochs of twin and refit together, in the search's epochs for one trial: less is for the twin alone
+TOGETHER = ENOUGH_EPOCHS  # epochs of twin and refit together, or as many as a trial has: less is for the twin alone
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _one_after_the_other(search: SearchConfig, pace: Pace, room: float) -> Final
         trunk, own = parts(jobs)
         return int(((searched if trunk else 0.0) + trunk + own) / an_epoch) if an_epoch > 0 else 1
 
-    refits = search.refits and epochs_of(2) >= min(search.final_epochs, TOGETHER * search.epochs)
+    refits = search.refits and epochs_of(2) >= min(search.final_epochs, search.epochs, TOGETHER)
     trunk, own = parts(1 + refits)
     most = min(search.final_epochs, epochs_of(1 + refits))
     seconds = room if most < search.final_epochs else start + (1 + refits) * seconds_of(most)

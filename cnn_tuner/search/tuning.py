@@ -15,16 +15,16 @@ from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import UsageError
-from cnn_tuner.metrics.tasks import BY_CLASS, Output, choose_objective
+from cnn_tuner.metrics.tasks import Output, choose_objective
 from cnn_tuner.oracles import registry as oracle_registry
-from cnn_tuner.runs import folders, images, machine
+from cnn_tuner.runs import folders, images
 from cnn_tuner.runs.budget import parse_seconds
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig, kept
 from cnn_tuner.runs.machine import Workers, versions
 from cnn_tuner.runs.pareto import check_cost
 from cnn_tuner.runs.records import Prefer
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.affordable import guessed_rate, most_macs
+from cnn_tuner.search import fitting
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
 from cnn_tuner.spaces import auto, tree
@@ -126,6 +126,11 @@ def _at_least_one(flag: str, given: int | None, default: int) -> int:
     return value
 
 
+def _epoch_images(images: int) -> int | None:
+    """Of an epoch of the search, None for all."""
+    return EPOCH_IMAGES if images > 2 * EPOCH_IMAGES else None
+
+
 class Tuning(Session):
     """One run from its request to its export."""
 
@@ -167,19 +172,11 @@ class Tuning(Session):
 
     def _made_for(self, dataset: Dataset) -> SearchSpace:
         """The space that fits the images and the objective."""
-        from cnn_tuner.baselines import mirrored
-
-        metric = choose_objective(dataset.task, self.request.objective).metric
-        flips = mirrored.flips(dataset.task, dataset.train, self.request.seed)
+        request = self.request
+        metric = choose_objective(dataset.task, request.objective).metric
         budget = self._lengths(auto.space(auto.UNKNOWN))["budget_seconds"]
-        most = math.inf if budget is None else most_macs(budget, len(dataset.train), self._guessed_rate())
-        facts = auto.Facts(dataset.image_shape, len(dataset.train), flips, metric in BY_CLASS, most)
-        return auto.space(facts).within(self.request.limits)
-
-    def _guessed_rate(self) -> float:
-        from cnn_tuner.training import devices  # loads TensorFlow, which then chooses the workers
-
-        return guessed_rate(machine.cores(), has_gpu=bool(devices.gpus()))
+        epoch_images = _epoch_images(len(dataset.train))
+        return fitting.space_for(dataset, _output(dataset), metric, request.seed, request.limits, budget, epoch_images)
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
@@ -218,6 +215,8 @@ class Tuning(Session):
         """The epochs of trials and finalists, as values of `SearchConfig`: few images need many."""
         request, steps = self.request, math.ceil(images / STEP_IMAGES)
         least = math.ceil(LEAST_STEPS / steps)
+        if chosen.place == tree.AUTO:  # of longer trials the first look is longer too
+            least = max(least, chosen.defaults.epochs // auto.EPOCHS)
         epochs = max(chosen.defaults.epochs, least)
         epochs = _at_least_one("--max-epochs", request.epochs, epochs)
         final = FINAL_FACTOR * epochs
@@ -226,7 +225,7 @@ class Tuning(Session):
         return {
             "epochs": epochs,
             "least_epochs": min(epochs, least),
-            "epoch_images": EPOCH_IMAGES if images > 2 * EPOCH_IMAGES else None,
+            "epoch_images": _epoch_images(images),
             "final_epochs": _at_least_one("--final-epochs", request.final_epochs, final),
         }
 

@@ -20,6 +20,7 @@ FEW_IMAGES = 3_000
 # The filters of the last block, half as many in each before: the most that can be trained, and more for many images.
 LEAST_FILTERS, MOST_FILTERS, MOST_FILTERS_OF_MANY = 8, 64, 128
 FIRST_FILTERS = 8  # at least so many in any block
+EPOCHS = 12  # of a trial, where the time is short
 # Images are mirrored where a network of one convolution a block takes at most this share of what can be trained: it is
 # shown them some twenty times then. A search cannot tell, its first epochs are best without: benchmarks/recipe.md.
 FLIPPED = 0.4
@@ -31,7 +32,7 @@ class Facts:
 
     image_shape: (H, W, C); images: for training; flips: the values of `augmentation.flip` that keep an image what it
     is, "none" first; weighs_classes: whether the search is to find out if classes are to count alike; most_macs:
-    multiply-adds for one image of a network that can be trained long enough in the time.
+    multiply-adds for one image of a network that can be trained long enough in the time; epochs: of a trial.
     """
 
     image_shape: tuple[int, int, int]
@@ -39,6 +40,7 @@ class Facts:
     flips: Sequence[str] = ("none",)
     weighs_classes: bool = False
     most_macs: float = math.inf
+    epochs: int = EPOCHS
 
 
 UNKNOWN = Facts((28, 28, 1), 1)  # what can be checked before the images are read is the same for all
@@ -98,7 +100,7 @@ def text(facts: Facts) -> str:
         "search:",
         "  oracle: asha",
         "  budget: 10m",
-        "  epochs: 12",
+        f"  epochs: {facts.epochs}",
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -118,7 +120,11 @@ def _filters(facts: Facts, blocks: int) -> tuple[int, ...]:
     while last > LEAST_FILTERS and _macs(facts.image_shape, _doubling(last, blocks)) > facts.most_macs:
         last //= 2
     first = min(_doubling(last, max(3, blocks)))
-    return tuple(2**power for power in range(int(math.log2(first)), int(math.log2(last)) + 1))
+    powers = [2**power for power in range(int(math.log2(first)), int(math.log2(last)) + 1)]
+    if last < MOST_FILTERS_OF_MANY:
+        return tuple(powers)
+    # Twice the filters take four times as long: a longer search has networks between that make use of its time.
+    return tuple(sorted([*powers, *(3 * power // 2 for power in powers[:-1])]))
 
 
 def _doubling(last: int, blocks: int) -> tuple[int, ...]:

@@ -49,6 +49,14 @@ def test_rungs_are_thirds_of_the_epochs_rounded_up(epochs, rungs):
     assert rung_epochs(epochs) == rungs
 
 
+@pytest.mark.parametrize(
+    ("epochs", "least", "rungs"),
+    [(24, 2, [3, 8, 24]), (48, 4, [6, 16, 48]), (12, 5, [5, 12]), (9, 5, [9]), (5, 5, [5])],
+)
+def test_no_rung_is_below_the_least_and_none_just_above_another(epochs, least, rungs):
+    assert rung_epochs(epochs, least) == rungs
+
+
 @pytest.mark.parametrize(("direction", "order"), [("max", ["1", "0", "2", "3"]), ("min", ["3", "0", "2", "1"])])
 def test_a_ranking_is_in_order_and_of_equals_the_earlier_is_better(direction, order):
     ranking = Ranking(direction)

@@ -23,6 +23,7 @@ MOST_BEST = 50  # points that a sampler learns from, so that a suggestion costs 
 MOST_OTHERS = 200
 CONTINUED = 0.2  # of a set-up: what a promotion takes that the worker begins whose network it is
 LEARNING = 15.0  # points after which a sampler that learns gets better; then up to twice as many are promoted, as seen
+EARLY = 0.65  # of a trial more goes on from a rung, since its best does before three have ended there: by simulations
 HELD = 8  # states of waiting trials that are held, a rung: a later promotion trains its trial anew
 
 
@@ -30,7 +31,8 @@ def promoted(points: float) -> float:
     """About how many of so many points that end in random order are promoted from their rung.
 
     A third, and those that no longer are among the best third in the end. Li et al., 2020, section 3.3, expect a
-    number of the order of the root; the factors are fitted to simulations of 6 to 1000 points.
+    number of the order of the root; the factors are fitted to simulations of 6 to 1000 points. Those that go on before
+    three have ended come on top: see `EARLY`.
     """
     return points / FACTOR + max(0.0, 0.5 * math.sqrt(points) - 1.2)
 
@@ -93,12 +95,15 @@ class AshaOracle(FeasibleOracle):
         """The values of a promotion that the rule allows.
 
         Of several it is the trial that ended last, which need not be set up anew, or else one that is trained longest.
+        While others are at work the best of a rung goes on before three have ended there: a good network is there
+        sooner, and what the winner was trained is not lost, since its final training goes on with it.
         """
+        least = 1 if self.ongoing_trials else 0
         for index in reversed(range(len(self._rungs) - 1)):
-            if self._rungs[index].is_promotable(self._last_ended):
+            if self._rungs[index].is_promotable(self._last_ended, least):
                 return self._promoted(self._last_ended, index)
         for index in reversed(range(len(self._rungs) - 1)):
-            best = self._rungs[index].promotable()
+            best = self._rungs[index].promotable(least)
             if best is not None:
                 return self._promoted(best, index)
         return None
@@ -167,9 +172,12 @@ class AshaOracle(FeasibleOracle):
         for rung, begun, begun_above in zip(self._rungs, self._begun, above, strict=True):
             ahead += entering * (rung.epochs - before)
             points = begun + entering
-            share = max(promoted(points) / points if points else 0.0, begun_above / (rung.ended + FACTOR))
+            expected = promoted(points) / points if points else 0.0
+            early = EARLY * min(1.0, points)  # those that go on early have done so, or are to come
+            share = max(expected, (begun_above - early) / (rung.ended + FACTOR))
             least = max(1, int(points) // FACTOR) if points else 0  # the last promotion brings one up
-            entering = max(share * (entering + begun - rung.ended), least - begun_above)
+            rest = share * (entering + begun - rung.ended) + (0.0 if begun_above else early)
+            entering = max(rest, least - begun_above)
             before = rung.epochs
         return ahead
 
@@ -191,7 +199,7 @@ class AshaOracle(FeasibleOracle):
         """How many of so many points are expected in each rung."""
         found = [points]
         while len(found) < len(self._rungs):
-            found.append(promoted(found[-1]))
+            found.append(promoted(found[-1]) + EARLY * min(1.0, found[-1]))
         return found
 
     def continuable(self) -> set[str]:

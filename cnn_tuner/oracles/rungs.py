@@ -128,10 +128,13 @@ class Rung:
         else:
             self.failed += 1
 
-    def promotable(self) -> str | None:
-        """The best waiting trial, if it is among the best third of those that ended."""
-        return self.completed.first_of(self.waiting, self.ended // FACTOR)
+    def promotable(self, least: int = 0) -> str | None:
+        """The best waiting trial, if it is among the best third of those that ended, or the `least` best."""
+        return self.completed.first_of(self.waiting, self._places(least))
 
-    def is_promotable(self, trial_id: str) -> bool:
-        """Whether this trial waits here, and is among the best third of those that ended."""
-        return trial_id in self.waiting and self.completed.is_among(trial_id, self.ended // FACTOR)
+    def is_promotable(self, trial_id: str, least: int = 0) -> bool:
+        """Whether this trial waits here, and is among the best third of those that ended, or the `least` best."""
+        return trial_id in self.waiting and self.completed.is_among(trial_id, self._places(least))
+
+    def _places(self, least: int) -> int:
+        return max(least, self.ended // FACTOR)

@@ -97,7 +97,8 @@ def test_a_rung_promotes_only_the_best_third_of_those_that_ended():
     rung = Rung(1, lambda: Ranking("max"))
     for number, score in enumerate([0.9, 0.8]):
         rung.add(completed(str(number), score))
-    assert rung.promotable() is None
+    assert (rung.promotable(), rung.promotable(least=1)) == (None, "0")
+    assert rung.is_promotable("0", least=1) and not rung.is_promotable("1", least=1)
     rung.add(completed("2", 0.7))
     assert rung.promotable() == "0"
     rung.waiting.remove("0")
@@ -119,6 +120,32 @@ def test_a_promotion_names_its_parent_its_epochs_and_its_rung():
         "tuner/bracket": 0,
         "tuner/round": 1,
     }
+
+
+def test_while_others_work_the_best_goes_on_before_three_have_ended():
+    oracle = make("asha", max_trials=None, epochs=9)
+    trials = [asked(oracle) for _ in range(3)]
+    end(oracle, trials[0], 0.5)
+    second = asked(oracle)
+    assert (round_of(second), own(second.hyperparameters.values)) == (1, own(trials[0].hyperparameters.values))
+    end(oracle, trials[1], 0.4)
+    assert round_of(asked(oracle)) == 0, "not the best"
+    end(oracle, second, 0.6)
+    third = asked(oracle)
+    assert (round_of(third), own(third.hyperparameters.values)) == (2, own(trials[0].hyperparameters.values))
+    end(oracle, trials[2], 0.7)
+    assert own(asked(oracle).hyperparameters.values) == own(trials[2].hyperparameters.values), (
+        "better than the first was"
+    )
+
+
+def test_one_worker_alone_waits_until_three_have_ended():
+    oracle, rungs = make("asha", max_trials=None, epochs=9), []
+    for _ in range(4):
+        trial = asked(oracle)
+        rungs.append(round_of(trial))
+        end(oracle, trial, 0.5)
+    assert rungs == [0, 0, 0, 1]
 
 
 def test_of_two_promotions_the_one_that_is_trained_longest_comes_first():
@@ -163,14 +190,16 @@ def test_nobody_waits_while_new_points_may_be_taken(fails, slots):
     assert len([t for t in oracle.trials.values() if round_of(t) == 0]) == 60
 
 
-def test_without_new_points_a_worker_waits_for_what_runs():
-    oracle = make("asha", max_trials=2)
-    first, second = asked(oracle), asked(oracle)
+def test_without_new_points_the_best_goes_on_and_others_wait_for_what_runs():
+    oracle = make("asha", max_trials=3)
+    first, second, third = (asked(oracle) for _ in range(3))
     assert asked(oracle) == "IDLE"
     end(oracle, first, 0.5)
-    assert asked(oracle) == "IDLE", "the other one may be better"
-    end(oracle, second, 0.6)
-    assert asked(oracle).hyperparameters.values["tuner/trial_id"] == second.trial_id
+    assert asked(oracle).hyperparameters.values["tuner/trial_id"] == first.trial_id
+    end(oracle, second, 0.4)
+    assert asked(oracle) == "IDLE", "the third one may be better"
+    end(oracle, third, 0.6)
+    assert asked(oracle).hyperparameters.values["tuner/trial_id"] == third.trial_id
 
 
 @pytest.mark.parametrize(

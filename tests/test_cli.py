@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import toys
 import typer
+from data_helpers import write_folder
 from PIL import Image
 from runs.test_folders import holding
 from search.test_planning import POINTS
@@ -505,6 +506,16 @@ def test_logs_says_where_they_lie_and_writes_them_again(cnn_tuner, tuned):
     found = json.loads(out)
     assert found["rebuilt"]
     assert found["files"] >= 4, "the root, two trials and the best"
+
+
+@pytest.mark.slow
+def test_plan_of_images_of_ones_own_says_nothing_of_tensorflow(tmp_path):
+    """The space is made for them and the budget, for which TensorFlow is loaded: whatever it says is not for people."""
+    write_folder(tmp_path / "zoo")
+    command = [sys.executable, "-m", "cnn_tuner", "plan", "--data", "zoo", "--budget", "2m", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("space     auto: ")
 
 
 def test_plan_says_it_to_machines_in_one_line(cnn_tuner, planned, tmp_path):

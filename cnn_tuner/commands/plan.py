@@ -26,10 +26,10 @@ def plan(request: Request, as_json: bool) -> None:
     from cnn_tuner.terminal.plan_table import plan_lines, points_table
 
     tuning = Tuning(request, Silent())
-    config, dataset = tuning.prepare()
     with quiet_tensorflow():
         from cnn_tuner.search.planning import make_plan
 
+        config, dataset = tuning.prepare()
         found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
     if as_json:
         print(strict_json.dumps(found.to_dict()))

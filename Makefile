@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install tune fashion plan tensorboard report explain export bench test check test-all \
-	test-browser chromium lock assets clean FORCE
+	test-browser test-sources chromium lock assets clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -103,6 +103,10 @@ check: install ## check style, formatting and types
 test-all: install ## run every test but those of pages in a browser, the slow ones too
 	@.venv/bin/python -m pytest $(parallel) -m "not browser" $(ARGS)
 
+test-sources: install ## tests of Hugging Face and TensorFlow Datasets, whose packages it puts into .venv
+	@$(pip_install) --only-binary :all: --no-binary promise -r requirements-sources.txt # of which there is no wheel
+	@.venv/bin/python -m pytest tests/data $(ARGS)
+
 test-browser: install ## look at TensorBoard, reports and lessons in chromium; screenshots in browser-shots/
 	@command -v chromium >/dev/null || { echo "chromium is missing: make chromium installs it (Debian, Ubuntu)" >&2; exit 1; }
 	@.venv/bin/python -m pytest -m browser $(ARGS)
@@ -117,9 +121,14 @@ lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--u
 	"$$scratch/venv/bin/python" -m pip --quiet --quiet --disable-pip-version-check install uv; \
 	sed -n -e '/^#/!q' -e p requirements.txt > "$$scratch/head"; \
 	cp requirements.txt "$$scratch/list"; \
-	"$$scratch/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 --all-extras --no-header \
-		--annotation-style line --output-file "$$scratch/list" $(ARGS) pyproject.toml; \
-	cat "$$scratch/head" "$$scratch/list" > requirements.txt
+	compile="$$scratch/venv/bin/uv pip compile --quiet --universal --python-version 3.10 --annotation-style line $(ARGS)"; \
+	$$compile --no-header --extra dev --extra litert --extra onnx --extra parquet --extra serve \
+		--output-file "$$scratch/list" pyproject.toml; \
+	cat "$$scratch/head" "$$scratch/list" > requirements.txt; \
+	{ echo "# Of requirements.txt, and besides what sources of data need that few have: see \`make test-sources\`."; \
+	$$compile --no-header --extra dev --extra litert --extra onnx --extra parquet --extra serve --extra hf --extra tfds \
+		--constraint requirements.txt pyproject.toml; } > "$$scratch/sources"; \
+	mv "$$scratch/sources" requirements-sources.txt
 
 # What the charts of a report are drawn with, inlined into each. tests/test_report.py knows the same version and sum.
 echarts := 6.1.0

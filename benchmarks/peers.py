@@ -25,6 +25,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnn_tuner.runs.budget import parse_seconds
 
 SPACE = Path(__file__).with_name("peers.yaml")
@@ -151,11 +153,11 @@ def keras_tuner(kind: str) -> Callable[[Any, Watch, int, Path], Any]:
         }[kind]()
         with suppress(TimeIsOverError):
             tuner.search(
-                dataset.train.x,
+                np.asarray(dataset.train.x),
                 dataset.train.y,
                 epochs=EPOCHS,
                 batch_size=BATCH,
-                validation_data=(dataset.val.x, dataset.val.y),
+                validation_data=(np.asarray(dataset.val.x), dataset.val.y),
                 callbacks=[watch.callback()],
                 verbose=0,
             )
@@ -196,11 +198,11 @@ def optuna_tool(pruner: str) -> Callable[[Any, Watch, int, Path], Any]:
                         raise optuna.TrialPruned
 
             history = model.fit(
-                dataset.train.x,
+                np.asarray(dataset.train.x),
                 dataset.train.y,
                 epochs=EPOCHS,
                 batch_size=BATCH,
-                validation_data=(dataset.val.x, dataset.val.y),
+                validation_data=(np.asarray(dataset.val.x), dataset.val.y),
                 callbacks=[watch.callback(), Reports()],
                 verbose=0,
             )
@@ -240,7 +242,7 @@ def run_peer(name: str, data: str, seed: int, started: float, seconds: float) ->
         model = PEERS[name](dataset, watch, seed, Path(folder))
         test = None
         if model is not None:
-            found = model.predict(dataset.test.x, batch_size=256, verbose=0).argmax(axis=1)
+            found = model.predict(np.asarray(dataset.test.x), batch_size=256, verbose=0).argmax(axis=1)
             test = float((found == np.asarray(dataset.test.y).reshape(-1)).mean())
     return {"epochs": watch.epochs, "trials": watch.trials, "test": test}
 

@@ -16,6 +16,8 @@ import typer
 
 from cnn_tuner import __version__
 from cnn_tuner.commands import (
+    cache,
+    data,
     doctor,
     explain,
     models,
@@ -64,6 +66,8 @@ for command in (
     explain.explain,
     tensorboard.tensorboard,
     tensorboard.logs,
+    data.data,
+    cache.cache,
     doctor.doctor,
 ):
     app.command()(command)

@@ -84,9 +84,11 @@ def sources() -> Iterator[Source]:
     points = random.Random(0).sample(list(toy_space(OPTIONS).points()), 30)
     shapes = [(8, 8, 1), (15, 12, 3), (28, 28, 4)]
     feasible = [(point, shape) for point, shape in zip(points, itertools.cycle(shapes)) if fits(point, shape)]
-    for (point, shape), task in zip(feasible[:8], itertools.cycle(NAMES)):
+    others = itertools.cycle([(1.0, "stretch"), (0.7, "pad"), (1.9, "crop")])
+    for (point, shape), task, (temperature, fit) in zip(feasible[:8], itertools.cycle(NAMES), others):
         calibration = np.random.default_rng(0).integers(0, 256, (20, *shape), dtype=np.uint8)
-        yield Source(network(task, point, shape), task, NAMES[task], calibration, Path("unused.keras"))
+        live = network(task, point, shape)
+        yield Source(live, task, NAMES[task], calibration, Path("unused.keras"), temperature, fit)
 
 
 def fits(point: dict[str, Any], shape: tuple[int, ...]) -> bool:

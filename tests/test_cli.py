@@ -37,20 +37,6 @@ from cnn_tuner.search.session import Outcome
 from cnn_tuner.search.tuning import Tuning
 
 
-def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["cnn-tuner", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
-
-
-@pytest.fixture
-def cnn_tuner(capsys, monkeypatch):
-    return lambda *arguments: run(*arguments, capsys=capsys, monkeypatch=monkeypatch)
-
-
 def write_toys(folder: Path) -> list[str]:
     """Small data and a small space; the arguments of a search of them."""
     part = toy_part("multiclass", 160, 0)

@@ -30,6 +30,7 @@ TARGETS = {
     "check",
     "test-all",
     "test-browser",
+    "test-sources",
     "chromium",
     "lock",
     "assets",

@@ -26,6 +26,7 @@ FLOORS = (
     "export.graph",
     "export.checks",
     "analysis",
+    "audit",
     "baselines",
     "oracles",
     "executors",

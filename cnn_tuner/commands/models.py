@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cnn_tuner.commands.data_options import ImageColumnOption, LabelColumnOption, SplitColumnOption, cache_options
 from cnn_tuner.commands.options import (
     HANG_SECONDS,
     RUNS,
@@ -57,7 +58,7 @@ def export(
     try:
         with quiet_tensorflow():
             session = Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line())
-            exported = export_run(opened, session, trial, chosen, data)
+            exported = export_run(opened, session, trial, chosen, data, cache_options(None, None))
     finally:
         reporter.close()
     reporter.line(f"export    {exported.path}")
@@ -114,6 +115,9 @@ def evaluate(
     leave_out: Annotated[
         list[str] | None, typer.Option("--leave-out", help="With --data: a folder in it that is no data; repeatable.")
     ] = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,6 +133,8 @@ def evaluate(
 
     options: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
     options |= {"follow_links": follow_links or None, "leave_out": tuple(leave_out) if leave_out else None}
+    options |= {"image_column": image_column, "split_column": split_column}
+    options |= {"label_columns": tuple(label_column) if label_column else None}
     given = {name: value for name, value in options.items() if value is not None}
     if data is None:
         found = _on_own_data(model, folder, given | ({"all_parts": True} if all_parts else {}))
@@ -161,7 +167,7 @@ def _on_own_data(model: str | None, folder: Path, given: dict[str, Any]) -> dict
         raise UsageError(f"{model}: an export is without its data; name some with --data, such as --data photos/")
     opened = open_run(folder, model)
     with quiet_tensorflow():
-        return evaluate_run(opened)
+        return evaluate_run(opened, cache_options(None, None))
 
 
 def _on_data(export: Path, data: str, given: dict[str, Any], has_all_parts: bool) -> dict[str, Any]:
@@ -171,4 +177,4 @@ def _on_data(export: Path, data: str, given: dict[str, Any], has_all_parts: bool
     with quiet_tensorflow():
         from cnn_tuner.predict import evaluating
 
-        return evaluating.evaluate_export(export, data, options, has_all_parts)
+        return evaluating.evaluate_export(export, data, options, has_all_parts, cache_options(None, None))

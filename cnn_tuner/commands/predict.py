@@ -29,7 +29,7 @@ STDIN = "-"
 def predict(
     images: Annotated[
         list[str] | None,
-        typer.Argument(help="Image files (PNG, JPEG, BMP, GIF, WebP), folders of them, or - for one on stdin."),
+        typer.Argument(help="Image files (PNG, JPEG, BMP, GIF, WebP, TIFF), folders of them, or - for one on stdin."),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="RUN|EXPORT", help=MODEL_HELP)] = None,
     files_from: Annotated[
@@ -37,6 +37,13 @@ def predict(
     ] = None,
     form: Annotated[str | None, typer.Option("--format", help="table, csv or json. Default: table.")] = None,
     output: Annotated[Path | None, typer.Option(help="A file to write to, once all is known. Default: stdout.")] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="From which probability on a label is there, or the second of two classes: a number, or val for what "
+            "the validation part says. Default: 0.5."
+        ),
+    ] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Name images that cannot be read on stderr, and go on.")
     ] = False,
@@ -61,11 +68,32 @@ def predict(
         from cnn_tuner.predict import answers, inputs
 
         served = Served(exported)
+        thresholds = () if threshold is None else _thresholds(threshold, exported, served.task, len(served.class_names))
         skip = _skipped if skip_broken else None
         with _listed(files_from) as listed:
             stdin = None if files_from == STDIN else sys.stdin.buffer
             found = inputs.sources(chain(words, listed), stdin, follow_links, _told)
-            _write(answers.FORMATS[form](inputs.predict(served, found, skip)), form, output)
+            _write(answers.FORMATS[form](inputs.predict(served, found, skip, thresholds)), form, output)
+
+
+def _thresholds(text: str, exported: Path, task: str, classes: int) -> tuple[float, ...]:
+    """One a unit of the last layer."""
+    from cnn_tuner.export import manifest
+
+    if task not in ("binary", "multilabel"):
+        raise UsageError(f"--threshold: is for two classes, or for labels; {exported} is of a {task} task")
+    if text == "val":
+        found = manifest.read(exported).thresholds
+        if not found:
+            raise UsageError(f"--threshold val: {exported} was exported without; cnn-tuner export makes a new one")
+        return found
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f"--threshold: must be a number from 0 to 1, or val, got {text!r}")
+    return (value,) * (1 if task == "binary" else classes)
 
 
 def _format(form: str | None, as_json: bool) -> str:

@@ -8,6 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cnn_tuner.commands.data_options import (
+    AllowLeakageOption,
+    CacheLimitOption,
+    CacheOption,
+    ChannelsOption,
+    FitOption,
+    FollowLinksOption,
+    ImageColumnOption,
+    ImageSizeOption,
+    LabelColumnOption,
+    LeaveOutOption,
+    SkipBrokenOption,
+    SplitColumnOption,
+    SplitOption,
+    TaskOption,
+    cache_options,
+)
 from cnn_tuner.commands.options import (
     HANG_SECONDS,
     RUNS,
@@ -52,7 +69,8 @@ def _asked(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, or a folder DIR/<class>/*.png."
+            help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, npy:DIR, csv:FILE, archive:FILE, "
+            "hf:DIR, tfds:NAME, python:MODULE:FUNCTION, or the path of a folder DIR/<class>/*.png, a table, an archive."
         ),
     ] = "digits",
     space: Annotated[
@@ -61,9 +79,7 @@ def _asked(
             help="auto, made for your images; a shipped space by name; a YAML file. Default: auto; quick for digits."
         ),
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
-    ] = None,
+    task: TaskOption = None,
     budget: BudgetOption = None,
     max_trials: MaxTrialsOption = None,
     max_epochs: MaxEpochsOption = None,
@@ -97,19 +113,27 @@ def _asked(
         typer.Option(help="Share for validation, where the data has no such part. Default: 0.15, up to 5,000 images."),
     ] = None,
     test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
-    image_size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH for an image folder. Default: from the images, at most 128x128.")
+    image_size: ImageSizeOption = None,
+    channels: ChannelsOption = None,
+    fit: FitOption = "stretch",
+    skip_broken: SkipBrokenOption = False,
+    follow_links: FollowLinksOption = False,
+    leave_out: LeaveOutOption = None,
+    image_column: ImageColumnOption = None,
+    label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option("--group-column", help="Of a table: images with the same there stay on one side of a split."),
     ] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="1 (grey) or 3 (colour) for an image folder. Default: from the images.")
+    group_by: Annotated[
+        str | None,
+        typer.Option("--group-by", help="A regular expression: image files in whose paths it finds the same do, too."),
     ] = None,
-    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")] = False,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Read what links in an image folder lead to, wherever it lies.")
-    ] = False,
-    leave_out: Annotated[
-        list[str] | None, typer.Option("--leave-out", help="A folder in the image folder that is no data; repeatable.")
-    ] = None,
+    split: SplitOption = None,
+    allow_leakage: AllowLeakageOption = False,
+    cache: CacheOption = None,
+    cache_limit: CacheLimitOption = None,
     keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
     formats: Annotated[
         str | None,
@@ -122,6 +146,7 @@ def _asked(
     runs: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> tuple[Any, bool]:  # typer looks up what is named here: a Request would be imported for --help
+    from cnn_tuner.data.files import expanded
     from cnn_tuner.data.options import DataOptions
     from cnn_tuner.export.formats import registry as registry
     from cnn_tuner.search.tuning import Request
@@ -134,9 +159,17 @@ def _asked(
         test_fraction=test_fraction,
         image_size=size,
         channels=channels,
+        fit=fit,
         skip_broken=skip_broken,
         follow_links=follow_links,
         leave_out=tuple(leave_out or ()),
+        group_by=group_by,
+        split=None if split is None else str(expanded(split).absolute()),
+        allow_leakage=allow_leakage,
+        image_column=image_column,
+        label_columns=tuple(label_column or ()),
+        split_column=split_column,
+        group_column=group_column,
     )
     request = Request(
         data,
@@ -163,5 +196,6 @@ def _asked(
         workers=worker_options(workers, precision, timeout),
         keep=keep,
         formats=registry.choose(formats or registry.SAVED_MODEL),
+        cache=cache_options(cache, cache_limit),
     )
     return request, as_json

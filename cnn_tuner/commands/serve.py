@@ -73,7 +73,7 @@ def _model(served: Served, exported: Path, name: str | None) -> Model:
     path = exported.resolve()
     is_version = path.name.isdecimal()
     chosen = slug(path.parent.name if is_version else path.name) if name is None else name
-    return Model(chosen, path.name if is_version else "1", served.image_shape, served.signatures)
+    return Model(chosen, path.name if is_version else "1", served.image_shape, served.signatures, served.fit)
 
 
 def _warm(served: Served) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnn_tuner.commands.data_options import CacheLimitOption, CacheOption, cache_options
 from cnn_tuner.commands.options import (
     HANG_SECONDS,
     RUNS,
@@ -86,6 +87,8 @@ def resume(
     workers: WorkersOption = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: the run's.")] = None,
     timeout: TimeoutOption = HANG_SECONDS,
+    cache: CacheOption = None,
+    cache_limit: CacheLimitOption = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,7 +112,8 @@ def resume(
         "keep": keep,
         "precision": None if precision is None else check_precision(precision),
     }
-    wishes = Wishes(settings, space, data, accepts_changes=accept_changes, keeps_space=keep_space)
+    kept = cache_options(cache, cache_limit)
+    wishes = Wishes(settings, space, data, accepts_changes=accept_changes, keeps_space=keep_space, cache=kept)
     _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
 
 
@@ -123,6 +127,8 @@ def extend(
     keep_space: KeepSpaceOption = False,
     workers: WorkersOption = None,
     timeout: TimeoutOption = HANG_SECONDS,
+    cache: CacheOption = None,
+    cache_limit: CacheLimitOption = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,7 +139,11 @@ def extend(
         raise UsageError("extend: how much more? name one of --budget and --trials, such as --budget 10m")
     more_seconds = budget_seconds("--budget", budget)
     wishes = Wishes(
-        more_trials=trials, more_seconds=more_seconds, accepts_changes=accept_changes, keeps_space=keep_space
+        more_trials=trials,
+        more_seconds=more_seconds,
+        accepts_changes=accept_changes,
+        keeps_space=keep_space,
+        cache=cache_options(cache, cache_limit),
     )
     _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from dataclasses import replace
 
 import numpy as np
 
-from cnn_tuner.data.dataset import Dataset, Part, Parts, RawData
-from cnn_tuner.data.encoders import columns_of, refuse
+from cnn_tuner.data import leaks, split_file
+from cnn_tuner.data.dataset import Dataset, Images, Part, Parts, RawData
+from cnn_tuner.data.encoders import refuse
 from cnn_tuner.data.files import listed, shown
 from cnn_tuner.data.images import to_uint8
 from cnn_tuner.data.labels import encode
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.splitting import split
+from cnn_tuner.data.splitting import split, split_groups
 from cnn_tuner.errors import DataError
 
 _MAX_NAME = 60  # characters; the name becomes part of a folder's
@@ -35,7 +36,7 @@ def assemble_parts(raw: RawData, source: str, options: DataOptions) -> Parts:
         DataError: images or labels break a rule.
     """
     _check_lengths(raw)
-    images, image_notes = to_uint8({f"x_{name}": part.x for name, part in raw.parts.items()}, raw.place)
+    images, image_notes = _canonical(raw)
     arrays, names = {f"y_{name}": part.y for name, part in raw.parts.items()}, raw.class_names
     if options.known_classes is not None:
         arrays, names = _of_known(arrays, names, options.known_classes, raw.place), options.known_classes
@@ -47,30 +48,41 @@ def assemble_parts(raw: RawData, source: str, options: DataOptions) -> Parts:
         task=labels.task,
         class_names=labels.class_names,
         parts={
-            name: Part(_read_only(images[f"x_{name}"]), _read_only(labels.arrays[f"y_{name}"])) for name in raw.parts
+            name: replace(part, x=images[name], y=_read_only(labels.arrays[f"y_{name}"]))
+            for name, part in raw.parts.items()
         },
         notes=(*raw.notes, *image_notes, *labels.notes),
         preprocessing=raw.preprocessing,
+        is_published=raw.is_published,
     )
+
+
+def _canonical(raw: RawData) -> tuple[dict[str, Images], tuple[str, ...]]:
+    """(N, H, W, C) uint8 by part, and notes. What image files were decoded to is that already."""
+    arrays = {f"x_{name}": part.x for name, part in raw.parts.items() if isinstance(part.x, np.ndarray)}
+    if not arrays:
+        return {name: part.x for name, part in raw.parts.items()}, ()
+    images, notes = to_uint8(arrays, raw.place)
+    return {name: _read_only(images[f"x_{name}"]) for name in raw.parts}, notes
 
 
 def divided(found: Parts, options: DataOptions) -> Dataset:
     """The Dataset of what a source has, the parts that it lacks split off train.
 
     Raises:
-        DataError: there are too few images for that, or a class has none to train on.
+        DataError: there are too few images for that, a class has none to train on, or images are in two parts.
     """
     given = dict(found.parts)
     _check_classes(given["train"], found)
     val_share = options.val_share(max(1, len(given["train"])))
     fractions = {"test": options.test_fraction, "val": val_share}  # test first: the same with or without val
     missing = {name: fraction for name, fraction in fractions.items() if name not in given}
-    if missing:
-        whole = given["train"]
-        indices = split(whole.y, found.task, found.class_names, missing, options.seed, found.place)
-        given |= {
-            name: Part(_read_only(whole.x[chosen]), _read_only(whole.y[chosen])) for name, chosen in indices.items()
-        }
+    notes: tuple[str, ...] = ()
+    if missing or options.split is not None:
+        indices, notes = _drawn(given["train"], found, missing, options)
+        given |= {name: given["train"].at(chosen) for name, chosen in indices.items()}
+        _check_classes(given["train"], found)
+    repeats = leaks.check(given, found.place, options.allow_leakage or found.is_published)
     return Dataset(
         name=found.name,
         source=found.source,
@@ -79,7 +91,7 @@ def divided(found: Parts, options: DataOptions) -> Dataset:
         train=given["train"],
         val=given["val"],
         test=given["test"],
-        notes=(*found.notes, *_split_notes(given, missing, options.seed), *_repeats(given)),
+        notes=(*found.notes, *notes, *_shared_groups(given), *repeats),
         drawn=tuple(missing),
         preprocessing=found.preprocessing,
     )
@@ -91,13 +103,18 @@ def _of_known(
     """The labels of data with classes of its own, for a model that knows these: the same name is the same class."""
     if names is None or names == known:
         return arrays
-    if not set(names) <= set(known) or any(columns_of(array) > 1 for array in arrays.values()):
+    if not set(names) <= set(known):
         raise DataError(f"{place}: has the classes {listed(names)}, but the model knows {listed(known)}")
     own = np.array(names)
-    return {
-        name: array if array.dtype.kind in "US" else own[_indices(array, len(own), f"{place}: {name}")]
-        for name, array in arrays.items()
-    }
+
+    def of_known(name: str, array: np.ndarray) -> np.ndarray:
+        if array.ndim == 2 and array.shape[1] == len(names):  # a column a label
+            found = np.zeros((len(array), len(known)), array.dtype)
+            found[:, [known.index(each) for each in names]] = array
+            return found
+        return array if array.dtype.kind in "US" else own[_indices(array, len(own), f"{place}: {name}")]
+
+    return {name: of_known(name, array) for name, array in arrays.items()}
 
 
 def _indices(array: np.ndarray, count: int, place: str) -> np.ndarray:
@@ -121,7 +138,7 @@ def slug(name: str) -> str:
 
 def _check_lengths(raw: RawData) -> None:
     for name, part in raw.parts.items():
-        if part.x.ndim and part.y.ndim and len(part.x) != len(part.y):
+        if len(part.x.shape) and part.y.ndim and len(part.x) != len(part.y):
             raise DataError(
                 f"{raw.place}: x_{name} and y_{name}: must be equally long, got {len(part.x)} images "
                 f"and {len(part.y)} labels"
@@ -135,22 +152,37 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _split_notes(parts: dict[str, Part], missing: dict[str, float], seed: int) -> tuple[str, ...]:
-    whole = sum(len(parts[name]) for name in ("train", *missing))
-    return tuple(f"{name}: {len(parts[name])} of {whole} images, stratified, seed {seed}" for name in missing)
+def _drawn(
+    whole: Part, found: Parts, missing: dict[str, float], options: DataOptions
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The places in `whole` of train and of each part that is missing, and what is to be said of it."""
+    moved, how = 0, f"stratified, seed {options.seed}"
+    if options.split is not None:
+        indices, how = split_file.indices(options.split, whole, list(missing)), f"as {shown(options.split)} says"
+    elif whole.groups is not None:
+        indices = split_groups(whole.groups, whole.y, found.task, found.class_names, missing, options.seed, found.place)
+        how = f"stratified, groups together, seed {options.seed}"
+    else:
+        indices = split(whole.y, found.task, found.class_names, missing, options.seed, found.place)
+        if not options.allow_leakage:
+            before, indices = indices, leaks.kept_together(indices, whole.digests)
+            moved = len(indices["train"]) - len(before["train"])
+            for name in missing:
+                if not len(indices[name]):
+                    told = f"so many images are copies of others that {name} would have none"
+                    raise DataError(f"{found.place}: {told}; delete copies, or go on with --allow-leakage")
+    notes = [f"{name}: {len(indices[name])} of {len(whole)} images, {how}" for name in missing]
+    if moved:
+        notes.append(f"images that were left in train, where copies of them are: {moved}")
+    return indices, tuple(notes)
 
 
-def _repeats(parts: dict[str, Part]) -> tuple[str, ...]:
-    """Notes on images that are in two parts, pixel for pixel: what was trained on measures nothing."""
-    digests = {name: [_digest(row) for row in part.x.reshape(len(part), -1)] for name, part in parts.items()}
+def _shared_groups(parts: dict[str, Part]) -> tuple[str, ...]:
+    """Notes on groups that the data itself has on two sides."""
     notes = []
     for name, other in (("test", "train"), ("val", "train"), ("test", "val")):
-        seen = set(digests[other])
-        count = sum(digest in seen for digest in digests[name])
-        if count:
-            notes.append(f"{count} of {len(digests[name])} {name} images are also in {other}, pixel for pixel")
+        one, two = parts[name].groups, parts[other].groups
+        shared = set() if one is None or two is None else set(one) & set(two)
+        if shared:
+            notes.append(f"groups that are in {name} and in {other}: {len(shared)} ({listed(sorted(shared), 3)})")
     return tuple(notes)
-
-
-def _digest(row: np.ndarray) -> bytes:
-    return hashlib.blake2b(row.data, digest_size=16).digest()

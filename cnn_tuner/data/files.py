@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cnn_tuner.errors import DataError
 
 _MOST_LETTERS = 160
+Opener = Callable[[Path], BinaryIO]  # opens a file for reading, wherever it lies; raises DataError where it cannot
 
 
 def expanded(text: str) -> Path:
@@ -59,3 +61,13 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{shown(path)}: is a file, must be a folder") from error
     except OSError as error:
         raise DataError(f"{shown(path)}: cannot be read ({error.strerror or one_line(error)})") from error
+
+
+def on_disk(path: Path) -> BinaryIO:
+    """The file at `path`, opened for reading; the usual `Opener`.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with reading(path):
+        return path.open("rb")

@@ -57,6 +57,7 @@ def load(argument: str, options: DataOptions) -> RawData:
         train=parts["train"],
         test=parts["test"],
         class_names=_class_names(folder, parts["train"].y),
+        is_published=True,
     )
 
 

@@ -49,6 +49,7 @@ def load(name: str, options: DataOptions) -> RawData:
         train=Part(_channels_last(x_train), y_train),
         test=Part(_channels_last(x_test), y_test),
         class_names=_CLASS_NAMES[name],
+        is_published=True,
     )
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from cnn_tuner.data.dataset import PARTS
 from cnn_tuner.data.files import listed, shown
-from cnn_tuner.data.listing import LEAVING, SUFFIXES, Listing, files_below
+from cnn_tuner.data.listing import LEAVING, SUFFIXES, Listing
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError, UsageError
 
-_PART_OF = {
+PART_OF = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -45,21 +45,22 @@ class Layout:
     notes: tuple[str, ...]
 
 
-def scan(root: Path, options: DataOptions | None = None) -> Layout:
-    """Find the images below `root`, those in folders inside class folders too.
+def scan(root: Path, options: DataOptions | None = None, listing: Listing | None = None) -> Layout:
+    """Find the images below `root`, those in folders inside class folders too; `listing` where it lies elsewhere.
 
     Raises:
         DataError: there are no class folders, only one, an empty one, one that train lacks, or a folder whose name says
             part where there is none.
         UsageError: a folder that is to be left out is not there.
     """
-    return _Scan(root, DataOptions() if options is None else options).layout()
+    options = DataOptions() if options is None else options
+    return _Scan(root, options, Listing(root, options.follow_links) if listing is None else listing).layout()
 
 
 class _Scan:
-    def __init__(self, root: Path, options: DataOptions) -> None:
+    def __init__(self, root: Path, options: DataOptions, listing: Listing) -> None:
         self._root, self._left_out, self._known = root, options.leave_out, options.known_classes
-        self._listing = Listing(root, options.follow_links)
+        self._listing = listing
         self._deeper = 0
 
     def layout(self) -> Layout:
@@ -83,7 +84,7 @@ class _Scan:
         for folder in {self._root, *part_folders.values()}:
             ignored["files beside the class folders"] += len(self._listing.entries(folder).files)
         for name in self._left_out:
-            ignored["files in folders that are left out"] += files_below(self._root / name)
+            ignored["files in folders that are left out"] += self._listing.files_below(self._root / name)
         notes = list(self._listing.notes())
         if self._deeper:
             notes.append(f"images in folders inside class folders, read as the class's own: {self._deeper}")
@@ -111,7 +112,7 @@ class _Scan:
             if name not in there:
                 raise UsageError(f"--leave-out {shown(name)}: {shown(self._root)} has no such folder")
         folders = self._folders(self._root)
-        parts = {name: _PART_OF[name.lower()] for name in folders if name.lower() in _PART_OF}
+        parts = {name: PART_OF[name.lower()] for name in folders if name.lower() in PART_OF}
         if not parts:
             return {"train": self._root}
         has_train = any(part == "train" and self._has_folders(folders[name]) for name, part in parts.items())
@@ -178,7 +179,7 @@ def _but_with(passed_over: dict[str, int]) -> str:
 
 
 def _hint(name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), _PART_OF, n=1, cutoff=0.75)
+    close = difflib.get_close_matches(name.lower(), PART_OF, n=1, cutoff=0.75)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{meant}; else leave it out with --leave-out {shown(name)}"
 

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cnn_tuner.data.files import reading
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp")
-# Images too, of kinds that the graph of an export could not decode.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# Images too, which Pillow does not read without more packages, or which would be read otherwise elsewhere.
 _UNREAD = {
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
     ".heic": "HEIC",
     ".heif": "HEIC",
     ".avif": "AVIF",
@@ -107,13 +105,21 @@ class Listing:
 
     def images(self, folder: Path) -> Iterator[Path]:
         """The images in `folder` and in the folders below it, in the order of names."""
-        yield from self._images(folder, (folder.resolve(),))
+        yield from self._images(folder, (self._target(folder),))
+
+    def _target(self, folder: Path) -> Path:
+        """Where a folder is, whatever links lead to it."""
+        return folder.resolve()
+
+    def files_below(self, folder: Path) -> int:
+        """How many files lie in a folder and below it, hidden ones not counted."""
+        return files_below(folder)
 
     def _images(self, folder: Path, around: tuple[Path, ...]) -> Iterator[Path]:
         entries = self.entries(folder)
         for name, path in sorted((entries.files | entries.folders).items()):
             if name in entries.folders:
-                target = path.resolve()
+                target = self._target(path)
                 if any(each.is_relative_to(target) for each in around):
                     self.ignored["links to a folder that they lie in"] += 1
                 else:
@@ -130,6 +136,38 @@ class Listing:
             for what, count in sorted(self.ignored.items())
             if count
         )
+
+
+class NamedListing(Listing):
+    """Folders and files that are known by name, as those in an archive; `passed_over` counts what has none."""
+
+    def __init__(self, root: Path, names: Sequence[Path], passed_over: Counter[str]) -> None:
+        self.ignored = passed_over.copy()
+        self._names = names
+        self._known = {root: Entries({}, {})}
+        for name in sorted(name for name in names if name.is_relative_to(root)):
+            self._place(name, root)
+
+    def _place(self, file: Path, root: Path) -> None:
+        inside = file.relative_to(root).parts
+        if any(part.startswith(".") for part in inside):
+            return
+        if any(part.lower() in _SYSTEM for part in inside):
+            self.ignored["files of the system"] += 1
+            return
+        folder = root
+        for name in inside[:-1]:
+            below = folder / name
+            self._known[folder].folders[name] = below
+            folder = below
+            self._known.setdefault(folder, Entries({}, {}))
+        self._known[folder].files[file.name] = file
+
+    def _target(self, folder: Path) -> Path:
+        return folder
+
+    def files_below(self, folder: Path) -> int:
+        return sum(name.is_relative_to(folder) for name in self._names)
 
 
 def kind_of(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from cnn_tuner.data.memory import check_memory
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
 
-_NAMES = "class_names"
-_ARRAYS = (*(f"{axis}_{part}" for part in PARTS for axis in "xy"), _NAMES)
+NAMES = "class_names"
+_ARRAYS = (*(f"{axis}_{part}" for part in PARTS for axis in "xy"), NAMES)
 _SUFFIX = ".npy"
 
 
@@ -44,16 +44,22 @@ def load(argument: str, options: DataOptions) -> RawData:
     path = expanded(argument)
     with _opened(path) as archive:
         members = [name.removesuffix(_SUFFIX) for name in archive.namelist() if name.endswith(_SUFFIX)]
-        _check_members(members, path)
+        check_members(members, path)
         headers = {name: _read_header(archive, name, path) for name in _ARRAYS if name in members}
         check_memory(_need_bytes(headers), options, shown(path))
         arrays = {name: _read_array(archive, name) for name in headers}
-    names = _class_names(arrays.pop(_NAMES, None), path)
-    ignored = [name for name in members if name not in _ARRAYS]
+    names = names_of(arrays.pop(NAMES, None), path)
+    return parts_of(arrays, names, [name for name in members if name not in _ARRAYS], path.stem, shown(path))
+
+
+def parts_of(
+    arrays: Mapping[str, np.ndarray], names: tuple[str, ...] | None, ignored: Sequence[str], name: str, place: str
+) -> RawData:
+    """What a source hands over whose arrays are called x_train, y_train, x_val, ..."""
     parts = {part: Part(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in PARTS if f"x_{part}" in arrays}
     return RawData(
-        name=path.stem,
-        place=shown(path),
+        name=name,
+        place=place,
         train=parts["train"],
         val=parts.get("val"),
         test=parts.get("test"),
@@ -77,7 +83,12 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             ) from error
 
 
-def _check_members(members: list[str], path: Path) -> None:
+def check_members(members: Sequence[str], path: Path) -> None:
+    """Refuses a file or folder that lacks an array.
+
+    Raises:
+        DataError: it does.
+    """
     wanted = ["x_train", "y_train"]
     for part in ("val", "test"):
         pair = [f"x_{part}", f"y_{part}"]
@@ -123,11 +134,16 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _class_names(array: np.ndarray | None, path: Path) -> tuple[str, ...] | None:
+def names_of(array: np.ndarray | None, path: Path) -> tuple[str, ...] | None:
+    """The names of the classes in an array of text, if there is one.
+
+    Raises:
+        DataError: it holds something else.
+    """
     if array is None:
         return None
     if array.ndim != 1 or not array.size or array.dtype.kind not in "USiu":
-        raise DataError(f"{shown(path)}: {_NAMES}: must be a row of text, got {array.dtype} of shape {array.shape}")
+        raise DataError(f"{shown(path)}: {NAMES}: must be a row of text, got {array.dtype} of shape {array.shape}")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     return tuple(str(name) for name in array)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import TASKS
 
 VAL_FRACTION, MOST_VAL_IMAGES = 0.15, 5_000  # more images train better, and tell an accuracy apart hardly better
+FITS = ("stretch", "pad", "crop")  # what becomes of image files of another aspect
 MAX_SIDE = 4096  # pixels; a CNN's first feature map at this side already takes gigabytes
 
 
@@ -17,11 +19,16 @@ class DataOptions:
 
     task: one of TASKS, or None to infer it from the labels.
     val_fraction, test_fraction: of the images that come without such a part; None: see `val_share`.
-    image_size: (height, width) to which an image folder is resized; None: see cnn_tuner.data.folder.
-    channels: 1 (grey) or 3 (colour) for an image folder; None: grey if every image is.
-    skip_broken: skip images that cannot be read instead of refusing the folder.
+    image_size: (height, width) to which image files are resized; None: see cnn_tuner.data.decoding.
+    fit: what becomes of image files of another aspect, one of FITS; see cnn_tuner.data.pictures.box.
+    channels: 1 (grey) or 3 (colour) for image files; None: grey if every image is.
+    skip_broken: skip images that cannot be read instead of refusing all.
     follow_links: read what links in an image folder lead to, wherever it lies.
     leave_out: names of folders in an image folder that are no data.
+    group_by: a regular expression; image files in whose paths it finds the same are one group, None for none.
+    split: a file that says which image is in which part; None to draw the parts that there are not.
+    allow_leakage: leave images that are in two parts, pixel for pixel, where they are.
+    image_column, label_columns, split_column, group_column: of a table; None and (): see cnn_tuner.data.table.
     known_classes: those of a model that is to be evaluated: any of them may be there, and no other.
     max_bytes: memory that images may take; None: half of the machine's.
 
@@ -35,9 +42,17 @@ class DataOptions:
     test_fraction: float = 0.2
     image_size: tuple[int, int] | None = None
     channels: int | None = None
+    fit: str = "stretch"
     skip_broken: bool = False
     follow_links: bool = False
     leave_out: tuple[str, ...] = ()
+    group_by: str | None = None
+    split: str | None = None
+    allow_leakage: bool = False
+    image_column: str | None = None
+    label_columns: tuple[str, ...] = ()
+    split_column: str | None = None
+    group_column: str | None = None
     known_classes: tuple[str, ...] | None = None
     max_bytes: int | None = None
 
@@ -51,12 +66,23 @@ class DataOptions:
             raise UsageError(f"--image-size: height and width must be 1..{MAX_SIDE} pixels, got {self.image_size}")
         if self.channels not in (None, 1, 3):
             raise UsageError(f"--channels: must be 1 (grey) or 3 (colour), got {self.channels}")
+        if self.fit not in FITS:
+            raise UsageError(f"--fit: must be one of {', '.join(FITS)}; got {self.fit!r}")
+        if self.group_by is not None:
+            _check_pattern(self.group_by)
         if self.max_bytes is not None and self.max_bytes <= 0:
             raise UsageError(f"max_bytes: must be > 0, got {self.max_bytes}")
 
     def val_share(self, images: int) -> float:
         """The share of so many images that is for validation: 0.15 where nothing is said, of many images 5,000."""
         return min(VAL_FRACTION, MOST_VAL_IMAGES / images) if self.val_fraction is None else self.val_fraction
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--group-by: is no regular expression: {error}, got {pattern!r}") from error
 
 
 def _check_fractions(val: float, test: float) -> None:

@@ -1,8 +1,9 @@
 """One image file to pixels, by Pillow, the same way for training and for `predict`.
 
 What is done: the first frame, turned upright where a JPEG's EXIF data says how the camera was held, 16 bit grey
-divided by 256, palettes resolved, transparency dropped, converted to grey or colour, resized bilinearly (Pillow
-antialiases when it shrinks) without keeping the aspect. The graph that serves the model does the same.
+divided by 256, palettes resolved, transparency dropped, converted to grey or colour, brought to the aspect of the
+model's images (`fitted`), resized bilinearly (Pillow antialiases when it shrinks). The graph that serves the model does
+the same.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from cnn_tuner.data import orientation
-from cnn_tuner.data.files import expanded, one_line, reading, shown
+from cnn_tuner.data.files import Opener, expanded, on_disk, one_line, shown
 from cnn_tuner.errors import DataError
 
 MAX_PIXELS = 100_000_000  # of one image; decoding that many takes 400 MB
 # Text beside the pixels of a PNG, such as how they were made: Pillow's limit of one chunk is 1 MiB, others read any.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # no others: some start programs, as EPS does
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # no others: some start programs, as EPS does
+STRETCH = "stretch"
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _MULTIPLIED = {"LA": "La", "RGBA": "RGBa"}  # with colours weighed by alpha
 
@@ -43,37 +45,35 @@ class Header(NamedTuple):
     is_deep: bool  # 16 bits a pixel, of which 8 are kept
 
 
-def read_header(path: Path) -> Header:
-    """Open `path` without decoding it.
+def read_header(path: Path, opener: Opener = on_disk) -> Header:
+    """What the image in `path` says of itself, which is not decoded.
 
     Raises:
         BrokenImageError: it is no image of a known kind, or has over 100 megapixels.
         DataError: the file cannot be read.
     """
-    with reading(path):
-        stream = path.open("rb")
-    with stream, _opened(stream, shown(path)) as (image, turned):
+    with opener(path) as stream, _opened(stream, shown(path)) as (image, turned):
         has_alpha = "A" in image.getbands() or "transparency" in image.info
         height, width = image.size if turned in orientation.SWAPPED else image.size[::-1]
         return Header(height, width, _is_grey(image), has_alpha, image.mode.startswith("I"))
 
 
-def highest_value(path: Path) -> int:
+def highest_value(path: Path, opener: Opener = on_disk) -> int:
     """The highest of a grey image's values, before any is left out.
 
     Raises:
         BrokenImageError, DataError: as `read_image`.
     """
-    with reading(path):
-        stream = path.open("rb")
-    with stream, _opened(stream, shown(path)) as (image, _):
+    with opener(path) as stream, _opened(stream, shown(path)) as (image, _):
         return int(np.asarray(image).max())
 
 
-def read_image(path: Path | str, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read_image(
+    path: Path | str, image_shape: tuple[int, int, int], opener: Opener = on_disk, fit: str = STRETCH
+) -> np.ndarray:
     """The image in `path` as training saw it.
 
-    image_shape: (H, W, C) of the model; C 1 is grey, 3 colour (2 and 4: the same with alpha).
+    image_shape: (H, W, C) of the model; C 1 is grey, 3 colour (2 and 4: the same with alpha). fit: as `box`.
 
     Returns:
         (H, W, C) uint8.
@@ -83,18 +83,39 @@ def read_image(path: Path | str, image_shape: tuple[int, int, int]) -> np.ndarra
         DataError: the file cannot be read.
     """
     path = expanded(str(path))
-    with reading(path):
-        stream = path.open("rb")
-    with stream, _opened(stream, shown(path)) as (image, turned):
-        return _pixels(image, turned, image_shape)
+    with opener(path) as stream, _opened(stream, shown(path)) as (image, turned):
+        return _pixels(image, turned, image_shape, fit, shown(path))
 
 
 def read_image_bytes(
-    data: bytes, image_shape: tuple[int, int, int], name: str = "image", max_pixels: int = MAX_PIXELS
+    data: bytes,
+    image_shape: tuple[int, int, int],
+    name: str = "image",
+    max_pixels: int = MAX_PIXELS,
+    fit: str = STRETCH,
 ) -> np.ndarray:
     """As read_image, of a file's content; `name` is what errors call it, `max_pixels` the most it may have."""
     with _opened(io.BytesIO(data), name, max_pixels) as (image, turned):
-        return _pixels(image, turned, image_shape)
+        return _pixels(image, turned, image_shape, fit, name)
+
+
+def box(height: int, width: int, aspect: tuple[int, int], fit: str) -> tuple[int, int, int, int]:
+    """What of an image is resized, (left, top, right, bottom) in its pixels; what lies outside it is black.
+
+    aspect: (height, width) of the model's images. crop: the largest middle part of that aspect; pad: the least that has
+        all of the image in its middle; stretch: the image.
+    """
+    high, wide = aspect
+    is_wider = width * high > height * wide
+    if fit == "stretch":
+        return 0, 0, width, height
+    if is_wider == (fit == "crop"):  # the width changes
+        new = max(1, (height * wide + high // 2) // high)
+        left = (width - new) // 2
+        return left, 0, left + new, height
+    new = max(1, (width * high + wide // 2) // wide)
+    top = (height - new) // 2
+    return 0, top, width, top + new
 
 
 @contextmanager
@@ -108,6 +129,9 @@ def _opened(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterat
             with Image.open(stream, formats=_FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise BrokenImageError(_too_large(name, f"{image.width}x{image.height} pixels", max_pixels))
+                if image.mode == "F":
+                    told = "has floating-point pixels, whose range nobody knows; save it with 8 or 16 bits"
+                    raise BrokenImageError(f"{name}: broken image: {told}")
                 yield image, turned
     except (DataError, MemoryError):
         raise
@@ -128,14 +152,19 @@ def _is_grey(image: Image.Image) -> bool:
     return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
 
 
-def _pixels(image: Image.Image, turned: int, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Decode, convert, turn upright, resize: (H, W, C) uint8."""
+def _pixels(image: Image.Image, turned: int, image_shape: tuple[int, int, int], fit: str, name: str) -> np.ndarray:
+    """Decode, convert, turn upright, fit, resize: (H, W, C) uint8."""
     height, width, channels = image_shape
     if image.mode.startswith("I"):  # 16 bit grey, which Pillow's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     image = orientation.upright(image.convert(_MODES[channels]), turned)
+    if fit != STRETCH:
+        part = left, top, right, bottom = box(image.height, image.width, (height, width), fit)
+        if (right - left) * (bottom - top) > MAX_PIXELS:
+            raise BrokenImageError(_too_large(name, f"{right - left}x{bottom - top} with its border", MAX_PIXELS))
+        image = image.crop(part)
     return np.asarray(_resized(image, width, height)).reshape(image_shape)
 
 

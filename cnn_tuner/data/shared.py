@@ -1,19 +1,25 @@
-"""Training and validation part as files that several processes map into memory: one copy for all of them."""
+"""Training and validation part as files that several processes map into memory: one copy for all of them.
+
+Images that are mapped from a file already stay there: only which of them are for what is written.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from cnn_tuner.data.dataset import Dataset, Part
+from cnn_tuner.data.dataset import Dataset, Part, Selection, save
 from cnn_tuner.errors import StorageError
 
 PARTS = ("train", "val")  # the test part never goes where models are trained
+PIXELS, ELSEWHERE = "x.npy", "elsewhere.json"
 
 
 @contextmanager
@@ -26,18 +32,32 @@ def shared(dataset: Dataset, folder: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
     folder.mkdir(parents=True)
     try:
-        _check_room(dataset, folder)
-        for name in PARTS:
-            part: Part = getattr(dataset, name)
-            np.save(folder / f"{name}_x.npy", part.x)
+        parts = [getattr(dataset, name) for name in PARTS]
+        file = _file(parts)
+        if file is None:
+            _check_room(parts, folder)
+            save(folder / PIXELS, *(part.x for part in parts))
+            ends = np.cumsum([0, *map(len, parts)])
+            rows = [np.arange(start, stop) for start, stop in pairwise(ends)]
+        else:
+            (folder / ELSEWHERE).write_text(json.dumps(os.fspath(file)), encoding="utf-8")
+            rows = [part.x.rows for part in parts]
+        for name, part, own in zip(PARTS, parts, rows, strict=True):
+            np.save(folder / f"{name}_rows.npy", own)
             np.save(folder / f"{name}_y.npy", part.y)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_room(dataset: Dataset, folder: Path) -> None:
-    need = sum(getattr(dataset, name).x.nbytes + getattr(dataset, name).y.nbytes for name in PARTS)
+def _file(parts: list[Part]) -> Path | None:
+    """The file that the images of all parts are mapped from, if there is one."""
+    files = {part.x.file if isinstance(part.x, Selection) else None for part in parts}
+    return files.pop() if len(files) == 1 else None
+
+
+def _check_room(parts: list[Part], folder: Path) -> None:
+    need = sum(part.x.nbytes + part.y.nbytes for part in parts)
     free = shutil.disk_usage(folder).free
     if free < need:
         raise StorageError(
@@ -49,10 +69,15 @@ def _check_room(dataset: Dataset, folder: Path) -> None:
 def opened(folder: Path) -> tuple[Part, Part]:
     """The training and validation part that lie in `folder`, mapped: pages are read when they are needed.
 
-    Copy-on-write rather than read-only, since NumPy hands only writable arrays to another library without a copy.
+    Both are selections of one array. Copy-on-write rather than read-only, since NumPy hands only writable arrays to
+    another library without a copy.
     """
-    train, val = (
-        Part(*(np.load(folder / f"{name}_{kind}.npy", mmap_mode="c", allow_pickle=False) for kind in "xy"))
-        for name in PARTS
-    )
-    return train, val
+    elsewhere = folder / ELSEWHERE
+    file = Path(json.loads(elsewhere.read_text(encoding="utf-8"))) if elsewhere.exists() else folder / PIXELS
+    pixels = np.load(file, mmap_mode="c", allow_pickle=False)
+
+    def part(name: str) -> Part:
+        rows, y = (np.load(folder / f"{name}_{kind}.npy", allow_pickle=False) for kind in ("rows", "y"))
+        return Part(Selection(pixels, rows, file), y)
+
+    return part("train"), part("val")

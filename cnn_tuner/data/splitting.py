@@ -7,6 +7,7 @@ class out of a part, and splitting twice with it can be off by more than one ima
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,16 +30,78 @@ def split(
     Raises:
         DataError: too few images.
     """
+    strata = _strata(y, task, class_names, fractions, place)
+    return _drawn(strata, fractions, np.random.default_rng(seed))
+
+
+def split_groups(
+    groups: np.ndarray,
+    y: np.ndarray,
+    task: str,
+    class_names: tuple[str, ...],
+    fractions: Mapping[str, float],
+    seed: int,
+    place: str,
+) -> dict[str, np.ndarray]:
+    """As `split`, with all images of a group on one side: near to `fractions` and stratified as the groups allow.
+
+    groups: (N,) of anything that can be sorted.
+
+    Raises:
+        DataError: too few images or groups; a class would have none left to train on.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    strata, has_classes = _strata(y, task, class_names, fractions, place), task in ("binary", "multiclass")
+    numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    need = len(fractions) + 1
+    if numbers.max() + 1 < need:
+        raise DataError(f"{place}: {numbers.max() + 1} groups are too few; at least {need} are {_advice(fractions)}")
+    left, found = np.arange(len(y)), {}
+    for later, (part, fraction) in zip(range(len(fractions) - 1, -1, -1), fractions.items(), strict=True):
+        wanted = fraction * len(y)
+        folds = max(2, min(round(len(left) / wanted), len(np.unique(numbers[left]))))
+        folder = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a class has fewer images than there are folds
+            drawn = [chosen for _, chosen in folder.split(left, _merged(strata[left], folds), numbers[left])]
+        rests = [np.setdiff1d(np.arange(len(left)), chosen) for chosen in drawn]
+        able = [
+            (abs(len(chosen) - wanted), number)
+            for number, (chosen, rest) in enumerate(zip(drawn, rests, strict=True))
+            if len(chosen) and _may_stay(strata if has_classes else None, left[rest], numbers, later)
+        ]
+        if not able:
+            raise DataError(f"{place}: no {part} part leaves images of every class to train on, with groups together")
+        _, number = min(able)
+        found[part], left = left[drawn[number]], left[rests[number]]
+    return {"train": left} | found
+
+
+def _merged(strata: np.ndarray, folds: int) -> np.ndarray:
+    """Strata of which at least one has as many images as there are folds, which scikit-learn asks for."""
+    return strata if np.bincount(strata).max() >= folds else np.zeros_like(strata)
+
+
+def _may_stay(classes: np.ndarray | None, rest: np.ndarray, numbers: np.ndarray, later: int) -> bool:
+    """Whether what is left has images of every class, and a group for train and for each later part."""
+    has_all = classes is None or len(np.unique(classes[rest])) == len(np.unique(classes))
+    return has_all and len(np.unique(numbers[rest])) > later
+
+
+def _strata(
+    y: np.ndarray, task: str, class_names: tuple[str, ...], fractions: Mapping[str, float], place: str
+) -> np.ndarray:
+    """The number of the stratum of each image; see `split`."""
     need = len(fractions) + 1
     if task in ("binary", "multiclass"):
-        strata = y.reshape(-1).astype(np.int64)
+        strata: np.ndarray = y.reshape(-1).astype(np.int64)
         _check_classes(strata, class_names, need, _advice(fractions), place)
-    else:
-        if len(y) < need:
-            raise DataError(f"{place}: train has too few images, {len(y)}; at least {need} are {_advice(fractions)}")
-        smallest = math.ceil(1 / min(fractions.values()))  # images of which every part has a share of at least one
-        strata = _binned(y[:, 0], smallest) if task == "regression" else _pooled(y, smallest, need)
-    return _drawn(strata, fractions, np.random.default_rng(seed))
+        return strata
+    if len(y) < need:
+        raise DataError(f"{place}: train has too few images, {len(y)}; at least {need} are {_advice(fractions)}")
+    smallest = math.ceil(1 / min(fractions.values()))  # images of which every part has a share of at least one
+    return _binned(y[:, 0], smallest) if task == "regression" else _pooled(y, smallest, need)
 
 
 def _advice(fractions: Mapping[str, float]) -> str:

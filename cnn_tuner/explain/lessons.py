@@ -70,7 +70,11 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
         raise UsageError(f"{store.folder}: has no best model yet; make one with cnn-tuner export {name}")
     values = next(trial.values for trial in store.trials() if trial.number == winner.trial)
     plan = architecture.build(values, config.data.image_shape, config.output)
-    image = _example(store) if file is None else _Shown(read_image(file, config.data.image_shape), file.name)
+    image = (
+        _example(store)
+        if file is None
+        else _Shown(read_image(file, config.data.image_shape, fit=config.data.fit), file.name)
+    )
     explanation = explain(keras_file.load(store.best_model), plan, image.pixels, config.data.class_names)
     subject = Subject(image.name, f"{store.folder.name}, trial {winner.trial}", True, image.truth)
     return Lesson(explanation, subject, stem(image.name))

@@ -48,8 +48,11 @@ class FormatEntry(_Frozen):
 class Manifest(_Frozen):
     """What an export is. A metric that is no number is None; intervals are of 95 %.
 
-    data_fingerprint: the sha256 of the data that it was trained and measured on.
+    data_fingerprint: a hash of the data that it was trained and measured on.
     space, seed: of the search that found it.
+    temperature: by which `probabilities` are tempered, where `scores` are not; thresholds: from which of them on a
+        label is there (binary: the second class), a unit each, where the validation images are to say it and not 0.5.
+    fit: what becomes of image files of another aspect; see `cnn_tuner.data.pictures.box`.
     """
 
     format: Literal[1]
@@ -64,6 +67,9 @@ class Manifest(_Frozen):
     test_images: int
     golden_images: int
     turns_jpegs: bool = False  # by the orientation that their EXIF data has; earlier exports do not
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
     params: int
     macs: int
     values: dict[str, Any]

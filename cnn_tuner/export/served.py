@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from cnn_tuner.data.dataset import Images
 from cnn_tuner.errors import UsageError, VerificationError
+from cnn_tuner.export import manifest
 from cnn_tuner.export.safety import check_container, check_graph
 
 BATCH = 256
@@ -36,6 +39,8 @@ class Served:
         names = self._loaded.signatures["labels"]()["class_names"].numpy()
         self.class_names = tuple(name.decode() for name in names)
         self.image_shape = self._image_shape(folder)
+        # What becomes of image files of another aspect.
+        self.fit: str = manifest.read(folder).fit if (folder / manifest.FILE).is_file() else "stretch"
 
     def _image_shape(self, folder: Path) -> tuple[int, int, int]:
         """(H, W, C) of the images it takes."""
@@ -68,16 +73,31 @@ class Served:
             if set(call.structured_input_signature[1]) == {"image"}
         }
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
+    def scores(self, images: Images) -> np.ndarray:
         """The last layer's (N, units) for images (N, H, W, C) uint8."""
         return self.answer("scores", images)["scores"]
 
-    def predict(self, images: np.ndarray) -> list[dict[str, Any]]:
-        """A record an image: class and probability, or the labels that are present, or the values."""
-        answers = {name: _decimal(values) for name, values in self.answer("serving_default", images).items()}
+    def predict(self, images: np.ndarray, thresholds: Sequence[float] = ()) -> list[dict[str, Any]]:
+        """A record an image: class and probability, or the labels that are present, or the values.
+
+        `thresholds`: from which probability on a label is there, or the second of two classes; one a unit, else 0.5.
+        """
+        found = self.answer("serving_default", images)
+        answers = {name: _decimal(values) for name, values in (found | self._decided(found, thresholds)).items()}
         return [self._record({name: values[i] for name, values in answers.items()}) for i in range(len(images))]
 
-    def answer(self, signature: str, images: np.ndarray) -> dict[str, np.ndarray]:
+    def _decided(self, found: dict[str, np.ndarray], thresholds: Sequence[float]) -> dict[str, np.ndarray]:
+        """What other thresholds than 0.5 change of answers."""
+        if not thresholds:
+            return {}
+        probabilities = found["probabilities"]
+        if "is_present" in found:
+            return {"is_present": probabilities > np.array(thresholds)}
+        second = (probabilities[:, 1] > thresholds[0]).astype(int)
+        names = np.array([name.encode() for name in self.class_names], object)
+        return {"class": names[second], "probability": probabilities[np.arange(len(second)), second]}
+
+    def answer(self, signature: str, images: Images) -> dict[str, np.ndarray]:
         """What a signature says of images (N, H, W, C) uint8, N > 0, an array of N rows an output."""
         if not len(images):
             raise UsageError("no images: a prediction takes one at least")  # oneDNN would fail without saying why

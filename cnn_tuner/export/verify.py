@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_tuner.data.dataset import Images, save
 from cnn_tuner.errors import FormatError, VerificationError
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.export.readers import SECONDS, SECONDS_AN_IMAGE, Reader
@@ -30,7 +31,7 @@ class Measured:
 
     task: str
     class_names: tuple[str, ...]
-    images: np.ndarray
+    images: Images
     scores: np.ndarray
     y: np.ndarray | None = None
     part: str = "the test part"
@@ -67,7 +68,7 @@ def readers(measured: Measured, exports: dict[str, Path]) -> Iterator[dict[str, 
     """A process for each export, all at once, each asked about what was measured; they are ended at the end."""
     with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
         images = Path(scratch) / "images.npy"
-        np.save(images, measured.images)
+        save(images, measured.images)
         seconds = SECONDS + SECONDS_AN_IMAGE * len(measured.images)
         started = {kind: Reader(kind, path, images, Path(scratch), seconds) for kind, path in exports.items()}
         try:

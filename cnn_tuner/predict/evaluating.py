@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_tuner.data import registry
 from cnn_tuner.data.assembling import divided
+from cnn_tuner.data.cache import Cache
 from cnn_tuner.data.dataset import Part, Parts
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
@@ -19,7 +20,9 @@ from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.intervals import measure_intervals
 
 
-def evaluate_export(export: Path, source: str, options: DataOptions, has_all_parts: bool = False) -> dict[str, Any]:
+def evaluate_export(
+    export: Path, source: str, options: DataOptions, has_all_parts: bool = False, cache: Cache | None = None
+) -> dict[str, Any]:
     """What an export says of data of the registry: of its test part, or with `has_all_parts` of every image.
 
     Image files are made of the export's size and channels.
@@ -33,8 +36,8 @@ def evaluate_export(export: Path, source: str, options: DataOptions, has_all_par
     fitted = replace(options, task=served.task, known_classes=served.class_names)
     if registry.reads_pictures(source):
         height, width, channels = served.image_shape
-        fitted = replace(fitted, image_size=(height, width), channels=channels)
-    found = registry.load_parts(source, fitted)
+        fitted = replace(fitted, image_size=(height, width), channels=channels, fit=served.fit)
+    found = registry.load_parts(source, fitted, cache)
     if found.image_shape != served.image_shape:
         got, wanted = ("x".join(map(str, shape)) for shape in (found.image_shape, served.image_shape))
         raise DataError(f"{source}: has images of {got}, but {export} takes {wanted}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn_tuner.data.files import expanded, shown
 from cnn_tuner.data.listing import SUFFIXES, Listing
-from cnn_tuner.data.pictures import BrokenImageError, read_image, read_image_bytes
+from cnn_tuner.data.pictures import STRETCH, BrokenImageError, read_image, read_image_bytes
 from cnn_tuner.errors import DataError
 from cnn_tuner.export.served import Served
 
@@ -28,11 +28,11 @@ class Source:
     name: str
     content: bytes | None = None
 
-    def read(self, image_shape: tuple[int, int, int]) -> np.ndarray:
+    def read(self, image_shape: tuple[int, int, int], fit: str = STRETCH) -> np.ndarray:
         """(H, W, C) uint8, as training saw images."""
         if self.content is None:
-            return read_image(self.name, image_shape)
-        return read_image_bytes(self.content, image_shape, self.name)
+            return read_image(self.name, image_shape, fit=fit)
+        return read_image_bytes(self.content, image_shape, self.name, fit=fit)
 
 
 def sources(
@@ -87,7 +87,10 @@ def _of_folder(folder: Path, follow_links: bool, tell: Callable[[str], None]) ->
 
 
 def predict(
-    served: Served, images: Iterable[Source], skip: Callable[[BrokenImageError], None] | None = None
+    served: Served,
+    images: Iterable[Source],
+    skip: Callable[[BrokenImageError], None] | None = None,
+    thresholds: Sequence[float] = (),
 ) -> Iterator[dict[str, Any]]:
     """What an export says of each image, a record each, in their order; `BATCH` images are in memory at once.
 
@@ -95,6 +98,7 @@ def predict(
         served: the export.
         images: what to look at.
         skip: is told of each image that cannot be read, which is then left out; without it, the first one ends it.
+        thresholds: see `Served.predict`.
 
     Raises:
         DataError: a file is missing or not an image, or every image was left out.
@@ -104,7 +108,7 @@ def predict(
     count = 0
     for image in images:
         try:
-            pixels.append(image.read(served.image_shape))
+            pixels.append(image.read(served.image_shape, served.fit))
         except BrokenImageError as error:
             if skip is None:
                 raise DataError(f"{error}; skip such images with --skip-broken") from error
@@ -113,14 +117,16 @@ def predict(
         names.append(shown(image.name))
         count += 1
         if len(names) == BATCH:
-            yield from _answers(served, names, pixels)
+            yield from _answers(served, names, pixels, thresholds)
             names, pixels = [], []
     if names:
-        yield from _answers(served, names, pixels)
+        yield from _answers(served, names, pixels, thresholds)
     if not count:
         raise DataError("no image can be read: nothing to predict")
 
 
-def _answers(served: Served, names: list[str], pixels: list[np.ndarray]) -> Iterator[dict[str, Any]]:
-    for name, answer in zip(names, served.predict(np.stack(pixels)), strict=True):
+def _answers(
+    served: Served, names: list[str], pixels: list[np.ndarray], thresholds: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    for name, answer in zip(names, served.predict(np.stack(pixels), thresholds), strict=True):
         yield {"image": name, **answer}

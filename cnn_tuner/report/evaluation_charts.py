@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnn_tuner.metrics import calibration
 from cnn_tuner.report.charts import Chart, Options, Sheet, axis, number, options
 from cnn_tuner.runs.evaluation import Evaluation
 
@@ -57,6 +58,56 @@ def _cell(names: tuple[str, ...], truth: int, predicted: int, images: int, share
         "tip": f"{names[truth]} taken for {names[predicted]}:\n{images:,} images, {share:.1%} of {names[truth]}",
         "label": {"show": images > 0, "formatter": str(images), "color": colour},
     }
+
+
+def reliability(found: Evaluation, temperature: float) -> Chart | None:
+    """How often answers of about a probability are right, as the scores are and tempered; None of a regression."""
+    raw = calibration.reliability(found.task, found.y, found.scores)
+    if not raw:
+        return None
+    tempered = calibration.tempered(found.task, found.scores, temperature)
+    told = {"the model's scores": raw}
+    if temperature != 1.0:
+        told["tempered, as exported"] = calibration.reliability(found.task, found.y, tempered)
+    low = min(each.probability for bins in told.values() for each in bins)
+    colours = ("@orange", "@blue") if len(told) > 1 else ("@blue",)
+    series = [
+        {
+            "type": "line",
+            "name": name,
+            "symbolSize": 7,
+            "itemStyle": {"color": colour},
+            "lineStyle": {"color": colour},
+            "data": [
+                {
+                    "value": [number(each.probability), number(each.right)],
+                    "tip": f"{name}: {each.answers:,} answers of about {each.probability:.0%}, {each.right:.1%} right",
+                }
+                for each in bins
+            ],
+        }
+        for (name, bins), colour in zip(told.items(), colours, strict=True)
+    ]
+    line = {"type": "line", "data": [[number(low), number(low)], [1, 1]], "showSymbol": False, "silent": True}
+    errors = ", ".join(f"{name}: {calibration.error(bins):.1%}" for name, bins in told.items())
+    chart = options(
+        f"How often answers are right against how probable they are said to be. Mean difference: {errors}.",
+        legend={"data": list(told), "textStyle": {"color": "@text"}, "top": 0},
+        xAxis=axis("probability that is said", max=1),
+        yAxis=axis("share that is right", max=1, nameGap=8),
+        series=[*series, line | {"lineStyle": {"color": "@quiet", "type": "dashed"}}],
+    )
+    rows = tuple(
+        (name, f"{each.probability:.3f}", f"{each.right:.3f}", f"{each.answers:,}")
+        for name, bins in told.items()
+        for each in bins
+    )
+    sheet = Sheet(("", "probability", "right", "answers"), rows, frozenset({1, 2, 3}))
+    aid = (
+        "On the dashed line probabilities are what they say: of answers with 0.8, eight of ten are right. Mean "
+        f"difference (expected calibration error) on the test part: {errors}."
+    )
+    return Chart("reliability", "Can the probabilities be believed?", aid, chart, sheet, 360)
 
 
 def predicted_against_true(found: Evaluation, names: tuple[str, ...]) -> list[Chart]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cnn_tuner.analysis import findings
 from cnn_tuner.analysis.findings import ClassRow
+from cnn_tuner.metrics import calibration
 from cnn_tuner.report import sheets
 from cnn_tuner.report.charts import Sheet
 from cnn_tuner.report.serving import loading, serving
@@ -241,10 +242,31 @@ def _limits(run: RunStore, winner: Winner, found: Evaluation | None) -> str:
     if winner.looks > 1:
         lines.append(f"The test part was looked at {winner.looks} times, so that its score is a little too good.")
     if config.data.task in ("binary", "multiclass"):
-        lines.append("An image of none of the classes gets one of them too; its probability is not calibrated.")
+        lines.append("An image of none of the classes gets one of them too, and often with a high probability.")
+    lines += _believed(winner, found)
     if found is not None:
         lines += _of_classes(findings.class_rows(found, config.data.class_names))
     return f"## Limits\n\n{_listed(lines)}"
+
+
+def _believed(winner: Winner, found: Evaluation | None) -> list[str]:
+    """How far its probabilities can be believed."""
+    if found is None or not calibration.reliability(found.task, found.y, found.scores):
+        return []
+    raw, mended = calibration_errors(winner, found)
+    told = f"On the test part its probabilities are {mended:.1%} off the share of right answers in the mean"
+    if winner.temperature == 1.0:
+        return [f"{told}."]
+    return [f"{told} ({raw:.1%} before they were tempered by {winner.temperature:g}, as the validation part says)."]
+
+
+def calibration_errors(winner: Winner, found: Evaluation) -> tuple[float, float]:
+    """The expected calibration error on the test part, as the scores are and tempered."""
+    tempered = calibration.tempered(found.task, found.scores, winner.temperature)
+    raw, mended = (
+        calibration.error(calibration.reliability(found.task, found.y, each)) for each in (found.scores, tempered)
+    )
+    return raw, mended
 
 
 def _of_classes(rows: Sequence[ClassRow]) -> list[str]:

@@ -105,7 +105,7 @@ def gather(run: RunStore) -> Report:
         comparison_charts.importance(mattered),
         mattered.reason or "nothing that is more than chance",
         tuple(_costs(run, trials, winner)),
-        Answers() if found is None else _answers(found, config.data.class_names),
+        Answers() if found is None else _answers(found, config.data.class_names, winner.temperature if winner else 1.0),
         sheets.failures_sheet(trials),
         sheets.data_sheet(config),
         None if export is None else serving(config.data, export),
@@ -235,9 +235,11 @@ def _costs(run: RunStore, trials: Sequence[Trial], winner: Winner | None) -> lis
     return [chart for chart in charts if chart is not None]
 
 
-def _answers(found: Evaluation, names: tuple[str, ...]) -> Answers:
+def _answers(found: Evaluation, names: tuple[str, ...], temperature: float) -> Answers:
     matrix = evaluation_charts.confusion_matrix(found, names)
     charts = [matrix] if matrix is not None else evaluation_charts.predicted_against_true(found, names)
+    believed = evaluation_charts.reliability(found, temperature)
+    charts += [] if believed is None else [believed]
     pairs = findings.confusions(found, names)
     classes = findings.class_rows(found, names)
     targets = findings.target_rows(found, names)

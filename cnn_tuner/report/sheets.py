@@ -154,7 +154,7 @@ def data_sheet(config: RunConfig) -> Sheet:
         ("images", f"{train:,} training, {val:,} validation, {test:,} test"),
         ("image", f"{shape(data.image_shape)} (height x width x channels), 8 bit"),
         ("options", without_places(options) or "-"),
-        ("fingerprint", f"sha256 {data.fingerprint}"),
+        ("fingerprint", data.fingerprint),
     ]
     return Sheet(("", ""), tuple(rows))
 

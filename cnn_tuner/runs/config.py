@@ -30,7 +30,8 @@ class DataConfig(_Config):
     """Which images a run learns from, and what they turned out to be.
 
     `source` is as it was typed, `place` the same from whatever folder (empty in runs of before there was one).
-    `images` counts training, validation and test; `drawn` are the parts that were split off train.
+    `images` counts training, validation and test; `drawn` are the parts that were split off train; `has_groups` says
+    whether images belong together that a split must not part, as copies do.
     """
 
     source: str
@@ -43,8 +44,14 @@ class DataConfig(_Config):
     output_offset: tuple[float, ...] = ()
     images: tuple[int, int, int]
     drawn: tuple[str, ...] = ()
+    has_groups: bool = False
     fingerprint: str
     options: dict[str, Any]
+
+    @property
+    def fit(self) -> str:
+        """What became of image files of another aspect; see `cnn_tuner.data.pictures.box`."""
+        return str(self.options.get("fit", "stretch"))
 
 
 class SearchConfig(_Config):
@@ -126,7 +133,8 @@ class RunConfig(_Config):
     @property
     def redraws_val(self) -> bool:
         """Whether each further seed of a finalist has a validation part of its own: the run's own tells too little."""
-        return "val" in self.data.drawn and self.data.images[1] < FEW_VAL_IMAGES
+        few = self.data.images[1] < FEW_VAL_IMAGES
+        return few and "val" in self.data.drawn and not self.data.has_groups
 
     @property
     def objective(self) -> Objective:

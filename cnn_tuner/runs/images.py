@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnn_tuner.data import registry
+from cnn_tuner.data import registry, split_file
+from cnn_tuner.data.cache import Cache
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
@@ -12,8 +13,10 @@ from cnn_tuner.runs.config import DataConfig
 from cnn_tuner.runs.store import RunStore
 
 
-def load_data(run: RunStore, source: str | None = None) -> Dataset:
+def load_data(run: RunStore, source: str | None = None, cache: Cache | None = None) -> Dataset:
     """The data of a run, read again as it was when the run began; with `source`, from where it lies now.
+
+    `cache`: of decoded images.
 
     Raises:
         DataError: it cannot be read, or is not what it was; the message says what differs.
@@ -21,21 +24,24 @@ def load_data(run: RunStore, source: str | None = None) -> Dataset:
     config = run.config.data
     place = source or config.place or config.source
     try:
-        dataset = registry.load(place, _options(config))
+        dataset = registry.load(place, _options(run), cache)
     except DataError as error:
         if source is not None or registry.is_there(place):
             raise
         raise DataError(f"{error}; if they have moved, --data says where they lie now") from error
-    if dataset.fingerprint != config.fingerprint:
+    if not dataset.has_fingerprint(config.fingerprint):
         differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
         raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
     return dataset
 
 
-def _options(config: DataConfig) -> DataOptions:
+def _options(run: RunStore) -> DataOptions:
     """Those of a run, in whose file a tuple is a list."""
-    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in config.options.items()}
-    return DataOptions(**given)
+    options = run.config.data.options
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    if given.get("split") is not None:  # the run's own copy, wherever the file is now
+        given["split"] = str(run.folder / split_file.FILE)
+    return DataOptions(**({"allow_leakage": True} | given))  # of which runs before it was asked know nothing
 
 
 def _differs(before: DataConfig, now: Dataset) -> str:

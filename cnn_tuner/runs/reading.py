@@ -175,7 +175,8 @@ class StoredRun:
         finalists = tuple(Finalist(**{**each, "scores": tuple(each["scores"])}) for each in found["finalists"])
         baselines = tuple(Baseline(**each) for each in found.get("baselines", ()))
         intervals = {name: (low, high) for name, (low, high) in found["test_intervals"].items()}
-        return Winner(**{**found, "finalists": finalists, "test_intervals": intervals, "baselines": baselines})
+        others = {"finalists": finalists, "test_intervals": intervals, "baselines": baselines}
+        return Winner(**{**found, **others, "thresholds": tuple(found.get("thresholds", ()))})
 
     @property
     def keeps_winner(self) -> bool:

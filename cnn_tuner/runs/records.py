@@ -241,7 +241,9 @@ class Winner:
     was chosen from, with the score of each seed, and `baselines` simple models on the same split. `refit` says whether
     its weights are those of a training on train and
     validation, whose twin on train alone has the score: "done", or why not. `passes` says how often the training images
-    were shown in its `epochs`, those of the search having a part of them; 0 where it is not known.
+    were shown in its `epochs`, those of the search having a part of them; 0 where it is not known. `temperature`
+    is what its probabilities are to be tempered by, `thresholds` from which of them on a label is there, a unit each,
+    as the validation part says; see `cnn_tuner.metrics`.
     """
 
     trial: int
@@ -262,6 +264,8 @@ class Winner:
     refit: str = ""
     baselines: tuple[Baseline, ...] = ()
     passes: float = 0.0
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
 
     def best_baseline(self, metric: str, direction: str) -> Baseline | None:
         """The baseline with the best value of a metric on the test part."""

@@ -20,18 +20,19 @@ STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen
 NEARLY, SLACK = 0.2, 0.1  # of an epoch is left of one that may still end; so much later than foreseen it may do so
 EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new processes and the report take, in those
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
+VAL_PASSES = 2  # over the validation part: what the winner's score is in float32, and how far to trust its scores
 FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
 FORMAT_PASSES = 2
 
 
 def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: float) -> float:
     """What follows the final training: evaluation, export, verification."""
-    train, _, test = config.data.images
+    train, val, test = config.data.images
     others = len(config.formats) - 1
     passes = TEST_PASSES + FORMAT_PASSES * others
-    return (
-        EXPORT_STARTUPS + FORMAT_STARTUPS * others
-    ) * startup_seconds + passes * test * epoch_seconds / train / BACKWARDS
+    return (EXPORT_STARTUPS + FORMAT_STARTUPS * others) * startup_seconds + (
+        passes * test + VAL_PASSES * val
+    ) * epoch_seconds / train / BACKWARDS
 
 
 @dataclass

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from cnn_tuner.data import registry
+from cnn_tuner.data.cache import Cache
 from cnn_tuner.errors import UsageError
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import images
@@ -32,7 +33,7 @@ class Wishes:
 
     `settings` has values for fields of `SearchConfig`; `space` and `data` are as for a new run, None where they are to
     stay. An edited space file is a change too: `accepts_changes` takes it up, `keeps_space` leaves it. `more_trials`
-    adds to the number of trials, `more_seconds` to the budget.
+    adds to the number of trials, `more_seconds` to the budget. `cache`: of decoded images.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Wishes:
     more_seconds: float | None = None
     accepts_changes: bool = False
     keeps_space: bool = False
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Resuming(Session):
             more = f"cnn-tuner extend {run.folder.name}"
             ways = f"{more} --budget 10m or --trials N goes on searching"
             raise UsageError(f"{run.folder}: is complete, nothing is left to do; {ways}")
-        dataset = images.load_data(run, wishes.data)
+        dataset = images.load_data(run, wishes.data, wishes.cache)
         self._config = config
         try:
             return self.go_on(run, dataset)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn_tuner.data import registry as data_registry
+from cnn_tuner.data import split_file
 from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.leaks import has_copies
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics.tasks import Output, choose_objective
@@ -33,6 +35,7 @@ from cnn_tuner.spaces.rules import Limits
 from cnn_tuner.spaces.tree import SearchSpace
 
 if TYPE_CHECKING:
+    from cnn_tuner.data.cache import Cache
     from cnn_tuner.search.winner import Export
 
 FINAL_FACTOR = 3  # how many times the epochs of a trial a finalist may train, when nothing else is said
@@ -69,6 +72,7 @@ class Request:
     workers: Workers = field(default_factory=Workers)
     keep: int = 3
     formats: tuple[str, ...] = ("tf_saved_model",)
+    cache: Cache | None = None
 
     @property
     def place(self) -> str:
@@ -99,6 +103,7 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
         output_offset=output.offset,
         images=(len(dataset.train), len(dataset.val), len(dataset.test)),
         drawn=dataset.drawn,
+        has_groups=dataset.train.groups is not None or has_copies(dataset.train, dataset.val),
         fingerprint=dataset.fingerprint,
         options={name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()},
     )
@@ -151,6 +156,7 @@ class Tuning(Session):
         config, dataset = self.prepare()
         run = self._create(config)
         try:
+            split_file.write(dataset, run.folder / split_file.FILE)
             return self.go_on(run, dataset)
         finally:
             if not run.trials():
@@ -164,7 +170,7 @@ class Tuning(Session):
             UsageError, DataError, SpaceError, StorageError: the request cannot be met.
         """
         chosen = self._check_request()
-        dataset = data_registry.load(self.request.data, self.request.data_options)
+        dataset = data_registry.load(self.request.data, self.request.data_options, self.request.cache)
         if chosen.place == tree.AUTO:
             chosen = self._made_for(dataset)
         self._space_text = chosen.source
@@ -295,6 +301,7 @@ def export_run(
     trial: int | None = None,
     formats: Sequence[str] | None = None,
     data: str | None = None,
+    cache: Cache | None = None,
 ) -> Export:
     """Exports a run's winner as the next version; a run that was cut short has its finalists trained to the end first.
 
@@ -311,10 +318,10 @@ def export_run(
     if trial is not None and trial not in numbers:
         known = f"1 to {max(numbers)}" if numbers else "none yet"
         raise UsageError(f"--trial: {run.folder.name} has no such trial: {trial}; choices: {known}")
-    return session.export(run, images.load_data(run, data), trial, formats)
+    return session.export(run, images.load_data(run, data, cache), trial, formats)
 
 
-def evaluate_run(run: RunStore) -> dict[str, Any]:
+def evaluate_run(run: RunStore, cache: Cache | None = None) -> dict[str, Any]:
     """What a run's newest export says of the run's test part: metrics, their 95 % intervals, each class by itself.
 
     Raises:
@@ -324,5 +331,5 @@ def evaluate_run(run: RunStore) -> dict[str, Any]:
     from cnn_tuner.predict import evaluating
 
     folder = run.latest_export()
-    dataset = images.load_data(run)
+    dataset = images.load_data(run, cache=cache)
     return {"run": run.folder.name} | evaluating.evaluated(folder, {"test": dataset.test})

@@ -15,7 +15,7 @@ from cnn_tuner.export.formats import keras_file, saved_model
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import Manifest
 from cnn_tuner.export.verify import Measured, Reading, verify
-from cnn_tuner.metrics import scores
+from cnn_tuner.metrics import calibration, scores, thresholds
 from cnn_tuner.metrics.intervals import measure_intervals
 from cnn_tuner.report import model_card
 from cnn_tuner.report.model_card import FormatRow
@@ -47,7 +47,11 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
     model = fit.load_best(candidate.job)
     twin = model if candidate.twin == candidate.job else fit.load_best(candidate.twin)
     metric = store.config.objective.metric
-    float32_score = fit.evaluate(twin, dataset.val, store.config.output)[metric]
+    # By the twin, which was not trained on the validation part.
+    said = fit.predict(twin, dataset.val.x)
+    temperature = calibration.temperature(dataset.task, dataset.val.y, said)
+    probabilities = calibration.tempered(dataset.task, said, temperature)
+    float32_score = fit.evaluate(twin, dataset.val, store.config.output, said)[metric]
     x, y = dataset.test.x, dataset.test.y
     found = fit.predict(model, x)
     test = scores.told(dataset.task, y, found)
@@ -76,6 +80,8 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         refit=candidate.refit,
         baselines=store.baselines() or (),
         passes=candidate.passes(store.config.epoch_share),
+        temperature=temperature,
+        thresholds=thresholds.choose(dataset.task, dataset.val.y, probabilities),
     )
     store.set_winner(winner)
     return winner
@@ -100,7 +106,8 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
         raise SearchError(f"{store.folder}: has no best.keras with an evaluation.npz to export")
     observer.phase("exporting, and verifying in a new process")
     model = saved_model.in_float32(keras_file.load(store.best_model))
-    source = Source(model, dataset.task, dataset.class_names, dataset.train.x, store.best_model)
+    facts = dataset.task, dataset.class_names, dataset.train.x
+    source = Source(model, *facts, store.best_model, winner.temperature, store.config.data.fit)
     folder = store.folder / "export" / dataset.name
     aside = folder / f".{os.getpid()}"
     measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live.scores, dataset.test.y)

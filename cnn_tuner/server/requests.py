@@ -40,12 +40,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Model:
-    """What is served: its name and version in addresses, (H, W, C) of its images, and its signatures' outputs."""
+    """What is served: its name and version in addresses, (H, W, C) of its images, signatures and fit."""
 
     name: str
     version: str
     image_shape: tuple[int, int, int]
     signatures: dict[str, dict[str, Any]]
+    fit: str = "stretch"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _decoded(name: str, text: str, model: Model, limits: Limits) -> np.ndarray:
     except (binascii.Error, ValueError) as error:
         raise RequestError(400, f"{name}: b64 is not base64: {one_line(error)}") from error
     try:
-        return read_image_bytes(content, model.image_shape, name, limits.pixels)
+        return read_image_bytes(content, model.image_shape, name, limits.pixels, model.fit)
     except DataError as error:
         raise RequestError(400, str(error)) from error
     except MemoryError as error:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from cnn_tuner.audit import copies
 from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.files import printable
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
-from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.metrics.tasks import TASKS, Objective, Output
 from cnn_tuner.report.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Trial, Winner
 from cnn_tuner.search.session import Outcome
@@ -23,13 +26,38 @@ def describe_data(dataset: Dataset) -> list[str]:
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in _parts(dataset))
     kinds = {"multilabel": "labels", "regression": "targets"}.get(dataset.task, "classes")
     head = f"{dataset.name}: {sizes} images of {shape(dataset.image_shape)}, {len(dataset.class_names)} {kinds}"
-    return [f"{head} ({dataset.task})", *(f"  {note}" for note in dataset.notes)]
+    seen = ", ".join(filter(None, (_balance(dataset), _copies(dataset))))
+    return [f"{head} ({dataset.task})", *([f"  {seen}"] if seen else []), *(f"  {note}" for note in dataset.notes)]
+
+
+def _balance(dataset: Dataset) -> str:
+    """How many training images the classes have."""
+    if not TASKS[dataset.task].has_classes:
+        return ""
+    counts = np.bincount(dataset.train.y.reshape(-1).astype(int), minlength=len(dataset.class_names))
+    few, many = int(counts.argmin()), int(counts.argmax())
+    if counts[few] >= EVEN * counts[many]:
+        return f"about {round(counts.mean()):,} training images a class"
+    names = [printable(dataset.class_names[each]) for each in (few, many)]
+    return f"from {counts[few]:,} ({names[0]}) to {counts[many]:,} ({names[1]}) training images a class"
+
+
+def _copies(dataset: Dataset) -> str:
+    """How many images are there more than once, and how many of them with different labels."""
+    parts = dict(_parts(dataset))
+    groups = copies.exact(parts)
+    if not groups:
+        return ""
+    differ = sum(len({parts[name].y[number].tobytes() for name, number in group}) > 1 for group in groups)
+    told = f"{sum(len(group) - 1 for group in groups):,} exact copies"
+    return told + (f", {differ:,} images with different labels" if differ else "") + " (cnn-tuner data shows them)"
 
 
 def _parts(dataset: Dataset) -> list[tuple[str, Any]]:
     return [("training", dataset.train), ("validation", dataset.val), ("test", dataset.test)]
 
 
+EVEN = 0.8  # of the largest class has the smallest at least, where all are about as large
 CURVE = 10  # characters of a curve in a table
 
 

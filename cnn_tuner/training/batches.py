@@ -6,14 +6,13 @@ before ended, so that no image comes again before all have been there.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import tensorflow as tf
 
-from cnn_tuner.data.dataset import Part
+from cnn_tuner.data.dataset import Images, Part, Selection
 from cnn_tuner.spaces.recipe import Augmentation
 from cnn_tuner.training.augmentation import augmented, first_sides, on_pass
+from cnn_tuner.training.ordering import Order
 
 EVALUATION_BATCH = 256  # images at once where nothing is learned
 TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
@@ -22,16 +21,18 @@ TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
 class Data:
     """The training and validation part as tensors, made once for all jobs. The test part never comes here.
 
-    Arrays that are mapped from files (see `cnn_tuner.data.shared`) stay there: nothing is copied, but for a job that
-    trains on both parts, which has them joined.
+    Images that are mapped from a file (see `cnn_tuner.data.shared`) stay there: only batches are copied.
     """
 
     def __init__(self, train: Part, val: Part) -> None:
-        self._train, self._val = train, val  # the tensors point into their arrays
-        self.x, self.y, val_x, val_y = (_tensor(array) for part in (train, val) for array in (part.x, part.y))
-        self._val_tensors = val_x, val_y
-        places = tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
-        self.val = _plain(places.map(lambda at: (tf.gather(val_x, at), tf.gather(val_y, at))).prefetch(2))
+        pixels, train_rows, val_rows = _whole(train.x, val.x)
+        self._arrays = pixels, train.y, val.y  # the tensors point into them
+        self._rows = train_rows, val_rows
+        self._file = train.x.file if isinstance(train.x, Selection) else None
+        self.pixels, self.y, self._val_y = _tensor(pixels), _tensor(train.y), _tensor(val.y)
+        rows, places = tf.constant(val_rows), tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
+        in_order = places.map(lambda at: (tf.gather(self.pixels, tf.gather(rows, at)), tf.gather(self._val_y, at)))
+        self.val = _plain(in_order.prefetch(2))
 
     def redrawn(self, split: int, by_class: bool) -> Data:
         """Training and validation part of the same sizes, drawn anew from both by this number; 0 stands for these.
@@ -40,28 +41,24 @@ class Data:
         """
         if not split:
             return self
-        x, y = (np.concatenate([getattr(part, kind) for part in (self._train, self._val)]) for kind in "xy")
-        order = np.random.default_rng(split).permutation(len(x))
-        chosen = order[: len(self._val)]
+        pixels, train_y, val_y = self._arrays
+        rows, y = np.concatenate(self._rows), np.concatenate([train_y, val_y])
+        order = np.random.default_rng(split).permutation(len(rows))
+        chosen = order[: len(val_y)]
         if by_class:
-            classes, of_val = y[order].reshape(-1), np.unique(self._val.y, return_counts=True)
+            classes, of_val = y[order].reshape(-1), np.unique(val_y, return_counts=True)
             chosen = np.concatenate([order[classes == each][:count] for each, count in zip(*of_val, strict=True)])
-        is_val = np.isin(np.arange(len(x)), chosen)
-        return Data(Part(x[~is_val], y[~is_val]), Part(x[is_val], y[is_val]))
+        is_val = np.isin(np.arange(len(rows)), chosen)
+        return Data(*(Part(Selection(pixels, rows[own], self._file), y[own]) for own in (~is_val, is_val)))
 
     @property
-    def train_images(self) -> np.ndarray:
+    def train_images(self) -> Selection:
         """(N, H, W, C) uint8."""
-        return self._train.x
+        return Selection(self._arrays[0], self._rows[0])
 
     def images(self, with_val: bool = False) -> int:
         """How many images are trained on, by a job that trains on the validation part too or by another one."""
-        return int(self.x.shape[0]) + (len(self._val) if with_val else 0)
-
-    @cached_property
-    def _joined(self) -> tuple[tf.Tensor, tf.Tensor]:
-        val_x, val_y = self._val_tensors
-        return tf.concat([self.x, val_x], 0), tf.concat([self.y, val_y], 0)
+        return sum(map(len, self._rows)) if with_val else len(self._rows[0])
 
     def batches(
         self,
@@ -84,24 +81,24 @@ class Data:
             steps: the batches of an epoch, None for one pass over all images.
             balanced: whether each image comes with a weight, by which all classes count alike; y are then classes.
         """
-        x, y = self._joined if with_val else (self.x, self.y)
-        images = self.images(with_val)
+        images, all_rows = self.images(with_val), np.concatenate(self._rows) if with_val else self._rows[0]
+        rows, order = tf.constant(all_rows), Order(all_rows, self._arrays[0][:1].nbytes, self._file)
+        y = tf.concat([self.y, self._val_y], 0) if with_val else self.y
         weights = _class_weights(y) if balanced else None
         count = images if steps is None else min(images, steps * batch_size)
         sides = first_sides(images, seed) if augmentation is not None else None
 
-        def order(number: tf.Tensor) -> tf.Tensor:
-            return tf.random.experimental.stateless_shuffle(tf.range(images), seed=tf.stack([seed, number]))
-
         def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             number, begin = (epoch, 0) if count == images else (epoch * count // images, epoch * count % images)
-            places = order(number) if count == images else tf.concat([order(number), order(number + 1)], 0)
+            places = order.of_pass(seed, number)
+            if count < images:
+                places = tf.concat([places, order.of_pass(seed, number + 1)], 0)
             passes = number + tf.cast(begin + tf.range(count, dtype=tf.int64) >= images, tf.int64)
-            shown = tf.data.Dataset.from_tensor_slices((places[begin : begin + count], passes)).batch(batch_size)
-            return shown.enumerate().map(lambda batch, at: (epoch, batch, *at))
+            shown = tf.data.Dataset.from_tensor_slices((places[begin : begin + count], passes))
+            return order.ahead(shown, batch_size).enumerate().map(lambda batch, at: (epoch, batch, *at))
 
         def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor, passes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            found = tf.gather(x, at)
+            found = tf.gather(self.pixels, tf.gather(rows, at))
             if augmentation is not None:
                 sides_now = on_pass(tf.gather(sides, at), passes)
                 found = augmented(found, augmentation, tf.stack([seed, epoch * images + batch]), sides_now)
@@ -110,6 +107,14 @@ class Data:
 
         epochs = tf.data.Dataset.range(initial_epoch, np.iinfo(np.int64).max // max(1, images))
         return _plain(epochs.flat_map(one_epoch).map(gathered).prefetch(2))
+
+
+def _whole(*parts: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One array of all images, and the rows of it that each of two parts has; a copy where they are in several."""
+    train, val = parts
+    if isinstance(train, Selection) and isinstance(val, Selection) and train.array is val.array:
+        return train.array, train.rows, val.rows
+    return np.concatenate([train, val]), np.arange(len(train)), len(train) + np.arange(len(val))
 
 
 def _classes(y: tf.Tensor) -> tf.Tensor:

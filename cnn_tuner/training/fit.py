@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cnn_tuner.data.dataset import Part
+from cnn_tuner.data.dataset import Images, Part, pieces
 from cnn_tuner.data.shared import opened
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import TASKS, Output
@@ -172,22 +172,31 @@ def outcomes(job: Job, part: Part) -> np.ndarray | None:
     return scores.of_each(job.objective.metric, part.y, job.output.task, predict(load_best(job), part.x))
 
 
-def evaluate(built: keras.Model, part: Part, output: Output) -> dict[str, float]:
+def evaluate(built: keras.Model, part: Part, output: Output, answers: np.ndarray | None = None) -> dict[str, float]:
     """The loss and metrics of a compiled model on one part, and those that count classes alike.
 
-    A regression's loss is that of standardised targets.
+    A regression's loss is that of standardised targets. `answers` are the model's, where they are known.
     """
-    data = tf.data.Dataset.from_tensor_slices((part.x, part.y)).batch(EVALUATION_BATCH)
+    if answers is None:
+        answers = predict(built, part.x)
+    places = tf.data.Dataset.range(len(part)).batch(EVALUATION_BATCH)
+    data = places.map(lambda at: (_images_at(part.x, at), tf.gather(part.y, at)))
     found = {name: float(value) for name, value in built.evaluate(data, verbose=0, return_dict=True).items()}
     if output.scale:
-        found["loss"] = float((((predict(built, part.x) - part.y) / np.array(output.scale)) ** 2).mean())
+        found["loss"] = float((((answers - part.y) / np.array(output.scale)) ** 2).mean())
     if TASKS[output.task].has_classes:
-        counts = scores.class_counts(output.task, part.y, predict(built, part.x))
+        counts = scores.class_counts(output.task, part.y, answers)
         found |= {name: float(metric(counts)) for name, metric in scores.BY_CLASS.items()}
     return found
 
 
-def predict(built: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The scores (N, units) of images (N, H, W, C) uint8."""
-    found: np.ndarray = built.predict(images, batch_size=EVALUATION_BATCH, verbose=0)
+def predict(built: keras.Model, images: Images) -> np.ndarray:
+    """The scores (N, units) of images (N, H, W, C) uint8, which are taken into memory a few at a time."""
+    found = [built.predict(piece, batch_size=EVALUATION_BATCH, verbose=0) for piece in pieces(images, EVALUATION_BATCH)]
+    return np.concatenate(found)
+
+
+def _images_at(images: Images, places: tf.Tensor) -> tf.Tensor:
+    found = tf.numpy_function(lambda at: images[at], [places], tf.uint8)
+    found.set_shape((None, *images.shape[1:]))
     return found

@@ -12,22 +12,24 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from cnn_tuner.data.dataset import Images
+
 WHITENED_GREYS = 10_000  # for training: fewer are shown so often that random filters end as well or better
 SCALED_BY = 256  # images, at most
 IMAGES, PATCHES = 2_000, 20_000  # that are looked at, at most
 FLOOR, LEAST = 0.0025, 1e-4  # of the mean variance is added to each, and so much: what hardly varies is noise
 
 
-def pays(images: np.ndarray) -> bool:
+def pays(images: Images) -> bool:
     """Whether it is worth it for such images, (N, H, W, C)."""
     return _has_colours(images) or len(images) >= WHITENED_GREYS
 
 
-def _has_colours(images: np.ndarray) -> bool:
+def _has_colours(images: Images) -> bool:
     return images.shape[-1] >= 3
 
 
-def whiten(model: keras.Model, images: np.ndarray, seed: int) -> None:
+def whiten(model: keras.Model, images: Images, seed: int) -> None:
     """Sets as many filters of a model's first convolution as there are components, of either sign, the largest first.
 
     Where images have colours the weights of each layer after it but the last are scaled.
@@ -61,7 +63,7 @@ def _scale_others(model: keras.Model, first: keras.layers.Layer, images: np.ndar
         x = answers
 
 
-def filters(images: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
+def filters(images: Images, size: tuple[int, int], seed: int) -> np.ndarray:
     """(components, height, width, C) of patches of pixels in [0, 1], whose answers have a mean square of about one."""
     patches = _patches(images, size, np.random.default_rng(seed))
     variances, components = np.linalg.eigh(patches.T @ patches / len(patches))
@@ -71,7 +73,7 @@ def filters(images: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
     return scaled.T[::-1].reshape(-1, *size, images.shape[-1]).astype(np.float32)
 
 
-def _patches(images: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def _patches(images: Images, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """(PATCHES, height * width * C) of random places in random images, black beyond an image's edge."""
     chosen = images[_some(images, IMAGES, rng)]
     (height, width), (rows, columns) = images.shape[1:3], size
@@ -85,7 +87,7 @@ def _patches(images: np.ndarray, size: tuple[int, int], rng: np.random.Generator
     return found
 
 
-def _some(images: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+def _some(images: Images, most: int, rng: np.random.Generator) -> np.ndarray:
     """Places of so many images at most, in order."""
     found: np.ndarray = np.sort(rng.choice(len(images), min(most, len(images)), replace=False))
     return found

@@ -12,16 +12,20 @@ from data_helpers import pixels, write_folder
 from PIL import Image, PngImagePlugin
 
 from cnn_tuner.data import pictures
-from cnn_tuner.data.folder import load as load_raw
-from cnn_tuner.data.folder import read_image
+from cnn_tuner.data.decoding import decoded
+from cnn_tuner.data.folder import load as found
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.pictures import BrokenImageError, read_image_bytes
+from cnn_tuner.data.pictures import BrokenImageError, read_image, read_image_bytes
 from cnn_tuner.data.registry import load
 from cnn_tuner.errors import DataError
 
 OPTIONS = DataOptions()
 SKIP = DataOptions(skip_broken=True)
 WANTED = r"needs DIR/<class>/\*.png or DIR/\{train,val,test\}/<class>/\*.png"
+
+
+def load_raw(source, options):
+    return decoded(found(source, options), options)
 
 
 @pytest.fixture
@@ -33,8 +37,8 @@ def zoo(tmp_path):
 @pytest.fixture
 def parted(tmp_path):
     """train, val and test, each with the classes cat and dog."""
-    for part, count in (("train", 12), ("val", 5), ("test", 4)):
-        write_folder(tmp_path / "zoo" / part, ("cat", "dog"), count)
+    for seed, (part, count) in enumerate((("train", 12), ("val", 5), ("test", 4))):
+        write_folder(tmp_path / "zoo" / part, ("cat", "dog"), count, seed=100 * seed)
     return tmp_path / "zoo"
 
 
@@ -145,7 +149,7 @@ def test_a_pipe_is_not_waited_for(zoo):
         ),
         (
             lambda zoo: (zoo / "ant").mkdir(),
-            r"zoo/ant: class without an image; add some \(.png, .*.webp\) or delete it$",
+            r"zoo/ant: class without an image; add some \(.png, .*.tiff\) or delete it$",
         ),
     ],
 )
@@ -204,7 +208,9 @@ def break_images(zoo):
 def test_a_broken_image_is_named(zoo):
     (zoo / "dog" / "text.jpg").write_text("no image")
     advice = "repair or delete it, or skip such images with --skip-broken"
-    with pytest.raises(DataError, match=rf"zoo/dog/text.jpg: broken image: is none of PNG, JPEG, .*, WEBP; {advice}$"):
+    with pytest.raises(
+        DataError, match=rf"zoo/dog/text.jpg: broken image: is none of PNG, JPEG, .*, WEBP, TIFF; {advice}$"
+    ):
         load(str(zoo), OPTIONS)
 
 
@@ -258,7 +264,7 @@ def test_memory_is_checked_before_decoding(zoo, monkeypatch):
     with pytest.raises(
         DataError, match=r"zoo: needs \S+ GiB of memory for its images, the limit is \S+ GiB; use fewer or"
     ):
-        load(str(zoo), DataOptions(max_bytes=2 * 60 * 9 * 9 * 3))
+        load(str(zoo), DataOptions(max_bytes=60 * 9 * 9 * 3))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
@@ -325,7 +331,7 @@ def test_16_bits_of_which_few_are_used_are_refused(zoo):
     ):
         load(str(zoo), OPTIONS)
     write_deep(zoo, 4095 * 16)
-    assert load_raw(str(zoo), OPTIONS).train.x.max() == 255
+    assert np.asarray(load_raw(str(zoo), OPTIONS).train.x).max() == 255
 
 
 def test_a_png_may_have_much_text(zoo):
@@ -392,7 +398,7 @@ def test_any_model_can_be_fed(tmp_path, channels):
     assert read_image(str(path), (8, 7, channels)).shape == (8, 7, channels)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "JPEG", "TIFF"])
 def test_every_kind_of_file(kind):
     x = np.full((16, 16, 3), (200, 100, 50), np.uint8)
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -437,10 +443,65 @@ def test_shrinking_averages():
     assert np.abs(found.astype(int) - 127).max() <= 10
 
 
+@pytest.mark.parametrize(
+    ("size", "aspect", "fit", "expected"),
+    [
+        ((10, 20), (8, 8), "stretch", (0, 0, 20, 10)),
+        ((10, 20), (8, 8), "crop", (5, 0, 15, 10)),
+        ((10, 20), (8, 8), "pad", (0, -5, 20, 15)),
+        ((21, 10), (8, 8), "crop", (0, 5, 10, 15)),
+        ((21, 10), (8, 8), "pad", (-6, 0, 15, 21)),
+        ((10, 20), (4, 8), "crop", (0, 0, 20, 10)),
+        ((10, 20), (4, 8), "pad", (0, 0, 20, 10)),
+        ((9, 1000), (8, 8), "crop", (495, 0, 504, 9)),
+        ((1, 3), (1000, 1), "crop", (1, 0, 2, 1)),
+    ],
+)
+def test_the_part_of_an_image_that_keeps_an_aspect(size, aspect, fit, expected):
+    assert pictures.box(*size, aspect, fit) == expected
+
+
+def test_padding_is_black_and_cropping_takes_the_middle(tmp_path):
+    x = pixels(8, 16, 3)
+    Image.fromarray(x).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", (8, 8, 3), fit="crop"), x[:, 4:12])
+    padded = read_image(tmp_path / "x.png", (16, 16, 3), fit="pad")
+    np.testing.assert_array_equal(padded[4:12], x)
+    assert not padded[:4].any() and not padded[12:].any()
+
+
+def test_a_border_that_would_take_all_memory_is_refused(tmp_path):
+    Image.fromarray(np.zeros((1, 60_000), np.uint8)).save(tmp_path / "x.png")
+    told = r"x.png: image too large: must have at most 100 megapixels, got 60000x60000 with its border$"
+    with pytest.raises(BrokenImageError, match=told):
+        read_image(tmp_path / "x.png", (8, 8, 1), fit="pad")
+    assert read_image(tmp_path / "x.png", (8, 8, 1), fit="crop").shape == (8, 8, 1)
+
+
 def test_other_kinds_of_files_are_not_opened():
-    data = encoded(Image.fromarray(pixels(8, 8, 3)), "TIFF")
-    with pytest.raises(BrokenImageError, match=r"^upload: broken image: is none of PNG, JPEG, BMP, GIF, WEBP$"):
+    data = encoded(Image.fromarray(pixels(8, 8, 3)), "PPM")
+    with pytest.raises(BrokenImageError, match=r"^upload: broken image: is none of PNG, JPEG, BMP, GIF, WEBP, TIFF$"):
         read_image_bytes(data, (8, 8, 3), "upload")
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "packbits"])
+def test_a_tiff_of_several_pages_gives_the_first(compression):
+    pages = [Image.fromarray(pixels(8, 8, 3, seed=seed)) for seed in (0, 1)]
+    data = encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression=compression)
+    np.testing.assert_array_equal(read_image_bytes(data, (8, 8, 3)), pixels(8, 8, 3))
+
+
+def test_cmyk_becomes_rgb():
+    image = Image.frombytes("CMYK", (8, 8), bytes((255, 0, 0, 0)) * 64)
+    for kind in ("TIFF", "JPEG"):
+        assert read_image_bytes(encoded(image, kind), (8, 8, 3))[0, 0].tolist() == pytest.approx([0, 255, 255], abs=3)
+
+
+def test_floating_point_pixels_are_refused():
+    data = encoded(Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)), "TIFF")
+    told = r"^upload: broken image: has floating-point pixels, whose range nobody knows; save it with 8 or 16 bits$"
+    with pytest.raises(BrokenImageError, match=told):
+        read_image_bytes(data, (8, 8, 1), "upload")
 
 
 def test_a_missing_or_broken_image_to_predict(tmp_path):

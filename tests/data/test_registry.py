@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from data_helpers import TINY, pixels, write_folder, write_npz
 
-from cnn_tuner.data.dataset import Dataset
+from cnn_tuner.data.dataset import Dataset, Selection
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.registry import SOURCES, load
 from cnn_tuner.errors import DataError, UsageError
@@ -37,10 +37,11 @@ def test_images_and_labels_are_canonical(source):
     assert re.fullmatch(r"[a-z0-9.-]+", dataset.name)
     assert (dataset.task, dataset.outputs) == ("multiclass", len(dataset.class_names))
     for part in (dataset.train, dataset.val, dataset.test):
-        assert part.x.dtype == np.uint8 and part.x.shape[1:] == dataset.image_shape and part.x.flags.c_contiguous
+        assert part.x.dtype == np.uint8 and part.x.shape[1:] == dataset.image_shape
         assert part.y.dtype == np.int32 and part.y.shape == (len(part),)
         assert set(part.y) == set(range(len(dataset.class_names)))
-        assert not part.x.flags.writeable and not part.y.flags.writeable
+        whole = part.x.array if isinstance(part.x, Selection) else part.x
+        assert not whole.flags.writeable and not part.y.flags.writeable and whole.flags.c_contiguous
     assert all("\n" not in note for note in dataset.notes)
 
 
@@ -48,7 +49,7 @@ def test_parts_are_disjoint_and_whole(source):
     dataset = load(source, OPTIONS)
     train, val, test = rows(dataset)
     assert not train & val and not train & test and not val & test
-    whole = {"digits": 1797, "cifar100": 800, "folder": 60}.get(source.partition(":")[0], 80)
+    whole = {"digits": 1797, "cifar100": 800, "folder": 60, "archive": 60}.get(source.partition(":")[0], 80)
     assert len(dataset.train) + len(dataset.val) + len(dataset.test) == whole
 
 
@@ -75,9 +76,20 @@ def test_sizes_are_checked_before_memory_is_taken(source):
         load(source, DataOptions(max_bytes=1000))
 
 
-@pytest.mark.parametrize("options", [DataOptions(image_size=(8, 8)), DataOptions(channels=1)])
-def test_an_option_for_image_files_is_refused_elsewhere(options):
-    with pytest.raises(UsageError, match=r"^--(image-size|channels): is for image folders; digits has images of a fix"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (DataOptions(image_size=(8, 8)), "--image-size: is for image files; digits is none"),
+        (DataOptions(channels=1), "--channels: is for image files; digits is none"),
+        (DataOptions(fit="pad"), "--fit: is for image files; digits is none"),
+        (DataOptions(group_by="_"), "--group-by: is for image files; digits is none"),
+        (DataOptions(leave_out=("a",)), "--leave-out: is for image folders; digits is none"),
+        (DataOptions(follow_links=True), "--follow-links: is for image folders; digits is none"),
+        (DataOptions(label_columns=("a",)), "--label-column: is for tables of images; digits is none"),
+    ],
+)
+def test_an_option_is_refused_where_it_means_nothing(options, message):
+    with pytest.raises(UsageError, match=f"^{message}$"):
         load("digits", options)
 
 
@@ -86,17 +98,17 @@ def test_an_option_for_image_files_is_refused_elsewhere(options):
     [
         (
             "digitz",
-            r"^--data digitz: no such data; choose digits, fashion_mnist, .*npz:FILE, folder:DIR or the path of",
+            r"^--data digitz: no such data; choose digits, fashion_mnist, .*npz:FILE, .*folder:DIR, .* or the path of",
         ),
-        ("digitz", r"the path of an image folder; did you mean digits\?$"),
+        ("digitz", r"the path of a folder or file of images; did you mean digits\?$"),
         ("Fashion-MNIST", r"did you mean fashion_mnist\?$"),
-        ("nothing_like_it", r"image folder$"),
+        ("nothing_like_it", r"file of images$"),
         ("", r"^--data : no such data"),
         ("a\nb", r"^--data 'a\\nb': no such data"),
         ("idx", r"^--data idx: must be written idx:DIR$"),
         ("npz:", r"^--data npz:: must be written npz:FILE$"),
         ("digits:5", r"^--data digits:5: must be written digits$"),
-        ("npy:x.npy", r"did you mean npz:FILE\?$"),
+        ("npx:x.npz", r"did you mean npz:FILE\?$"),
     ],
 )
 def test_an_unknown_source(source, message, tmp_path, monkeypatch):
@@ -124,10 +136,10 @@ def test_a_path_that_no_system_allows():
 def test_a_file_is_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_npz(Path("data.npz"), x_train=pixels(40, 4, 4), y_train=np.arange(40) % 2)
-    with pytest.raises(UsageError, match=r"^--data data.npz: is a file; did you mean npz:data.npz\?$"):
-        load("data.npz", OPTIONS)
+    assert load("data.npz", OPTIONS).fingerprint == load("npz:data.npz", OPTIONS).fingerprint
     Path("cat.png").touch()
-    with pytest.raises(UsageError, match=r"^--data cat.png: is a file; name a folder of images$"):
+    kinds = r"\.npz, \.csv, \.tsv, .*\.zip, \.tar, .*\.txz"
+    with pytest.raises(UsageError, match=rf"^--data cat.png: is a file of another kind than {kinds}; or name a folder"):
         load("cat.png", OPTIONS)
     with pytest.raises(DataError, match=r"^cat.png: is a file, must be a folder$"):
         load("folder:cat.png", OPTIONS)

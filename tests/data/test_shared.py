@@ -32,18 +32,21 @@ def test_what_is_opened_equals_what_was_shared(task, tmp_path):
 
 def test_the_arrays_are_mapped_not_copied_and_the_files_stay_as_they_are(tmp_path):
     with shared(toy_dataset(), tmp_path / "data") as folder:
-        before = (folder / "train_x.npy").read_bytes()
-        train, _ = opened(folder)
-        assert isinstance(base(train.x), mmap.mmap)
-        assert train.x.flags.writeable
-        train.x[:] = 0  # stays in this process
-        assert (folder / "train_x.npy").read_bytes() == before
+        before = (folder / "x.npy").read_bytes()
+        train, val = opened(folder)
+        assert train.x.array is val.x.array
+        assert isinstance(base(train.x.array), mmap.mmap)
+        assert train.x.array.flags.writeable
+        train.x.array[:] = 0  # stays in this process
+        assert (folder / "x.npy").read_bytes() == before
 
 
 def test_the_test_part_is_not_shared(tmp_path):
-    with shared(toy_dataset(), tmp_path / "data") as folder:
+    dataset = toy_dataset()
+    with shared(dataset, tmp_path / "data") as folder:
         names = sorted(path.name for path in folder.iterdir())
-    assert names == ["train_x.npy", "train_y.npy", "val_x.npy", "val_y.npy"]
+        assert len(np.load(folder / "x.npy")) == len(dataset.train) + len(dataset.val)
+    assert names == ["train_rows.npy", "train_y.npy", "val_rows.npy", "val_y.npy", "x.npy"]
 
 
 def test_the_files_are_gone_at_the_end(tmp_path):
@@ -61,7 +64,7 @@ def test_the_files_are_gone_after_an_exception(tmp_path):
 def test_what_a_killed_process_left_is_replaced(tmp_path):
     left = tmp_path / "data"
     left.mkdir()
-    for name in ("train_x.npy", "old.npy"):
+    for name in ("x.npy", "old.npy"):
         (left / name).write_bytes(b"half")
     with shared(toy_dataset(), left) as folder:
         assert not (folder / "old.npy").exists()
@@ -82,7 +85,8 @@ def test_a_disk_without_room_is_told_before_anything_is_copied(tmp_path, monkeyp
 
 def test_a_part_that_is_a_view_is_shared_whole(tmp_path):
     dataset = toy_dataset()
-    object.__setattr__(dataset.train, "x", dataset.train.x[::-1, :, ::2])
+    for part in (dataset.train, dataset.val):
+        object.__setattr__(part, "x", part.x[::-1, :, ::2])
     with shared(dataset, tmp_path / "data") as folder:
         train, _ = opened(folder)
         np.testing.assert_array_equal(train.x, dataset.train.x)

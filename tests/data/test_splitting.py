@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn_tuner.data.splitting import split
+from cnn_tuner.data.splitting import split, split_groups
 from cnn_tuner.errors import DataError
 
 BOTH = {"test": 0.2, "val": 0.15}
@@ -125,3 +125,41 @@ def test_too_few_images(task):
         DataError, match=r"^place: train has too few images, 2; at least 3 are needed, one each for train, test an"
     ):
         indices(np.array([[0.0], [1.0]]), task)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_group_is_on_two_sides_whatever_the_groups(seed):
+    rng = np.random.default_rng(seed)
+    count, classes = int(rng.integers(30, 400)), int(rng.integers(2, 6))
+    groups = rng.integers(0, rng.integers(8, count), count).astype(str)
+    y = rng.integers(0, classes, count).astype(np.int32)
+    fractions = {"test": 0.2, "val": 0.15}
+    try:
+        found = split_groups(groups, y, "multiclass", tuple("abcdef"[:classes]), fractions, seed, "x")
+    except DataError:
+        assert len(np.unique(groups)) < 12 or np.bincount(y, minlength=classes).min() < 3
+        return
+    everything = np.sort(np.concatenate(list(found.values())))
+    np.testing.assert_array_equal(everything, np.arange(count))
+    assert all(len(chosen) for chosen in found.values())
+    sides = [set(groups[chosen]) for chosen in found.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    assert set(y[found["train"]]) == set(y)
+
+
+def test_parts_of_groups_are_near_to_their_shares_and_stratified():
+    rng = np.random.default_rng(0)
+    groups, y = np.repeat(np.arange(200), 5), np.repeat(rng.integers(0, 3, 200), 5).astype(np.int32)
+    found = split_groups(groups, y, "multiclass", ("a", "b", "c"), {"test": 0.2, "val": 0.15}, 0, "x")
+    assert abs(len(found["test"]) - 200) <= 10 and abs(len(found["val"]) - 150) <= 20
+    for chosen in found.values():
+        shares = np.bincount(y[chosen]) / len(chosen)
+        np.testing.assert_allclose(shares, np.bincount(y) / len(y), atol=0.04)
+
+
+def test_groups_that_leave_a_class_nowhere_are_told():
+    groups, y = np.repeat(["one", "two", "three"], 10), np.repeat([0, 1, 2], 10).astype(np.int32)
+    with pytest.raises(DataError, match=r"^x: no test part leaves images of every class to train on, with groups toge"):
+        split_groups(groups, y, "multiclass", ("a", "b", "c"), {"test": 0.2, "val": 0.15}, 0, "x")
+    with pytest.raises(DataError, match=r"^x: 1 groups are too few; at least 3 are needed, one each for train, test a"):
+        split_groups(np.zeros(30), y, "multiclass", ("a", "b", "c"), {"test": 0.2, "val": 0.15}, 0, "x")

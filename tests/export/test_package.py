@@ -26,7 +26,6 @@ from export.test_verify import IMAGES, NAMES, POINT, built, source
 from PIL import Image
 from search.test_tuning import tuned, write_request
 from tensorflow.core.framework import tensor_pb2
-from test_cli import run as run_command
 
 from cnn_tuner import cli
 from cnn_tuner.data.pictures import read_image_bytes
@@ -514,8 +513,8 @@ def test_a_missing_reader_is_skipped_and_never_passed(folder, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_prints_each_step_and_ends_with_4_when_one_fails(folder, capsys, monkeypatch):
-    code, out, _ = run_command("verify", folder, capsys=capsys, monkeypatch=monkeypatch)
+def test_the_command_prints_each_step_and_ends_with_4_when_one_fails(folder, cnn_tuner):
+    code, out, _ = cnn_tuner("verify", folder)
     assert code == 0
     assert [line.split()[:2] for line in out.splitlines()[:3]] == [
         ["container", "passed"],
@@ -524,7 +523,7 @@ def test_the_command_prints_each_step_and_ends_with_4_when_one_fails(folder, cap
     ]
     assert out.splitlines()[-1] == f"verified        {folder}"
     (folder / "golden.npz").write_bytes(b"")
-    code, out, err = run_command("verify", folder, "--json", capsys=capsys, monkeypatch=monkeypatch)
+    code, out, err = cnn_tuner("verify", folder, "--json")
     assert (code, err.count("\n")) == (4, 1)
     assert "golden.npz: refused, nothing of it was loaded: is no archive of arrays" in err
     assert json.loads(out)["exit_code"] == 4

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from test_cli import run
 from toys import NAMES, toy_part
 
 from cnn_tuner import cli, server
@@ -49,11 +48,6 @@ def pictures(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def cnn_tuner(capsys, monkeypatch):
-    return lambda *arguments: run(*arguments, capsys=capsys, monkeypatch=monkeypatch)
-
-
-@pytest.fixture
 def stdin(monkeypatch):
     def give(content: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(content)))
@@ -76,7 +70,9 @@ def test_images_are_predicted_in_batches(export, pictures, monkeypatch):
     monkeypatch.setattr(inputs, "BATCH", 2)
     served, sizes = Served(export), []
     whole = served.predict
-    monkeypatch.setattr(served, "predict", lambda images: (sizes.append(len(images)), whole(images))[1])
+    monkeypatch.setattr(
+        served, "predict", lambda images, *others: (sizes.append(len(images)), whole(images, *others))[1]
+    )
     words = [str(pictures / "z.png")] * 5
     found = inputs.predict(served, inputs.sources(words, io.BytesIO()))
     assert next(found)["image"] == words[0]
@@ -158,7 +154,7 @@ def test_a_list_on_standard_input_and_in_a_file(cnn_tuner, export, pictures, std
 
 def test_a_broken_image_ends_it_or_is_skipped(cnn_tuner, export, pictures, tmp_path):
     (tmp_path / "no.png").write_bytes(b"no")
-    why = f"{tmp_path}/no.png: broken image: is none of PNG, JPEG, BMP, GIF, WEBP"
+    why = f"{tmp_path}/no.png: broken image: is none of PNG, JPEG, BMP, GIF, WEBP, TIFF"
     arguments = ("predict", tmp_path / "no.png", pictures / "z.png", "--model", export)
     code, out, err = cnn_tuner(*arguments, "--json")
     assert (code, err) == (3, f"error: {why}; skip such images with --skip-broken\n")

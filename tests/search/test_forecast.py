@@ -87,14 +87,14 @@ def with_one_job(forecast: Forecast, number=1, began=100.0, epochs=3, first=8.0,
 
 
 def test_the_export_takes_some_starts_and_some_looks_at_the_test_part():
-    config = toy_config()  # 96 images to train on, 40 for the test
+    config = toy_config()  # 96 images to train on, 32 for validation, 40 for the test
     assert export_seconds(config, 6.0, 0.0) == EXPORT_STARTUPS * 6.0
     more = config.model_copy(update={"formats": ("tf_saved_model", "keras", "onnx")})
     assert export_seconds(more, 6.0, 0.0) == (EXPORT_STARTUPS + 2 * FORMAT_STARTUPS) * 6.0
-    assert export_seconds(config, 0.0, 9.6) == pytest.approx(4 * 40 * 0.1 / 3)
+    assert export_seconds(config, 0.0, 9.6) == pytest.approx((4 * 40 + 2 * 32) * 0.1 / 3)
     assert forecast_of().export_seconds(None) == EXPORT_STARTUPS * STARTUP_SECONDS, "before anything was seen"
     assert with_one_job(forecast_of()).export_seconds(trial(8.0, 2.0)) == pytest.approx(
-        EXPORT_STARTUPS * 4.0 + 4 * 40 * 2.0 / 96 / 3
+        EXPORT_STARTUPS * 4.0 + (4 * 40 + 2 * 32) * 2.0 / 96 / 3
     )
 
 

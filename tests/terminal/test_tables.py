@@ -76,6 +76,7 @@ def test_a_run_opens_with_its_data_and_what_was_asked_for(plain, run):
     plain.run_opened(run, toy_dataset())
     assert said(plain) == [
         "toy: 96 training, 32 validation, 40 test images of 8x8x1, 4 classes (multiclass)",
+        "  about 24 training images a class",
         f"{run.folder}: random search of toy, 10 trials of up to 3 epochs for the best val_accuracy",
     ]
 

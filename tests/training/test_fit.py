@@ -401,7 +401,7 @@ def test_a_job_on_train_and_validation_has_no_score_and_sees_every_image(job, da
     assert (result.status, result.score) == ("completed", None)
     assert [set(epoch.metrics) for epoch in result.epochs] == [{"accuracy", "loss"}] * 2
     seen = np.concatenate([y for _, y in data.batches(0, 20, 0, with_val=True).take(7).as_numpy_iterator()])
-    assert np.bincount(seen).tolist() == np.bincount([*data._train.y, *data._val.y]).tolist()
+    assert np.bincount(seen).tolist() == np.bincount([*data.y.numpy(), *data._val_y.numpy()]).tolist()
 
 
 @pytest.mark.slow
@@ -729,8 +729,9 @@ def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own(data):
     np.testing.assert_array_equal(later.numpy(), epochs[1][:20])
 
 
-def rows(part: Part) -> list[bytes]:
-    return sorted(image.tobytes() for image in part.x)
+def rows(data: Data, part: int) -> list[bytes]:
+    """The images of the training part, 0, or of the validation part, 1."""
+    return sorted(image.tobytes() for image in data.pixels.numpy()[data._rows[part]])
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
@@ -739,13 +740,13 @@ def test_parts_that_are_drawn_anew_share_out_the_same_images(task):
     own = Data(train_part, val_part)
     assert own.redrawn(0, True) is own
     first, again, other = (own.redrawn(split, task == "multiclass") for split in (1, 1, 2))
-    assert rows(first._val) == rows(again._val)
-    assert rows(first._val) != rows(other._val) and rows(first._val) != rows(val_part)
+    assert rows(first, 1) == rows(again, 1)
+    assert rows(first, 1) != rows(other, 1) and rows(first, 1) != rows(own, 1)
     for each in (first, other):
-        assert (each.images(), len(each._val)) == (96, 32)
-        assert sorted(rows(each._train) + rows(each._val)) == sorted(rows(train_part) + rows(val_part))
+        assert (each.images(), each.images(with_val=True)) == (96, 128)
+        assert sorted(rows(each, 0) + rows(each, 1)) == sorted(rows(own, 0) + rows(own, 1))
         if task == "multiclass":
-            np.testing.assert_array_equal(np.bincount(each._val.y), np.bincount(val_part.y))
+            np.testing.assert_array_equal(np.bincount(each._val_y.numpy()), np.bincount(val_part.y))
 
 
 def test_a_job_of_another_split_is_trained_and_judged_on_it(job, data):
@@ -855,16 +856,15 @@ def test_a_mapped_part_becomes_a_tensor_without_a_copy(tmp_path):
     with shared(toy_dataset(), tmp_path / "data") as folder:
         parts = opened(folder)
         data = Data(*parts)
-        parts[0].x[0, 0, 0, 0] = 77  # copy-on-write: seen by whoever shares the array's memory
-        parts[0].y[0] = 3
-        assert (int(data.x[0, 0, 0, 0]), int(data.y[0])) == (77, 3)
+        parts[0].x.array[0, 0, 0, 0] = 77  # copy-on-write: seen by whoever shares the array's memory
+        assert int(data.pixels[0, 0, 0, 0]) == 77
 
 
 def test_a_part_that_may_not_be_shared_is_copied():
     part = toy_part("multiclass", 32, 0)
     part.x.flags.writeable = False
     data = Data(part, part)
-    np.testing.assert_array_equal(data.x.numpy(), part.x)
+    np.testing.assert_array_equal(data.pixels.numpy(), np.concatenate([part.x, part.x]))
 
 
 def python(code: str, *arguments: object) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from cnn_tuner.data.dataset import Images
 from cnn_tuner.export.formats.litert import convert
 from cnn_tuner.export.formats.registry import Source
 
@@ -27,7 +28,7 @@ def write(source: Source, path: Path) -> None:
     path.write_bytes(convert(source.model, tf.float32, configure))
 
 
-def _calibration(images: np.ndarray) -> Iterator[list[np.ndarray]]:
+def _calibration(images: Images) -> Iterator[list[np.ndarray]]:
     """Training images one by one, evenly over the part, the first with a black and a white pixel to span the range."""
     places = np.linspace(0, len(images) - 1, min(CALIBRATION, len(images))).astype(int)
     for number, place in enumerate(places):

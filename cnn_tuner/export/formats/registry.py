@@ -13,20 +13,27 @@ from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
+
+    from cnn_tuner.data.dataset import Images
 
 SAVED_MODEL = "tf_saved_model"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a format is written from. `calibration`: training images (N, H, W, C) uint8; `kept`: the model's .keras."""
+    """What a format is written from.
+
+    calibration: training images (N, H, W, C) uint8. kept: the model's .keras. temperature: what probabilities are to be
+        tempered by, where a format says probabilities and not scores alone. fit: of image files of another aspect.
+    """
 
     model: keras.Model
     task: str
     class_names: tuple[str, ...]
-    calibration: np.ndarray
+    calibration: Images
     kept: Path
+    temperature: float = 1.0
+    fit: str = "stretch"
 
 
 @dataclass(frozen=True)

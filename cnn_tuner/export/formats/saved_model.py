@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from cnn_tuner.export.formats.registry import Source
 from cnn_tuner.export.graph import canonical, resampling, warm_up
+from cnn_tuner.metrics import calibration
 from cnn_tuner.metrics.scores import THRESHOLD
 
 CLASS_NAMES = "class_names.txt"  # in assets/, a name a line
@@ -26,20 +27,21 @@ DECODED_AT_ONCE = 2  # files of a batch: each may take 1.2 GB, and ten at once a
 Tensors = dict[str, tf.Tensor]
 
 
-def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], Tensors]:
-    """What `serving_default` says of a batch of raw scores, (N, units)."""
+def _answers(task: str, class_names: tuple[str, ...], temperature: float) -> Callable[[tf.Tensor], Tensors]:
+    """What `serving_default` says of a batch of raw scores, (N, units); decisions are those of the raw scores."""
     names = tf.constant(class_names)
 
     def multiclass(scores: tf.Tensor) -> Tensors:
-        best = tf.argmax(scores, axis=1)
+        best, probabilities = tf.argmax(scores, axis=1), _tempered(scores, temperature, is_one_of_all=True)
         return {
             "class": tf.gather(names, best),
-            "probability": tf.reduce_max(scores, axis=1),
-            "probabilities": scores,
+            "probability": tf.reduce_max(probabilities, axis=1),
+            "probabilities": probabilities,
         }
 
     def binary(scores: tf.Tensor) -> Tensors:
-        both = tf.concat([1.0 - scores, scores], axis=1)
+        probability = _tempered(scores, temperature)
+        both = tf.concat([1.0 - probability, probability], axis=1)
         decided = tf.cast(scores[:, 0] > THRESHOLD, tf.int64)
         return {
             "class": tf.gather(names, decided),
@@ -48,7 +50,7 @@ def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], T
         }
 
     def multilabel(scores: tf.Tensor) -> Tensors:
-        return {"is_present": scores > THRESHOLD, "probabilities": scores}
+        return {"is_present": scores > THRESHOLD, "probabilities": _tempered(scores, temperature)}
 
     def regression(scores: tf.Tensor) -> Tensors:
         return {"values": scores}
@@ -57,14 +59,23 @@ def _answers(task: str, class_names: tuple[str, ...]) -> Callable[[tf.Tensor], T
     return answers[task]
 
 
-def _module(
-    model: keras.Model, task: str, class_names: tuple[str, ...], names_file: Path
-) -> tuple[tf.Module, dict[str, object]]:
+def _tempered(scores: tf.Tensor, temperature: float, is_one_of_all: bool = False) -> tf.Tensor:
+    """As `cnn_tuner.metrics.calibration.tempered`."""
+    if temperature == 1.0:
+        return scores
+    clipped = tf.clip_by_value(scores, calibration.TINY, 1 - calibration.TINY)
+    if is_one_of_all:
+        return tf.nn.softmax(tf.math.log(clipped) / temperature)
+    return tf.sigmoid((tf.math.log(clipped) - tf.math.log1p(-clipped)) / temperature)
+
+
+def _module(source: Source, names_file: Path) -> tuple[tf.Module, dict[str, object]]:
     """The module to save, and its signatures. The Keras model stays out of it: only its variables are tracked."""
+    model, class_names = source.model, source.class_names
     module = tf.Module(name="cnn")
     module.weights = [weight.value for weight in model.weights]
     module.class_names_file = tf.saved_model.Asset(str(names_file))
-    answer = _answers(task, class_names)
+    answer = _answers(source.task, class_names, source.temperature)
     shape = tuple(model.input_shape[1:])
     image = tf.TensorSpec((None, *shape), tf.uint8, name="image")
 
@@ -76,7 +87,10 @@ def _module(
     def serving_bytes(image_bytes: tf.Tensor) -> Tensors:
         pixels = tf.TensorSpec(shape, tf.uint8)
         images = tf.map_fn(
-            lambda each: resampling.decode(each, shape), image_bytes, DECODED_AT_ONCE, fn_output_signature=pixels
+            lambda each: resampling.decode(each, shape, source.fit),
+            image_bytes,
+            DECODED_AT_ONCE,
+            fn_output_signature=pixels,
         )
         return answer(model(images, training=False))
 
@@ -102,7 +116,8 @@ def write(source: Source, folder: Path) -> None:
 
     Signatures, of N > 0 images:
         serving_default: `image` (N, H, W, C) uint8 to `class`, `probability`, `probabilities` (binary, multiclass: of
-            both or all classes); `is_present`, `probabilities` (multilabel); `values` (regression).
+            both or all classes); `is_present`, `probabilities` (multilabel); `values` (regression). Probabilities are
+            tempered by the source's temperature.
         serving_bytes: the same of `image_bytes` (N,), PNG or JPEG files, decoded and resized as for training.
         scores: `image` to `scores`, the last layer's (N, units), numbers only.
         labels: `class_names`, (classes,), without an input.
@@ -113,7 +128,7 @@ def write(source: Source, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
         names_file = Path(scratch) / CLASS_NAMES
         names_file.write_bytes(names_text(source.class_names).encode())
-        module, signatures = _module(source.model, source.task, source.class_names, names_file)
+        module, signatures = _module(source, names_file)
         try:
             tf.saved_model.save(module, str(folder), signatures=signatures)
         except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk

@@ -21,21 +21,23 @@ PNG_SIZE = 16  # where its header has width and height, 4 bytes each (https://ww
 MAX_PIXELS = 25_000_000  # of a file; to resize that many takes 1.2 GB
 
 
-def decode(content: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+def decode(content: tf.Tensor, image_shape: tuple[int, int, int], fit: str = "stretch") -> tf.Tensor:
     """The pixels (H, W, C) uint8 of a PNG or JPEG file, in the shape of a model's images.
 
+    fit: what becomes of another aspect, as `cnn_tuner.data.pictures.box` has it.
+
     Raises, while it runs:
-        InvalidArgumentError: it is neither, is damaged, or has over 25 megapixels.
+        InvalidArgumentError: it is neither, is damaged, or has over 25 megapixels, with its border if it gets one.
     """
     height, width, channels = image_shape
     content = _checked(content)
     turned = orientation.of_jpeg(content)
     if channels in (1, 3):
         image = _grey(_colour(content)) if channels == 1 else _colour(content)
-        image = orientation.upright(image, turned)
+        image = _fitted(orientation.upright(image, turned), height, width, fit)
         return tf.ensure_shape(resize(image, height, width), image_shape)
     image = tf.cond(tf.strings.substr(content, 0, 3) == JPEG, lambda: _opaque(content), lambda: _with_alpha(content))
-    image = orientation.upright(image, turned)
+    image = _fitted(orientation.upright(image, turned), height, width, fit)
     size = tf.shape(image)
     is_same = tf.logical_and(tf.equal(size[0], height), tf.equal(size[1], width))
     image = tf.concat([_grey(image[..., :3]), image[..., 3:]], axis=2) if channels == 2 else image
@@ -66,6 +68,28 @@ def _png_pixels(content: tf.Tensor) -> tf.Tensor:
     digits = tf.reshape(tf.io.decode_raw(tf.strings.substr(content, PNG_SIZE, 8), tf.uint8), (2, 4))
     sides = tf.reduce_sum(tf.cast(digits, tf.int64) * tf.constant((2**24, 2**16, 2**8, 1), tf.int64), axis=1)
     return tf.reduce_prod(tf.minimum(sides, 2**31))  # so that the product does not overflow
+
+
+def _fitted(image: tf.Tensor, height: int, width: int, fit: str) -> tf.Tensor:
+    """(h, w, C) cropped or padded to the aspect of the model's images."""
+    if fit == "stretch":
+        return image
+    size = tf.cast(tf.shape(image)[:2], tf.int64)
+    high, wide = size[0], size[1]
+    is_wider = wide * height > high * width
+    new_wide = tf.maximum(tf.constant(1, tf.int64), (high * width + height // 2) // height)
+    new_high = tf.maximum(tf.constant(1, tf.int64), (wide * height + width // 2) // width)
+    changes_width = is_wider if fit == "crop" else tf.logical_not(is_wider)
+    new_wide, new_high = tf.where(changes_width, new_wide, wide), tf.where(changes_width, high, new_high)
+    limit = f"image too large: must have at most {MAX_PIXELS // 10**6} megapixels with its border, they are"
+    check = tf.debugging.Assert(new_wide * new_high <= MAX_PIXELS, [limit, new_wide * new_high])
+    left, top = (wide - new_wide) // 2, (high - new_high) // 2  # rounded down, as Python's numbers are
+    with tf.control_dependencies([check] if check is not None else []):
+        inside = image[tf.maximum(top, 0) : top + new_high, tf.maximum(left, 0) : left + new_wide]
+    found = tf.cast(tf.shape(inside)[:2], tf.int64)
+    before = tf.maximum(tf.stack([-top, -left]), 0)
+    after = tf.stack([new_high, new_wide]) - found - before
+    return tf.pad(inside, tf.concat([tf.stack([before, after], axis=1), tf.zeros((1, 2), tf.int64)], 0))
 
 
 def _colour(content: tf.Tensor) -> tf.Tensor:

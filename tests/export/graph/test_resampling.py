@@ -34,9 +34,9 @@ def content(image: Image.Image, kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def assert_equal(data: bytes, image_shape: tuple[int, int, int]) -> None:
-    found = resampling.decode(tf.constant(data), image_shape).numpy()
-    np.testing.assert_array_equal(found, read_image_bytes(data, image_shape))
+def assert_equal(data: bytes, image_shape: tuple[int, int, int], fit: str = "stretch") -> None:
+    found = resampling.decode(tf.constant(data), image_shape, fit).numpy()
+    np.testing.assert_array_equal(found, read_image_bytes(data, image_shape, fit=fit))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -54,6 +54,21 @@ def test_images_with_and_without_alpha_are_equal_to_pillows(mode, channels):
         assert_equal(content(picture(*size, mode), "PNG"), (28, 28, channels))
     if "A" not in mode:
         assert_equal(content(picture(40, 30, mode), "JPEG"), (28, 28, channels))
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_borders_and_middles_are_equal_to_pillows(fit):
+    for size, shape in product(SIZES, [*SHAPES, (1, 9)]):
+        assert_equal(content(picture(*size, "RGB"), "PNG"), (*shape, 3), fit)
+    for size, channels in product(SIZES[:5], (1, 2, 4)):
+        assert_equal(content(picture(*size, "RGBA"), "PNG"), (28, 20, channels), fit)
+
+
+def test_a_border_that_would_take_all_memory_is_refused():
+    data = tf.constant(content(Image.new("L", (20_000, 1)), "PNG"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"at most 25 megapixels with its border"):
+        resampling.decode(data, (8, 8, 1), "pad")
+    assert resampling.decode(data, (8, 8, 1), "crop").shape == (8, 8, 1)
 
 
 def palette(has_transparency: bool) -> bytes:

@@ -30,7 +30,7 @@ def _words(answer: dict[str, Any]) -> str:
     likely = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
     if "labels" in answer:
         return ", ".join(f"{n} {p:.1%}" for n, p in likely if n in answer["labels"]) or "none of the labels"
-    _, *others = likely
+    others = [(name, probability) for name, probability in likely if name != answer["class"]]
     rest = ", ".join(f"{name} {probability:.1%}" for name, probability in others[:2])
     return f"{answer['class']} {answer['probability']:.1%}  (then {rest})"
 

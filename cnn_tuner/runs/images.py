@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from cnn_tuner.data import registry, split_file
@@ -32,7 +33,7 @@ def load_data(run: RunStore, source: str | None = None, cache: Cache | None = No
     if not dataset.has_fingerprint(config.fingerprint):
         differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
         raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")
-    return dataset
+    return replace(dataset, name=config.name)  # a folder that was moved may be called otherwise now
 
 
 def _options(run: RunStore) -> DataOptions:

@@ -378,3 +378,40 @@ def test_images_of_another_shape_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", x_train=np.repeat(part.x, 2, axis=1), y_train=part.y)
     with pytest.raises(DataError, match=r"x.npz: has images of 16x8x1, but .*1 takes 8x8x1$"):
         evaluating.evaluate_export(export, f"npz:{tmp_path / 'x.npz'}", DataOptions())
+
+
+def decided(served, threshold):
+    return [answer.get("class", answer.get("labels")) for answer in served.predict(IMAGES, threshold)]
+
+
+def test_thresholds_decide_where_there_are_two_classes_or_labels(tmp_path):
+    served = Served(exports.write(tmp_path / "binary", "binary"))
+    first, second = served.class_names
+    usual = served.predict(IMAGES)
+    assert decided(served, (0.5,)) == [answer["class"] for answer in usual]
+    assert decided(served, (0.0,)) == [second] * 6 and decided(served, (1.0,)) == [first] * 6
+    for answer in served.predict(IMAGES, (1.0,)):
+        assert answer["probability"] == pytest.approx(answer["probabilities"][first])
+    served = Served(exports.write(tmp_path / "multilabel", "multilabel"))
+    names = served.class_names
+    assert decided(served, (0.0,) * len(names)) == [list(names)] * 6
+    assert decided(served, (0.0,) + (1.0,) * (len(names) - 1)) == [[names[0]]] * 6
+
+
+def test_a_threshold_as_it_is_typed(cnn_tuner, export, pictures, tmp_path):
+    binary = exports.write(tmp_path / "binary", "binary")
+    code, out, _ = cnn_tuner("predict", pictures / "z.png", "--model", binary, "--threshold", "1")
+    first, second = Served(binary).class_names
+    assert code == 0 and f"  {first} " in out and f"(then {second} " in out
+    for given, told in (
+        ("val", f"{binary}: has no manifest.json: "),
+        ("2", "--threshold: must be a number from 0 to 1, or val, got '2'"),
+        ("x", "--threshold: must be a number from 0 to 1, or val, got 'x'"),
+    ):
+        code, _, err = cnn_tuner("predict", pictures / "z.png", "--model", binary, "--threshold", given)
+        assert code in (2, 3) and err.startswith(f"error: {told}")
+    code, _, err = cnn_tuner("predict", pictures / "z.png", "--model", export, "--threshold", "0.3")
+    assert (
+        code == 2
+        and err == f"error: --threshold: is for two classes, or for labels; {export} is of a multiclass task\n"
+    )

@@ -388,6 +388,14 @@ def test_data_is_found_from_whatever_folder(request_, tmp_path, monkeypatch):
         images.load_data(run)
 
 
+def test_data_that_were_moved_keep_their_name(request_, tmp_path):
+    config, _ = Tuning(request_, Silent()).prepare()
+    run = RunStore.create(tmp_path / "runs", "typed", config)
+    file = Path(request_.data.removeprefix("npz:"))
+    moved = images.load_data(run, f"npz:{file.rename(tmp_path / 'called otherwise.npz')}")
+    assert moved.name == config.data.name != "called-otherwise"
+
+
 def arrays(request: Request) -> dict[str, np.ndarray]:
     with np.load(request.data.removeprefix("npz:")) as file:
         return dict(file)

@@ -14,7 +14,9 @@ HASH_SIDE = 8  # a hash has 64 bits
 NEAR_BITS = 6  # of 64 that may differ: images that were cut, scaled or compressed again differ in as many
 BANDS = 8  # of 8 bits: of two hashes that differ in fewer bits than there are bands, one band is the same
 SIDE = 16  # pixels of the small images that are compared, at most
-NEAR = 0.04  # of the range of pixels: the mean difference of two small images, whose brightness is made the same
+NEAR = 0.04  # the mean difference of two small images, whose brightness and contrast are made the same, at most
+NEARER = 1 / 3  # and at most this share of how far an image usually is from the one that is most like it
+USUAL, LOOKED_AT, AMONG = 0.25, 300, 10_000  # the share of so many images that are so near, or nearer, among so many
 LEAST_SPREAD = 0.02  # of the range: what varies less has no structure that could be alike
 MOST_IN_A_BAND = 2_000  # hashes that share a band are compared with each other, if they are no more than these
 
@@ -43,12 +45,24 @@ def near(parts: Mapping[str, Part]) -> list[tuple[Key, Key]]:
     for place, image in enumerate(small):
         hashes[place], pixels[place] = _hash(image), _normal(image)
         has_structure[place] = image.std() >= LEAST_SPREAD * 255
-    pairs = []
+    pairs, nearest = [], min(NEAR, NEARER * _usual_distance(pixels))
     for one, two in _candidates(hashes):
         is_other = has_structure[one] and has_structure[two] and (digests[one] != digests[two]).any()
-        if is_other and np.abs(pixels[one] - pixels[two]).mean() <= NEAR:
+        if is_other and np.abs(pixels[one] - pixels[two]).mean() <= nearest:
             pairs.append((keys[one], keys[two]))
     return pairs
+
+
+def _usual_distance(pixels: np.ndarray) -> float:
+    """How far images are from the one that is most like them: those of clothes on white nearer than photographs."""
+    rng = np.random.default_rng(0)
+    among = pixels[rng.permutation(len(pixels))[:AMONG]].astype(np.float32)
+    nearest = []
+    for place, image in enumerate(among[:LOOKED_AT]):
+        distances = np.abs(among - image).mean(axis=1)
+        distances[place] = np.inf
+        nearest.append(float(distances.min()))
+    return float(np.quantile(nearest, USUAL))
 
 
 def _small(images: np.ndarray) -> Iterator[np.ndarray]:

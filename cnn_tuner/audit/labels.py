@@ -18,7 +18,7 @@ from cnn_tuner.data.dataset import Images
 SIDE = 16  # pixels that the model sees
 BLOCK = 3_000  # images that learn from each other: some seconds
 LEAST = 20  # images, of which nothing can be said of fewer
-PENALTY = 0.1
+PENALTY = 0.3
 SURE = 0.5  # by which another class must be ahead of the label, where 1 is all
 
 

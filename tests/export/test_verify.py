@@ -16,6 +16,7 @@ from cnn_tuner.export.formats import saved_model
 from cnn_tuner.export.formats.registry import Source
 from cnn_tuner.export.served import Served
 from cnn_tuner.export.verify import Measured, compare, verify
+from cnn_tuner.metrics import calibration
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture
@@ -184,3 +185,20 @@ def test_a_disk_that_is_full_is_said_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(OSError, match="No space left on device"):
         saved_model.write(source("multiclass", built("multiclass")), tmp_path / "1")
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_probabilities_are_tempered_and_decisions_are_not(tmp_path, task):
+    live = built(task)
+    for name, temperature in (("plain", 1.0), ("tempered", 0.6)):
+        saved_model.write(replace(source(task, live), temperature=temperature), tmp_path / name)
+    plain, tempered = (Served(tmp_path / name).answer("serving_default", IMAGES) for name in ("plain", "tempered"))
+    scores = Served(tmp_path / "tempered").scores(IMAGES)
+    np.testing.assert_array_equal(scores, Served(tmp_path / "plain").scores(IMAGES))
+    expected = calibration.tempered(task, scores, 0.6)
+    if task == "binary":
+        expected = np.concatenate([1 - expected, expected], axis=1)
+    np.testing.assert_allclose(tempered["probabilities"], expected, atol=1e-6)
+    assert np.abs(tempered["probabilities"] - plain["probabilities"]).max() > 0.001
+    decision = "is_present" if task == "multilabel" else "class"
+    np.testing.assert_array_equal(tempered[decision], plain[decision])

@@ -27,7 +27,7 @@ def flips(task: str, part: Part, seed: int = 0) -> tuple[str, ...]:
     if task not in svm.TASKS or len(part) < 4:
         return ("none",)
     chosen = np.random.default_rng(seed).permutation(len(part))[:MOST_IMAGES]
-    x, y = _small(part.x[chosen]), part.y[chosen]
+    x, y = small(part.x[chosen], MOST_SIDE), part.y[chosen]
     counts, half = np.unique(y, return_counts=True)[1], len(x) // 2
 
     def right(axis: int | None) -> np.ndarray:
@@ -44,9 +44,9 @@ def _halves(half: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     return (first, second), (second, first)
 
 
-def _small(images: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, C) uint8 as means of squares, (N, h, w, C) float32 in [0, 1]."""
-    by = max(1, math.ceil(max(images.shape[1:3]) / MOST_SIDE))
+def small(images: np.ndarray, most_side: int) -> np.ndarray:
+    """Images (N, H, W, C) uint8 as means of squares, (N, h, w, C) float32 in [0, 1], h and w at most `most_side`."""
+    by = max(1, math.ceil(max(images.shape[1:3]) / most_side))
     height, width = (side // by * by for side in images.shape[1:3])
     if by == 1 or not height or not width:
         return np.asarray(images.astype(np.float32) / 255)

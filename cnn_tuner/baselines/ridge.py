@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ TASKS = ("regression",)
 PENALTY = 10.0
 
 
-def scores(task: str, x: np.ndarray, y: np.ndarray, others: Iterable[np.ndarray]) -> list[np.ndarray]:
+def scores(task: str, x: np.ndarray, y: np.ndarray, others: Sequence[np.ndarray]) -> list[np.ndarray]:
     """As `cnn_tuner.baselines.constant.scores`."""
     from sklearn.linear_model import Ridge
 

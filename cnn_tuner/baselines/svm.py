@@ -6,7 +6,7 @@ own loops, and a block of rows at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ PENALTY = 10.0
 BLOCK = 1000  # rows
 
 
-def scores(task: str, x: np.ndarray, y: np.ndarray, others: Iterable[np.ndarray]) -> list[np.ndarray]:
+def scores(task: str, x: np.ndarray, y: np.ndarray, others: Sequence[np.ndarray]) -> list[np.ndarray]:
     """As `cnn_tuner.baselines.constant.scores`; 1 for the class that it decides for, 0 for the others."""
     from sklearn.svm import SVC
 

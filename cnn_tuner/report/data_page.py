@@ -20,7 +20,7 @@ from cnn_tuner.runs.records import Baseline
 MOST_TILES = 12  # of one contact sheet
 MOST_CLASSES = 60  # of which a contact sheet is made
 MOST_SHOWN = 40  # of each kind of what is doubtful; the JSON has all
-MOST_PIXELS = 96  # height and width of a tile's picture
+MOST_PIXELS, LEAST_PIXELS = 96, 48  # height and width of a tile's picture, which the page itself magnifies
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _uri(image: np.ndarray) -> str:
     small = image[::step, ::step]
     if small.shape[2] in (2, 4):  # with alpha, which was no colour
         small = small[..., : small.shape[2] - 1]
-    return templates.data_uri(small)
+    return templates.data_uri(small, LEAST_PIXELS)
 
 
 def _doubtful(found: Audit, parts: Mapping[str, Part]) -> list[Gallery]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,25 @@ import numpy as np
 PARTS = ("train", "val", "test")
 PIECE_BYTES = 2**25  # of images that are looked at together
 DIGEST_BYTES = 16
+LARGE = 2**32  # bytes of an array in a file of which rows are read, where those of a smaller one are mapped
+
+
+def read_rows(array: np.memmap, file: Path, rows: np.ndarray) -> np.ndarray:
+    """Rows of an array that is mapped from a file, read from there: (N, ...) in their order.
+
+    A fault of a mapping reads what lies around it, too, and where the file is larger than memory that is gone before
+    it is needed.
+    """
+    found = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    size = found[:1].nbytes
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        for place in np.argsort(rows, kind="stable"):
+            if os.preadv(descriptor, [found[place].data], array.offset + int(rows[place]) * size) != size:
+                raise OSError(f"{file}: ends within row {rows[place]}")
+    finally:
+        os.close(descriptor)
+    return found
 
 
 class Selection:
@@ -32,12 +52,23 @@ class Selection:
     def __getitem__(self, places: Any) -> np.ndarray:
         """As an array's; only the rows that are asked for are copied."""
         if not isinstance(places, tuple):
-            return np.asarray(self.array[self.rows[places]])
+            return self._of(self.rows[places])
         first, *others = places
         if first is Ellipsis or first is None:
             return np.asarray(self)[places]
-        found = np.asarray(self.array[self.rows[first]])
+        found = self._of(self.rows[first])
         return np.asarray(found[tuple(others) if np.ndim(self.rows[first]) == 0 else (slice(None), *others)])
+
+    def _of(self, rows: Any) -> np.ndarray:
+        if self.is_read and np.ndim(rows):
+            assert self.file is not None and isinstance(self.array, np.memmap)
+            return read_rows(self.array, self.file, rows)
+        return np.asarray(self.array[rows])
+
+    @property
+    def is_read(self) -> bool:
+        """Whether rows are read from the file, and not mapped."""
+        return self.file is not None and self.array.nbytes >= LARGE and hasattr(os, "preadv")
 
     def at(self, places: np.ndarray) -> Selection:
         """Some of these rows."""

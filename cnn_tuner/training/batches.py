@@ -31,8 +31,17 @@ class Data:
         self._file = train.x.file if isinstance(train.x, Selection) else None
         self.pixels, self.y, self._val_y = _tensor(pixels), _tensor(train.y), _tensor(val.y)
         rows, places = tf.constant(val_rows), tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
-        in_order = places.map(lambda at: (tf.gather(self.pixels, tf.gather(rows, at)), tf.gather(self._val_y, at)))
+        in_order = places.map(lambda at: (self._images_at(tf.gather(rows, at)), tf.gather(self._val_y, at)))
         self.val = _plain(in_order.prefetch(2))
+
+    def _images_at(self, rows: tf.Tensor) -> tf.Tensor:
+        """These rows of all pixels."""
+        whole = Selection(self._arrays[0], np.arange(len(self._arrays[0])), self._file)
+        if not whole.is_read:
+            return tf.gather(self.pixels, rows)
+        found = tf.numpy_function(lambda places: whole[places], [rows], tf.uint8)
+        found.set_shape((None, *whole.shape[1:]))
+        return found
 
     def redrawn(self, split: int, by_class: bool) -> Data:
         """Training and validation part of the same sizes, drawn anew from both by this number; 0 stands for these.
@@ -98,7 +107,7 @@ class Data:
             return order.ahead(shown, batch_size).enumerate().map(lambda batch, at: (epoch, batch, *at))
 
         def gathered(epoch: tf.Tensor, batch: tf.Tensor, at: tf.Tensor, passes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            found = tf.gather(self.pixels, tf.gather(rows, at))
+            found = self._images_at(tf.gather(rows, at))
             if augmentation is not None:
                 sides_now = on_pass(tf.gather(sides, at), passes)
                 found = augmented(found, augmentation, tf.stack([seed, epoch * images + batch]), sides_now)

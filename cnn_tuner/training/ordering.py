@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-LARGE = 2**32  # bytes of pixels; by these alone, so that the order is the same on each machine
+from cnn_tuner.data.dataset import LARGE  # by the bytes alone, so that the order is the same on each machine
+
 BLOCK, WINDOW = 2**20, 2**28  # bytes of neighbours, and of images that are shuffled together
 
 
@@ -58,11 +59,13 @@ class Order:
     def _want(self, places: np.ndarray) -> np.int64:
         """Has the system read the blocks of these images; it does so while others are trained on."""
         assert self._file is not None
-        blocks = np.unique(self._rows[places] * self._image_bytes // BLOCK)
+        rows = np.sort(self._rows[places])
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
         file = os.open(self._file, os.O_RDONLY)
         try:
-            for block in blocks:  # the last image of a block ends in the next one
-                os.posix_fadvise(file, int(block) * BLOCK, 2 * BLOCK, os.POSIX_FADV_WILLNEED)
+            for run in runs:
+                begin, size = int(run[0]) * self._image_bytes, len(run) * self._image_bytes
+                os.posix_fadvise(file, begin, size, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(file)
-        return np.int64(len(blocks))
+        return np.int64(len(runs))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from data_helpers import write_archive, write_folder, write_table
 
-from cnn_tuner.data import decoding, reader
+from cnn_tuner.data import dataset, decoding, reader
 from cnn_tuner.data.cache import Cache
 from cnn_tuner.data.dataset import Selection
 from cnn_tuner.data.options import DataOptions
@@ -153,12 +153,15 @@ def test_a_build_that_was_cut_short_goes_on_where_it_was(zoo, cache, decoded, mo
 def test_a_large_set_is_kept_in_a_random_order_and_is_the_same(zoo, cache, tmp_path, monkeypatch):
     plain = load(zoo, OPTIONS)
     monkeypatch.setattr(decoding, "MIXED", 1)
+    monkeypatch.setattr(dataset, "LARGE", 1)  # so that rows are read, and not mapped
     for found in (load(zoo, OPTIONS, cache), load(zoo, OPTIONS, again(cache))):
         assert found.fingerprint == plain.fingerprint
         np.testing.assert_array_equal(found.train.x, plain.train.x)
         assert (np.diff(found.train.x.rows) < 0).any()
     with shared(found, tmp_path / "data") as folder:
         np.testing.assert_array_equal(opened(folder)[0].x, plain.train.x)
+    for places in (0, slice(3, 7), np.array([5, 2, 2]), (slice(None), 1, ..., 0)):
+        np.testing.assert_array_equal(found.train.x[places], np.asarray(plain.train.x)[places])
     packed = load(write_archive(tmp_path / "zoo.zip", Path(zoo)), OPTIONS, cache)
     np.testing.assert_array_equal(packed.train.x, plain.train.x)
 

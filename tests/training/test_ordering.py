@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from toys import toy_part
 
+from cnn_tuner.data import dataset
 from cnn_tuner.data.dataset import Part, Selection
 from cnn_tuner.training import ordering
 from cnn_tuner.training.batches import Data
@@ -19,6 +20,7 @@ IMAGES, BYTES = 1000, 64
 def small_blocks(monkeypatch):
     """Blocks of 4 images, windows of 100."""
     monkeypatch.setattr(ordering, "LARGE", 1)
+    monkeypatch.setattr(dataset, "LARGE", 1)  # so that rows are read, and not mapped
     monkeypatch.setattr(ordering, "BLOCK", 4 * BYTES)
     monkeypatch.setattr(ordering, "WINDOW", 100 * BYTES)
 

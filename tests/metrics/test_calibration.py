@@ -61,3 +61,10 @@ def test_bins():
     assert (sure.probability, sure.right, sure.answers) == (pytest.approx(0.9), pytest.approx(2 / 3), 3)
     assert (less.probability, less.right, less.answers) == (pytest.approx(0.6), 1.0, 1)
     assert calibration.error([sure, less]) == pytest.approx((3 * (0.9 - 2 / 3) + 0.4) / 4)
+
+
+def test_a_model_that_is_always_right_is_not_taken_to_be_sure():
+    y = np.arange(270) % 10
+    scores = np.full((270, 10), 0.01) + 0.9 * np.eye(10)[y]
+    found = calibration.temperature("multiclass", y, scores)
+    assert 0.99 < calibration.tempered("multiclass", scores, found).max() < 0.9985

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,12 +187,15 @@ def verified_line(differences: dict[str, float]) -> str:
 
 def outcome_lines(outcome: Outcome, program: str) -> list[str]:
     """The winner, where it lies, and what to do next with `program`, the command as this person can type it."""
+    home = outcome.folder.parent
+    there = "" if home.resolve() == Path("runs").resolve() else f" --runs {shlex.quote(str(home))}"
+    ways = "; ".join(f"{program} {words}{there}" for words in ("explain", "tensorboard", "predict IMAGE..."))
     return [
         *winner_lines(outcome.winner, outcome.objective.name),
         f"export    {outcome.export}",
         f"report    {outcome.report}",
         verified_line(outcome.differences),
-        f"next      {program} explain; {program} tensorboard; {program} predict IMAGE...",
+        f"next      {ways}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, Baseline, Epoch, Trial, Winner
+from cnn_tuner.search.session import Outcome
 from cnn_tuner.terminal import live_view, tables
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
@@ -365,3 +367,19 @@ def test_a_point_says_of_its_training_what_is_not_as_usual():
     recipe = {"optimizer": "sgd", "schedule": "one_cycle", "weight_decay": 0.001, "label_smoothing": 0.1}
     found = texts.summary(VALUES | recipe | {"flip": "both", "erase": 0.25, "warmup": 0.0})
     assert found.endswith("| sgd, lr 0.01 one_cycle, batch 32, decay 0.001, smoothing 0.1, augmented: flip erase")
+
+
+@pytest.mark.parametrize(
+    ("home", "there"),
+    [("runs", ""), ("./runs", ""), ("/srv/my runs", " --runs '/srv/my runs'"), ("other", " --runs other")],
+)
+def test_what_comes_next_finds_the_run(home, there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path(home) / "toy-1"
+    outcome = Outcome(
+        folder, [], Objective("val_accuracy", "max"), winner(), {}, folder / "export", {"keras": 0.0}, 1.0, False
+    )
+    told = tables.outcome_lines(outcome, "cnn-tuner")[-1]
+    assert (
+        told == f"next      cnn-tuner explain{there}; cnn-tuner tensorboard{there}; cnn-tuner predict IMAGE...{there}"
+    )

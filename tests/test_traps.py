@@ -195,7 +195,8 @@ def test_row_6_what_was_edited_is_named_and_going_on_takes_an_explicit_choice(fi
         space.write_text(SPACE)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_row_7_every_seed_counts_and_the_same_seed_gives_the_same(seed, tmp_path):
     assert all_suggestions(make("random", seed=seed)) == all_suggestions(make("random", seed=seed))
     assert all_suggestions(make("random", seed=seed)) != all_suggestions(make("random", seed=seed + 1))

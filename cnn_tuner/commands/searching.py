@@ -99,7 +99,10 @@ def _asked(
     ] = None,
     max_latency: MaxLatencyOption = None,
     finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
-    final_seeds: Annotated[int, typer.Option(help="Seeds with which each of them is trained, at most.")] = 3,
+    final_seeds: Annotated[
+        int | None,
+        typer.Option(help="Seeds with which each of them is trained, at most. Default: 3, or one for each fold."),
+    ] = None,
     final_epochs: FinalEpochsOption = None,
     no_refit: Annotated[
         bool, typer.Option("--no-refit", help="Export the winner without training it again on train and validation.")
@@ -113,6 +116,10 @@ def _asked(
         typer.Option(help="Share for validation, where the data has no such part. Default: 0.15, up to 5,000 images."),
     ] = None,
     test_fraction: Annotated[float, typer.Option(help="Share for the test, where the data has no such part.")] = 0.2,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="For few images: score each trial by so many networks, each validated on another fold."),
+    ] = None,
     image_size: ImageSizeOption = None,
     channels: ChannelsOption = None,
     fit: FitOption = "stretch",
@@ -157,6 +164,7 @@ def _asked(
         seed=seed,
         val_fraction=val_fraction,
         test_fraction=test_fraction,
+        folds=folds,
         image_size=size,
         channels=channels,
         fit=fit,

@@ -14,9 +14,10 @@ from cnn_tuner.data.files import listed, shown
 from cnn_tuner.data.images import to_uint8
 from cnn_tuner.data.labels import encode
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.splitting import split, split_groups
-from cnn_tuner.errors import DataError
+from cnn_tuner.data.splitting import fold_numbers, split, split_groups
+from cnn_tuner.errors import DataError, UsageError
 
+FOLDS = "folds"  # beside the parts that are drawn
 _MAX_NAME = 60  # characters; the name becomes part of a folder's
 
 
@@ -74,12 +75,15 @@ def divided(found: Parts, options: DataOptions) -> Dataset:
     """
     given = dict(found.parts)
     _check_classes(given["train"], found)
-    val_share = options.val_share(max(1, len(given["train"])))
-    fractions = {"test": options.test_fraction, "val": val_share}  # test first: the same with or without val
-    missing = {name: fraction for name, fraction in fractions.items() if name not in given}
+    fractions = {"test": options.test_fraction, "val": options.val_share(max(1, len(given["train"])))}
+    missing = {name: fraction for name, fraction in fractions.items() if name not in given}  # test first: see _folded
     notes: tuple[str, ...] = ()
+    folds = None
+    if options.folds is not None and "val" not in missing:
+        raise UsageError("--folds: the data has a validation part of its own; nothing is drawn for one")
     if missing or options.split is not None:
-        indices, notes = _drawn(given["train"], found, missing, options)
+        indices, notes = (_drawn if options.folds is None else _folded)(given["train"], found, missing, options)
+        folds = indices.pop(FOLDS, None)
         given |= {name: given["train"].at(chosen) for name, chosen in indices.items()}
         _check_classes(given["train"], found)
     repeats = leaks.check(given, found.place, options.allow_leakage or found.is_published)
@@ -94,6 +98,7 @@ def divided(found: Parts, options: DataOptions) -> Dataset:
         notes=(*found.notes, *notes, *_shared_groups(given), *repeats),
         drawn=tuple(missing),
         preprocessing=found.preprocessing,
+        folds=folds,
     )
 
 
@@ -171,10 +176,52 @@ def _drawn(
                 if not len(indices[name]):
                     told = f"so many images are copies of others that {name} would have none"
                     raise DataError(f"{found.place}: {told}; delete copies, or go on with --allow-leakage")
-    notes = [f"{name}: {len(indices[name])} of {len(whole)} images, {how}" for name in missing]
+    notes = [_told(name, indices, whole, how) for name in missing]
     if moved:
         notes.append(f"images that were left in train, where copies of them are: {moved}")
     return indices, tuple(notes)
+
+
+def _folded(
+    whole: Part, found: Parts, missing: dict[str, float], options: DataOptions
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """As `_drawn`, the validation part being the first fold; and of each training image its fold, under FOLDS.
+
+    The test part is drawn first: it is the same for any number of folds.
+    """
+    folds, seed = options.folds or 1, options.seed
+    if options.split is not None:
+        numbers, how = split_file.folds(options.split, whole, list(missing), folds), f"as {shown(options.split)} says"
+    else:
+        groups, how = _groups(whole, options), f"stratified, seed {seed}"
+        facts = found.task, found.class_names
+        numbers, left = np.zeros(len(whole), np.int64), np.arange(len(whole))
+        if "test" in missing:
+            share = {"test": missing["test"]}
+            if groups is None:
+                left = split(whole.y, *facts, share, seed, found.place)["train"]
+            else:
+                left = split_groups(groups, whole.y, *facts, share, seed, found.place)["train"]
+        own = None if groups is None else groups[left]
+        numbers[left] = fold_numbers(whole.y[left], own, *facts, folds, seed, found.place)
+    indices = {"train": np.flatnonzero(numbers > 1), "val": np.flatnonzero(numbers == 1)}
+    if "test" in missing:
+        indices["test"] = np.flatnonzero(numbers == 0)
+    notes = [_told(name, indices, whole, how) for name in missing]
+    told = f"val is the first of {folds} folds, each of which is for validation once"
+    return indices | {FOLDS: numbers[indices["train"]]}, (*notes, told)
+
+
+def _told(name: str, indices: dict[str, np.ndarray], whole: Part, how: str) -> str:
+    return f"{name}: {len(indices[name])} of {len(whole)} images, {how}"
+
+
+def _groups(whole: Part, options: DataOptions) -> np.ndarray | None:
+    """(N,) what must stay in one fold: what the data says, or copies."""
+    if whole.groups is not None or options.allow_leakage:
+        return whole.groups
+    _, numbers = np.unique(whole.digests, axis=0, return_inverse=True)
+    return numbers.reshape(-1) if numbers.max() + 1 < len(whole) else None
 
 
 def _shared_groups(parts: dict[str, Part]) -> tuple[str, ...]:

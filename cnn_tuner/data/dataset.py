@@ -231,6 +231,8 @@ class Dataset:
     class_names: binary: the classes 0 and 1; multiclass: the classes; multilabel: the labels; regression: the targets.
     notes: sentences worth showing: what was skipped, resized, converted or assumed.
     drawn: the parts that did not come with the data and were split off train.
+    folds: (N,) int, of each training image the fold in which it is for validation, from 2 on; `val` is fold 1. None
+        where that is the only one.
     """
 
     name: str
@@ -243,6 +245,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    folds: np.ndarray | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -257,11 +260,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of task, class names and every part: equal if and only if the data is."""
+        """A hash of task, class names, every part and the folds: equal if and only if the data is."""
         digest = self._begun("2")
         for part in (self.train, self.val, self.test):
             digest.update(part.digests.tobytes())
             digest.update(np.ascontiguousarray(part.y).data.cast("B"))
+        if self.folds is not None:
+            digest.update(self.folds.astype(np.int64).tobytes())
         return f"2:{digest.hexdigest()}"
 
     def has_fingerprint(self, known: str) -> bool:

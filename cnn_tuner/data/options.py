@@ -10,6 +10,7 @@ from cnn_tuner.metrics.tasks import TASKS
 
 VAL_FRACTION, MOST_VAL_IMAGES = 0.15, 5_000  # more images train better, and tell an accuracy apart hardly better
 FITS = ("stretch", "pad", "crop")  # what becomes of image files of another aspect
+LEAST_FOLDS, MOST_FOLDS = 2, 20
 MAX_SIDE = 4096  # pixels; a CNN's first feature map at this side already takes gigabytes
 
 
@@ -19,6 +20,7 @@ class DataOptions:
 
     task: one of TASKS, or None to infer it from the labels.
     val_fraction, test_fraction: of the images that come without such a part; None: see `val_share`.
+    folds: of how many the validation part is one, each for validation once; None: it is the only one.
     image_size: (height, width) to which image files are resized; None: see cnn_tuner.data.decoding.
     fit: what becomes of image files of another aspect, one of FITS; see cnn_tuner.data.pictures.box.
     channels: 1 (grey) or 3 (colour) for image files; None: grey if every image is.
@@ -40,6 +42,7 @@ class DataOptions:
     seed: int = 0
     val_fraction: float | None = None
     test_fraction: float = 0.2
+    folds: int | None = None
     image_size: tuple[int, int] | None = None
     channels: int | None = None
     fit: str = "stretch"
@@ -62,6 +65,10 @@ class DataOptions:
         if self.seed < 0:
             raise UsageError(f"--seed: must be a whole number >= 0, got {self.seed}")
         _check_fractions(VAL_FRACTION if self.val_fraction is None else self.val_fraction, self.test_fraction)
+        if self.folds is not None and not LEAST_FOLDS <= self.folds <= MOST_FOLDS:
+            raise UsageError(f"--folds: must be a whole number from {LEAST_FOLDS} to {MOST_FOLDS}, got {self.folds}")
+        if self.folds is not None and self.val_fraction is not None:
+            raise UsageError("--folds and --val-fraction: each fold is for validation once, so name one of them only")
         if self.image_size is not None and not all(1 <= side <= MAX_SIDE for side in self.image_size):
             raise UsageError(f"--image-size: height and width must be 1..{MAX_SIDE} pixels, got {self.image_size}")
         if self.channels not in (None, 1, 3):

@@ -19,7 +19,7 @@ from cnn_tuner.data.dataset import Dataset, Part, Selection, save
 from cnn_tuner.errors import StorageError
 
 PARTS = ("train", "val")  # the test part never goes where models are trained
-PIXELS, ELSEWHERE = "x.npy", "elsewhere.json"
+PIXELS, ELSEWHERE, FOLDS = "x.npy", "elsewhere.json", "folds.npy"
 
 
 @contextmanager
@@ -45,6 +45,8 @@ def shared(dataset: Dataset, folder: Path) -> Iterator[Path]:
         for name, part, own in zip(PARTS, parts, rows, strict=True):
             np.save(folder / f"{name}_rows.npy", own)
             np.save(folder / f"{name}_y.npy", part.y)
+        if dataset.folds is not None:
+            np.save(folder / FOLDS, dataset.folds)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -66,11 +68,11 @@ def _check_room(parts: list[Part], folder: Path) -> None:
         )
 
 
-def opened(folder: Path) -> tuple[Part, Part]:
-    """The training and validation part that lie in `folder`, mapped: pages are read when they are needed.
+def opened(folder: Path) -> tuple[Part, Part, np.ndarray | None]:
+    """The training and validation part that lie in `folder`, mapped: pages are read when they are needed; the folds.
 
-    Both are selections of one array. Copy-on-write rather than read-only, since NumPy hands only writable arrays to
-    another library without a copy.
+    Both parts are selections of one array. Copy-on-write rather than read-only, since NumPy hands only writable arrays
+    to another library without a copy.
     """
     elsewhere = folder / ELSEWHERE
     file = Path(json.loads(elsewhere.read_text(encoding="utf-8"))) if elsewhere.exists() else folder / PIXELS
@@ -80,4 +82,5 @@ def opened(folder: Path) -> tuple[Part, Part]:
         rows, y = (np.load(folder / f"{name}_{kind}.npy", allow_pickle=False) for kind in ("rows", "y"))
         return Part(Selection(pixels, rows, file), y)
 
-    return part("train"), part("val")
+    folds = np.load(folder / FOLDS, allow_pickle=False) if (folder / FOLDS).exists() else None
+    return part("train"), part("val"), folds

@@ -1,7 +1,8 @@
 """Which image is in which part, as a file that other programs can read, and that a run can be given.
 
 A CSV table with the columns `image` and `part`: an image is named by its path, relative to the folder that all of them
-are in, or by its number, where it is a row of an array.
+are in, or by its number, where it is a row of an array. Where each image is for validation once, the parts are
+`fold 1`, `fold 2`, ... and `test`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from cnn_tuner.data.columns import read
 from cnn_tuner.data.dataset import PARTS, Dataset, Part, Selection
 from cnn_tuner.data.files import expanded, listed, shown
+from cnn_tuner.data.splitting import fold_name
 from cnn_tuner.errors import DataError, UsageError
 
 COLUMNS = ("image", "part")
@@ -30,13 +32,17 @@ def write(dataset: Dataset, path: Path) -> None:
     """
     parts = {name: getattr(dataset, name) for name in PARTS if name == "train" or name in dataset.drawn}
     names = _names(list(parts.values()))
+    said = {part: np.full(len(own), part, object) for part, own in zip(parts, names, strict=True)}
+    if dataset.folds is not None:
+        said["val"][:] = fold_name(1)
+        said["train"][:] = [fold_name(number) for number in dataset.folds.tolist()]
     if len({name for own in names for name in own}) < sum(map(len, names)):
         return
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for part, own in zip(parts, names, strict=True):
-            rows.writerows((name, part) for name in own)
+            rows.writerows(zip(own, said[part], strict=True))
 
 
 def indices(argument: str, whole: Part, missing: Sequence[str]) -> dict[str, np.ndarray]:
@@ -46,12 +52,29 @@ def indices(argument: str, whole: Part, missing: Sequence[str]) -> dict[str, np.
         UsageError: there is nothing to split.
         DataError: the file cannot be read, names another part, or not these images, each once.
     """
+    allowed = [name for name in PARTS if name == "train" or name in missing]
+    said = _said(argument, whole, missing, allowed)
+    return {part: np.flatnonzero(said == part) for part in allowed}
+
+
+def folds(argument: str, whole: Part, missing: Sequence[str], count: int) -> np.ndarray:
+    """(N,) the fold of each image, from 1 on, as a file says; 0 is the test part.
+
+    Raises:
+        UsageError, DataError: as `indices`.
+    """
+    names = [fold_name(number) for number in range(1, count + 1)]
+    said = _said(argument, whole, missing, [*names, *(name for name in ("test",) if name in missing)])
+    return np.array([0 if part == "test" else 1 + names.index(part) for part in said.tolist()])
+
+
+def _said(argument: str, whole: Part, missing: Sequence[str], allowed: Sequence[str]) -> np.ndarray:
+    """(N,) what a file calls the part of each image in `whole`: one that is allowed, each of which has some."""
     path = expanded(argument)
     if not missing:
         raise UsageError(f"--split {shown(path)}: the data has all its parts; nothing is split")
     table = read(path)
     named, parts = (table.columns[table.named(column, f"--split {shown(path)}: column")] for column in COLUMNS)
-    allowed = [name for name in PARTS if name == "train" or name in missing]
     index = next((index for index, part in enumerate(parts) if part not in allowed), None)
     if index is not None:
         raise DataError(f"{table.row(index)}: part must be one of {listed(allowed)}, got {shown(parts[index])}")
@@ -65,11 +88,10 @@ def indices(argument: str, whole: Part, missing: Sequence[str]) -> dict[str, np.
         what = f"lacks {len(lacking)} of the images ({listed(lacking, 3)})" if lacking else ""
         and_more = f"names {len(more)} that are not there ({listed(sorted(more), 3)})" if more else ""
         raise DataError(f"{shown(path)}: {' and '.join(filter(None, (what, and_more)))}; make it for this data")
-    found = {part: np.array([i for i, n in enumerate(names) if part_of[n] == part], np.int64) for part in allowed}
-    for part, chosen in found.items():
-        if not len(chosen):
+    for part in allowed:
+        if part not in part_of.values():
             raise DataError(f"{shown(path)}: puts no image into {part}")
-    return found
+    return np.array([part_of[name] for name in names], object)
 
 
 def _names(parts: Sequence[Part]) -> list[list[str]]:

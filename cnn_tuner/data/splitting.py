@@ -18,6 +18,11 @@ from cnn_tuner.errors import DataError
 _MOST_BINS = 10  # of a regression's target
 
 
+def fold_name(number: int) -> str:
+    """What a fold is called, counted from 1."""
+    return f"fold {number}"
+
+
 def split(
     y: np.ndarray, task: str, class_names: tuple[str, ...], fractions: Mapping[str, float], seed: int, place: str
 ) -> dict[str, np.ndarray]:
@@ -78,6 +83,34 @@ def split_groups(
     return {"train": left} | found
 
 
+def fold_numbers(
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    task: str,
+    class_names: tuple[str, ...],
+    folds: int,
+    seed: int,
+    place: str,
+) -> np.ndarray:
+    """(N,) the fold of each image, counted from 1: of about the same size, stratified as `split`, groups together.
+
+    Raises:
+        DataError: a class has fewer images than there are folds, or there are fewer groups.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    strata = _strata(y, task, class_names, {fold_name(number): 1 / folds for number in range(2, folds + 1)}, place)
+    if groups is not None and len(np.unique(groups)) < folds:
+        raise DataError(f"{place}: {len(np.unique(groups))} groups are too few for {folds} folds; name fewer --folds")
+    folder = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    found = np.empty(len(y), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a stratum has fewer images than there are folds
+        for number, (_, chosen) in enumerate(folder.split(y, _merged(strata, folds), groups), start=1):
+            found[chosen] = number
+    return found
+
+
 def _merged(strata: np.ndarray, folds: int) -> np.ndarray:
     """Strata of which at least one has as many images as there are folds, which scikit-learn asks for."""
     return strata if np.bincount(strata).max() >= folds else np.zeros_like(strata)
@@ -105,6 +138,8 @@ def _strata(
 
 
 def _advice(fractions: Mapping[str, float]) -> str:
+    if "val" not in fractions and "test" not in fractions:
+        return f"needed, one each for {len(fractions) + 1} folds; add images, or name fewer --folds"
     return f"needed, one each for train, {' and '.join(fractions)}; add images, or give those parts yourself"
 
 

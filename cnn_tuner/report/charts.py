@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 from cnn_tuner.metrics.tasks import Objective
-from cnn_tuner.report.texts import score, summary
+from cnn_tuner.report.texts import reached, score, summary
 from cnn_tuner.runs.records import Epoch, Trial, ranked
 
 MOST_CURVES = 50
@@ -183,7 +183,7 @@ def _curve(trial: Trial, objective: Objective, name: str, colour: str, dash: str
     return {
         "type": "line",
         "name": name,
-        "tip": f"trial {trial.number}: {score(trial.score)}\n{summary(trial.values)}",
+        "tip": f"trial {trial.number}: {reached(trial)}\n{summary(trial.values)}",
         "data": [[e.number, number(e.metrics[objective.name])] for e in told],
         "symbol": "circle",  # what can be pointed at, and all that there is of one epoch
         "symbolSize": 2 * width + 1,

@@ -9,7 +9,7 @@ from typing import Any
 from cnn_tuner.analysis.importance import Importances
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report.charts import Chart, Options, Sheet, axis, focus, legend, number, options
-from cnn_tuner.report.texts import score, summary
+from cnn_tuner.report.texts import reached, summary
 from cnn_tuner.runs.pareto import COSTS, cost_of
 from cnn_tuner.runs.records import Trial, ranked
 from cnn_tuner.spaces.tree import Parameter, SearchSpace
@@ -41,7 +41,7 @@ def parallel_coordinates(
     lines = [
         {
             "value": [*(_place(t, p, a) for p, a in zip(shown, axes, strict=True)), number(t.score)],
-            "tip": f"trial {t.number}: {score(t.score)}\n{summary(t.values)}",
+            "tip": f"trial {t.number}: {reached(t)}\n{summary(t.values)}",
         }
         for t in reversed(told)  # the best is drawn last, over the others
     ]
@@ -64,7 +64,7 @@ def parallel_coordinates(
         ],
     )
     columns = ("trial", objective.name, *(p.name for p in shown))
-    rows = tuple((str(t.number), score(t.score), *(_cell(t, p) for p in shown)) for t in told)
+    rows = tuple((str(t.number), reached(t), *(_cell(t, p) for p in shown)) for t in told)
     sheet = Sheet(columns, rows, frozenset({0, 1}))
     return Chart("parallel", "All trials", aid, chart, sheet, 400, 96 + AXIS_PIXELS * len(shown))
 
@@ -179,7 +179,7 @@ def cost_and_score(
     costs = {t.number: factor * float(cost_of(t, cost) or 0.0) for t in told}
 
     def item(trial: Trial) -> Options:
-        tip = f"trial {trial.number}: {score(trial.score)}, {costs[trial.number]:,.4g} {UNITS[cost]}"
+        tip = f"trial {trial.number}: {reached(trial)}, {costs[trial.number]:,.4g} {UNITS[cost]}"
         return {"value": [number(costs[trial.number]), number(trial.score)], "tip": f"{tip}\n{summary(trial.values)}"}
 
     best = {t.number for t in front}
@@ -202,7 +202,7 @@ def cost_and_score(
         yAxis=axis(objective.name, nameGap=8, **bound),
         series=series,
     )
-    rows = tuple((str(t.number), f"{costs[t.number]:,.6g}", score(t.score), summary(t.values)) for t in front)
+    rows = tuple((str(t.number), f"{costs[t.number]:,.6g}", reached(t), summary(t.values)) for t in front)
     sheet = Sheet(("trial", UNITS[cost], objective.name, "blocks | dense | training"), rows, frozenset({0, 1, 2}))
     aid = (
         f"On the front no other trial is better in both {objective.name} and {COSTS[cost]}; the table lists it.{beyond}"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from cnn_tuner.runs.records import Trial
 from cnn_tuner.spaces.architecture import STEPS, Architecture, Layer, padding_pixels
 from cnn_tuner.spaces.recipe import Recipe, recipe_of
 from cnn_tuner.spaces.tree import Point
@@ -50,6 +51,11 @@ def shape(sizes: Sequence[int]) -> str:
 def score(value: float | None) -> str:
     """Four places, as many as differ between trials; a dash where there is none."""
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+
+
+def reached(trial: Trial) -> str:
+    """A trial's score, and where it is a mean of folds how far they differ."""
+    return score(trial.score) + ("" if trial.spread is None else f" +- {score(trial.spread)}")
 
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -99,7 +105,7 @@ def _trained(recipe: Recipe) -> str:
     optimizer = [] if recipe.optimizer == plain.optimizer else [recipe.optimizer]
     titles = {"warmup": "warm-up", "weight_decay": "decay", "label_smoothing": "smoothing"}
     numbers = [f"{title} {getattr(recipe, name):.2g}" for name, title in titles.items() if getattr(recipe, name) > 0]
-    weights = [] if recipe.class_weights == plain.class_weights else ["class weights"]
+    weights = {"balanced": ["class weights"], "sampled": ["sampled by class"]}.get(recipe.class_weights, [])
     augmentation = asdict(recipe.augmentation)
     changes = [name for name, value in asdict(plain.augmentation).items() if augmentation[name] != value]
     augmented = [f"augmented: {' '.join(changes)}"] if changes else []

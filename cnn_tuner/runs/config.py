@@ -31,7 +31,8 @@ class DataConfig(_Config):
 
     `source` is as it was typed, `place` the same from whatever folder (empty in runs of before there was one).
     `images` counts training, validation and test; `drawn` are the parts that were split off train; `has_groups` says
-    whether images belong together that a split must not part, as copies do.
+    whether images belong together that a split must not part, as copies do. Each of so many `folds` is for validation
+    once; 0 is for a validation part that stays.
     """
 
     source: str
@@ -45,6 +46,7 @@ class DataConfig(_Config):
     images: tuple[int, int, int]
     drawn: tuple[str, ...] = ()
     has_groups: bool = False
+    folds: int = 0
     fingerprint: str
     options: dict[str, Any]
 
@@ -125,16 +127,16 @@ class RunConfig(_Config):
 
     @property
     def work_share(self) -> float:
-        """The same of an epoch's time: after each all validation images are looked at."""
+        """The same of an epoch's time: after each all validation images are looked at, and each fold has its own."""
         train, val, _ = self.data.images
         looked_at = val / BACKWARDS
-        return (self.epoch_share * train + looked_at) / (train + looked_at)
+        return (self.epoch_share * train + looked_at) / (train + looked_at) * max(1, self.data.folds)
 
     @property
     def redraws_val(self) -> bool:
         """Whether each further seed of a finalist has a validation part of its own: the run's own tells too little."""
         few = self.data.images[1] < FEW_VAL_IMAGES
-        return few and "val" in self.data.drawn and not self.data.has_groups
+        return self.data.folds > 0 or (few and "val" in self.data.drawn and not self.data.has_groups)
 
     @property
     def objective(self) -> Objective:

@@ -50,6 +50,7 @@ def _of_trial(run: RunStore, trial: Trial) -> Row:
         "status": trial.status,
         "reason": trial.message,
         "score": trial.score,
+        **({} if trial.spread is None else {"score_spread": trial.spread}),
         "best_epoch": trial.best_epoch,
         "seed": trial.seed,
         "params": trial.params,

@@ -13,6 +13,7 @@ from cnn_tuner.spaces.tree import Point
 REFIT_DONE = "done"  # what a winner says of its refit where its weights are exported
 CUT_SHORT = "its own training was cut short"  # what it says where its learning rate had not ended
 AS_SEARCHED = "it was not trained to the end"  # the same of one whose final training never began
+SPREAD = "_spread"  # ends the name of how far a metric differs over folds
 REFIT = -1  # the replicate of a winner that is trained once more, on train and validation
 TRUNK = -2  # the replicate of what a winner and its refit have in common before their learning rates fall
 Status = Literal["running", "completed", "failed", "stopped"]
@@ -42,7 +43,8 @@ class Job:
     course over so many batches, the last of which is the job's. `epoch_steps` are the batches of an epoch where it is
     not all images, drawn anew for each. `seconds` is how long the job may take from when it is submitted: where it
     would take longer, the end of the course is moved. With `with_val` it trains on the validation part too, and has no
-    score. A `split` above 0 has training and validation part drawn anew from both by this number.
+    score. A `split` above 0 has training and validation part drawn anew from both by this number. With `folds` it
+    trains a network for each of so many folds, on all others; its metrics are their means, its state is the first's.
     One that `grows` takes up the weights in `initial_state` whatever images and course they had, and begins its own
     course there, at its highest learning rate; without that file it fails.
 
@@ -68,6 +70,7 @@ class Job:
     seconds: float | None = None
     with_val: bool = False
     split: int = 0
+    folds: int = 0
     grows: bool = False
     measures_latency: bool = False
     max_latency_seconds: float | None = None
@@ -145,6 +148,12 @@ class Trial:
     state_job: int | None = None
     latency_seconds: float | None = None
     epochs: tuple[Epoch, ...] = field(default=(), compare=False)
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the score over folds; None where there are none."""
+        metrics = self.epochs[-1].metrics if self.epochs and self.score is not None else {}
+        return next((value for name, value in metrics.items() if name.endswith(SPREAD)), None)
 
 
 @dataclass(frozen=True)
@@ -277,6 +286,11 @@ class Winner:
     def finalist(self) -> Finalist | None:
         """The winner among the finalists."""
         return next((each for each in self.finalists if each.trial == self.trial), None)
+
+
+def spread_name(objective: str) -> str:
+    """What the standard deviation of a metric over folds is called."""
+    return f"{objective}{SPREAD}"
 
 
 def ranked(trials: Iterable[Trial], objective: Objective) -> list[Trial]:

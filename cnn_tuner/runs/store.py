@@ -214,6 +214,11 @@ class RunStore(StoredRun):
         rows = [(job, e.number, json.dumps(e.metrics), e.seconds) for e in epochs]
         database.executemany("INSERT OR REPLACE INTO epochs VALUES (?,?,?,?)", rows)
 
+    def drop_state(self, job: int) -> None:
+        """Deletes a job's training state, that of each fold; what goes on with it is trained from the first epoch."""
+        for path in self.checkpoints.glob(f"{self.state_file(job).stem}*"):
+            path.unlink(missing_ok=True)
+
     def set_baselines(self, baselines: Sequence[Baseline]) -> None:
         """Writes what simple models reach on the run's data."""
         self._set("baselines", [asdict(each) for each in baselines])

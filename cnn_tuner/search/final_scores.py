@@ -30,7 +30,7 @@ class FinalScores:
         kept = [record.number for record in self.twins(trial)[:1]]
         for record in self.scored(trial):
             if record.number not in kept:
-                self.store.state_file(record.number).unlink(missing_ok=True)
+                self.store.drop_state(record.number)
 
     def twins(self, trial: int) -> list[JobRecord]:
         """Those of `scored` whose score is that of the run's own validation part, so that they can be exported."""

@@ -125,7 +125,8 @@ class Forecast:
         """
         known = self.earlier_epochs + self.pace.epochs if search_epochs is None else search_epochs
         each, setup = self._finalists_seconds(best), self.pace.setup_seconds
-        searched = 0.0 if best is None else _searched_seconds(best)
+        # Of several folds the final training goes on with the network of one.
+        searched = 0.0 if best is None else _searched_seconds(best) / max(1, self.config.data.folds)
         pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots, searched, self.widens)
         if self.budget.seconds is None:
             room = None

@@ -60,6 +60,7 @@ def next_job(store: RunStore, trial: Trial, record: JobRecord) -> Job:
         epoch_steps=None if is_final or most is None else steps_of_epoch(min(train, most), trial.values),
         with_val=record.is_refit,
         split=max(0, record.replicate) if config.redraws_val else 0,
+        folds=0 if is_final else config.data.folds,
         grows=record.grows,
         measures_latency=config.measures_latency and trial.latency_seconds is None,
         max_latency_seconds=config.search.max_latency_seconds,

@@ -97,7 +97,7 @@ class Search:
         self._jobs_begun = self._jobs_ended = 0
         keep, objective = store.config.search.keep, store.config.objective
         self._checkpoints = Checkpoints(
-            keep, oracle.most_continuable(), objective, self._drop_state, self._likely_finalists
+            keep, oracle.most_continuable(), objective, self.store.drop_state, self._likely_finalists
         )
 
     def request_stop(self) -> None:
@@ -199,7 +199,7 @@ class Search:
         standing = {trial.state_job for trial in self._trials.values()} | set(self._waiting)
         for job in self.store.jobs():  # a process that is killed before it dropped a state leaves it
             if job.suggestion is not None and job.number not in standing:
-                self._drop_state(job.number)
+                self.store.drop_state(job.number)
         unfinished = [self._records[number].trial for number in self._waiting]
         for number in self._trials if self.oracle.promotes else unfinished:
             self._begin_logs(number)
@@ -341,7 +341,7 @@ class Search:
         self._stood = 0 if is_another else self._stood + (result.score is not None and not is_later)
         self._checkpoints.add(trial, *self._needed_states())
         if trial.state_job != result.job:
-            self._drop_state(result.job)  # of a trial that failed in between
+            self.store.drop_state(result.job)  # of a trial that failed in between
         if self.best is not None:
             budget = self.forecast.budget
             seconds = budget.active_seconds(self.clock())
@@ -380,9 +380,6 @@ class Search:
     def _likely_finalists(self, trials: Sequence[Trial], most: int) -> list[Trial]:
         config = self.store.config
         return choose_finalists(trials, config.objective, config.data.images[1], most, config.search.prefer)
-
-    def _drop_state(self, job: int) -> None:
-        self.store.state_file(job).unlink(missing_ok=True)
 
     def _is_hopeless(self) -> bool:
         ended = len(self._trials) - len({job.trial for job in self._records.values()})

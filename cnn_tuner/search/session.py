@@ -260,7 +260,8 @@ class Session:
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
         continuable = make_oracle(run.config).most_continuable()
         search = config.search
-        return bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists + search.refits + 1)
+        found = bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists + search.refits + 1)
+        return found * max(1, config.data.folds)
 
     def _forecast(self, run: RunStore, has_budget: bool) -> Forecast:
         """What the rest of the run may take; what earlier sessions took counts. An export takes what it takes."""

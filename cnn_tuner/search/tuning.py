@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cnn_tuner.data.cache import Cache
     from cnn_tuner.search.winner import Export
 
+FINAL_SEEDS = 3  # of a finalist, when nothing else is said; or one for each fold
 FINAL_FACTOR = 3  # how many times the epochs of a trial a finalist may train, when nothing else is said
 FINAL_STEPS, LEAST_STEPS, STEP_IMAGES = 2500, 150, 32  # and at least so many batches of so many images; a trial, too
 EPOCH_IMAGES = 12_000  # of an epoch of the search, where there are many more: enough to tell points apart
@@ -61,7 +62,7 @@ class Request:
     epochs: int | None = None
     final_epochs: int | None = None
     finalists: int = 3
-    final_seeds: int = 3
+    final_seeds: int | None = None
     refits: bool = True
     prefer: Prefer = "accurate"
     limits: Limits = field(default_factory=Limits)
@@ -104,6 +105,7 @@ def _data_config(dataset: Dataset, options: DataOptions) -> DataConfig:
         images=(len(dataset.train), len(dataset.val), len(dataset.test)),
         drawn=dataset.drawn,
         has_groups=dataset.train.groups is not None or has_copies(dataset.train, dataset.val),
+        folds=0 if dataset.folds is None else int(dataset.folds.max()),
         fingerprint=dataset.fingerprint,
         options={name: list(v) if isinstance(v, tuple) else v for name, v in asdict(options).items()},
     )
@@ -213,7 +215,9 @@ class Tuning(Session):
         request = self.request
         return self._lengths(chosen) | {
             "finalists": _at_least_one("--finalists", request.finalists, 1),
-            "final_seeds": _at_least_one("--final-seeds", request.final_seeds, 1),
+            "final_seeds": _at_least_one(
+                "--final-seeds", request.final_seeds, request.data_options.folds or FINAL_SEEDS
+            ),
             "keep": _at_least_one("--keep", request.keep, 1),
         }
 

@@ -91,7 +91,7 @@ def drop_other_states(store: RunStore, candidate: Candidate) -> None:
     """Drops the states of final trainings that nothing goes on with any more."""
     for job in store.jobs():
         if job.suggestion is None and job.number not in (candidate.job.number, candidate.twin.number):
-            store.state_file(job.number).unlink(missing_ok=True)
+            store.drop_state(job.number)
 
 
 def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Sequence[str] = (SAVED_MODEL,)) -> Export:

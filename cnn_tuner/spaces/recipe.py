@@ -39,8 +39,9 @@ class Recipe:
     warmup: the share of the schedule in which the learning rate grows from 0; "one_cycle" has its own.
     weight_decay: decoupled from the gradient, so that "adam" with it is AdamW (arxiv.org/abs/1711.05101).
     label_smoothing: the share of each label that is spread over all classes while training; nothing for regression.
-    class_weights: "balanced" has all classes count alike, however many images each has; nothing where an image may
-        have several labels, or for regression.
+    class_weights: what has all classes count alike, however many images each has: "balanced" weighs the loss of each
+        image, "sampled" draws as many images of each; nothing where an image may have several labels, or for
+        regression.
     """
 
     learning_rate: float

@@ -176,7 +176,7 @@ class Training(_Section):
     warmup: Annotated[Values | Range, _fraction(0, 0.9)] = (0.0,)
     weight_decay: Annotated[Values | Range, _fraction(0, 1)] = (0.01,)
     label_smoothing: Annotated[Values | Range, _fraction(0, 0.5)] = (0.1,)
-    class_weights: Annotated[Values | None, BeforeValidator(_Words("none", "balanced"))] = None
+    class_weights: Annotated[Values | None, BeforeValidator(_Words("none", "balanced", "sampled"))] = None
     batch_size: Annotated[Values, _whole(1, 65536)] = (32,)
 
     @model_validator(mode="before")

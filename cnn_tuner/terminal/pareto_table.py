@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnn_tuner.metrics.tasks import Objective
-from cnn_tuner.report.texts import score, summary
+from cnn_tuner.report.texts import reached, summary
 from cnn_tuner.runs.pareto import COSTS, cost_of
 from cnn_tuner.runs.records import Trial
 
@@ -27,7 +27,7 @@ def table(found: Sequence[Trial], objective: Objective, cost: str) -> Table:
         rows.add_column(title, justify="right", no_wrap=True)
     rows.add_column("blocks | dense | training", overflow="fold")
     for trial in found:
-        rows.add_row(str(trial.number), cost_text(trial, cost), score(trial.score), escape(summary(trial.values)))
+        rows.add_row(str(trial.number), cost_text(trial, cost), reached(trial), escape(summary(trial.values)))
     return rows
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.files import printable
-from cnn_tuner.report.texts import duration, score, size, summary
+from cnn_tuner.report.texts import duration, reached, score, size, summary
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Epoch, Trial
 from cnn_tuner.runs.store import RunStore
@@ -78,7 +78,7 @@ class Reporter:
         what = trial.message if trial.status == "failed" else summary(trial.values)
         epochs = "epoch" if len(trial.epochs) == 1 else "epochs"
         self.line(
-            f"trial {trial.number:>{width}}{total}  {score(trial.score)}  "
+            f"trial {trial.number:>{width}}{total}  {reached(trial)}  "
             f"{len(trial.epochs):>3} {epochs:<6}  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
         )
 

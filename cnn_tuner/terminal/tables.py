@@ -16,7 +16,18 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.files import printable
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
 from cnn_tuner.metrics.tasks import TASKS, Objective, Output
-from cnn_tuner.report.texts import SUMMARY_LEGEND, duration, epochs, metric, score, shape, sparkline, step_rows, summary
+from cnn_tuner.report.texts import (
+    SUMMARY_LEGEND,
+    duration,
+    epochs,
+    metric,
+    reached,
+    score,
+    shape,
+    sparkline,
+    step_rows,
+    summary,
+)
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Trial, Winner
 from cnn_tuner.search.session import Outcome
 from cnn_tuner.spaces.architecture import Architecture, check_feasible
@@ -84,7 +95,7 @@ def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
         if trial.status in ("running", "stopped"):
             what = f"{trial.status} after {epochs(len(trial.epochs))}: {what}"
         epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
-        cells = (str(trial.number), score(trial.score), epoch, f"{trial.params:,}", f"{trial.macs:,}")
+        cells = (str(trial.number), reached(trial), epoch, f"{trial.params:,}", f"{trial.macs:,}")
         curve = [sparkline([epoch.metrics[objective.name] for epoch in trial.epochs], CURVE)] if has_curves else []
         table.add_row(*cells, duration(trial.seconds), *curve, escape(what))
     return table

@@ -21,13 +21,14 @@ TENSOR_ALIGNMENT = 64  # bytes: what TensorFlow's kernels expect
 class Data:
     """The training and validation part as tensors, made once for all jobs. The test part never comes here.
 
-    Images that are mapped from a file (see `cnn_tuner.data.shared`) stay there: only batches are copied.
+    Images that are mapped from a file (see `cnn_tuner.data.shared`) stay there: only batches are copied. `folds` are
+    those of a `cnn_tuner.data.dataset.Dataset`.
     """
 
-    def __init__(self, train: Part, val: Part) -> None:
+    def __init__(self, train: Part, val: Part, folds: np.ndarray | None = None) -> None:
         pixels, train_rows, val_rows = _whole(train.x, val.x)
         self._arrays = pixels, train.y, val.y  # the tensors point into them
-        self._rows = train_rows, val_rows
+        self._rows, self._folds = (train_rows, val_rows), folds
         self._file = train.x.file if isinstance(train.x, Selection) else None
         self.pixels, self.y, self._val_y = _tensor(pixels), _tensor(train.y), _tensor(val.y)
         rows, places = tf.constant(val_rows), tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
@@ -46,19 +47,27 @@ class Data:
     def redrawn(self, split: int, by_class: bool) -> Data:
         """Training and validation part of the same sizes, drawn anew from both by this number; 0 stands for these.
 
-        With `by_class` each class has as many validation images as it had.
+        With `by_class` each class has as many validation images as it had. Where there are folds, the next one is for
+        validation with each number.
         """
         if not split:
             return self
-        pixels, train_y, val_y = self._arrays
+        _, train_y, val_y = self._arrays
         rows, y = np.concatenate(self._rows), np.concatenate([train_y, val_y])
+        if self._folds is not None:
+            numbers = np.concatenate([self._folds, np.ones(len(val_y), self._folds.dtype)])
+            return self._parted(rows, y, numbers == 1 + split % self._folds.max())
         order = np.random.default_rng(split).permutation(len(rows))
         chosen = order[: len(val_y)]
         if by_class:
             classes, of_val = y[order].reshape(-1), np.unique(val_y, return_counts=True)
             chosen = np.concatenate([order[classes == each][:count] for each, count in zip(*of_val, strict=True)])
-        is_val = np.isin(np.arange(len(rows)), chosen)
-        return Data(*(Part(Selection(pixels, rows[own], self._file), y[own]) for own in (~is_val, is_val)))
+        return self._parted(rows, y, np.isin(np.arange(len(rows)), chosen))
+
+    def _parted(self, rows: np.ndarray, y: np.ndarray, is_val: np.ndarray) -> Data:
+        pixels = self._arrays[0]
+        train, val = (Part(Selection(pixels, rows[own], self._file), y[own]) for own in (~is_val, is_val))
+        return Data(train, val)
 
     @property
     def train_images(self) -> Selection:
@@ -77,7 +86,7 @@ class Data:
         augmentation: Augmentation | None = None,
         with_val: bool = False,
         steps: int | None = None,
-        balanced: bool = False,
+        class_weights: str = "none",
     ) -> tf.data.Dataset:
         """Batches without end, from `initial_epoch` (counted from 0) on.
 
@@ -88,12 +97,14 @@ class Data:
             augmentation: made here, beside the training and not within its steps.
             with_val: whether the validation part is trained on too.
             steps: the batches of an epoch, None for one pass over all images.
-            balanced: whether each image comes with a weight, by which all classes count alike; y are then classes.
+            class_weights: by what all classes count alike, as a `cnn_tuner.spaces.recipe.Recipe` says it; y are then
+                classes. "balanced": each image comes with a weight; "sampled": an epoch has as many images of each.
         """
         images, all_rows = self.images(with_val), np.concatenate(self._rows) if with_val else self._rows[0]
-        rows, order = tf.constant(all_rows), Order(all_rows, self._arrays[0][:1].nbytes, self._file)
         y = tf.concat([self.y, self._val_y], 0) if with_val else self.y
-        weights = _class_weights(y) if balanced else None
+        classes = _classes(y).numpy() if class_weights == "sampled" else None
+        rows, order = tf.constant(all_rows), Order(all_rows, self._arrays[0][:1].nbytes, self._file, classes)
+        weights = _class_weights(y) if class_weights == "balanced" else None
         count = images if steps is None else min(images, steps * batch_size)
         sides = first_sides(images, seed) if augmentation is not None else None
 

@@ -27,6 +27,7 @@ from cnn_tuner.spaces import architecture
 from cnn_tuner.spaces.recipe import recipe_of
 from cnn_tuner.training import devices, network
 from cnn_tuner.training.batches import EVALUATION_BATCH, Data
+from cnn_tuner.training.folds import train_folds
 from cnn_tuner.training.network import KeptNetwork, Network
 from cnn_tuner.training.recorder import Recorder, StopRequestedError
 from cnn_tuner.training.state import load_state, take_up
@@ -70,7 +71,19 @@ def train(
         OSError: the state could not be written.
     """
     kept = KeptNetwork() if kept is None else kept
-    data = data.redrawn(job.split, TASKS[job.output.task].has_classes)
+    kept.begins_again = job.folds > 0
+    by_class = TASKS[job.output.task].has_classes
+    if not job.folds:
+        return _train(job, data.redrawn(job.split, by_class), on_epoch, should_stop, kept)
+    parts = [data.redrawn(number, by_class) for number in range(job.folds)]
+    # As many batches in each fold, so that what is traced for one serves all.
+    even = replace(job, epoch_steps=min(network.steps_of(job, part) for part in parts))
+    return train_folds(even, on_epoch, lambda one, tell: _train(one, parts[one.split], tell, should_stop, kept))
+
+
+def _train(
+    job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop: Callable[[], bool], kept: KeptNetwork
+) -> Result:
     progress = take_up(job)
     found = kept.take(job, progress)
     recorder = Recorder(job, progress, on_epoch, should_stop)
@@ -124,6 +137,8 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
     if recorder.should_stop():
         return True
     taken = network.set_up(job, data) if found is None else found
+    if kept.begins_again and found is None:
+        taken = network.with_start(taken)
     if not recorder.progress.epochs_done and pays(data.train_images):
         whiten(taken.model, data.train_images, job.seed)
     network.take_up(taken, job, recorder.progress)
@@ -147,8 +162,8 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
 
 def _batches(job: Job, data: Data, taken: Network, first: int) -> tf.data.Dataset:
     recipe = taken.recipe
-    balanced = recipe.class_weights == "balanced" and TASKS[job.output.task].has_classes
-    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, taken.steps, balanced)
+    weights = recipe.class_weights if TASKS[job.output.task].has_classes else "none"
+    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, taken.steps, weights)
 
 
 def _failed(recorder: Recorder, message: str) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -21,15 +21,22 @@ from cnn_tuner.training.state import Progress, of_network
 MACS_AT_ONCE = 1.5e9  # about a quarter of a second of training on two cores: how long a request to stop may wait
 
 
+Start = tuple[list[np.ndarray], list[np.ndarray], np.ndarray]  # variables of a model and its optimizer, the course
+
+
 @dataclass(frozen=True)
 class Network:
-    """A compiled model that can be trained: by which jobs, in epochs of so many batches, `at_once` in a row."""
+    """A compiled model that can be trained: by which jobs, in epochs of so many batches, `at_once` in a row.
+
+    `start` is where it began, if that was kept.
+    """
 
     serves: str
     model: keras.Model
     recipe: Recipe
     steps: int
     at_once: int
+    start: Start | None = None
 
     @property
     def course(self) -> Course:
@@ -41,18 +48,24 @@ class Network:
 class KeptNetwork:
     """The network that was trained last: a job that trains it on needs neither to build nor to trace it again.
 
-    To set up a network of `seven_steps` takes longer than one of its first epochs.
+    To set up a network of `seven_steps` takes longer than one of its first epochs. With `begins_again` where a network
+    began is kept, too, so that jobs of the same network can be trained from there, on other images.
     """
 
     def __init__(self, is_own_process: bool = False) -> None:
         self._network: Network | None = None
         self._is_own_process = is_own_process
+        self.begins_again = False
 
     def take(self, job: Job, progress: Progress) -> Network | None:
-        """Hands over the network that takes a job up after at least an epoch; every other one is freed."""
+        """Hands over the network that takes a job up, if it may; every other one is freed."""
         network, self._network = self._network, None
-        if network is not None and network.serves == _served(job) and progress.epochs_done:
-            return network
+        if network is not None and network.serves == _served(job):
+            if progress.epochs_done:
+                return network
+            if network.start is not None:
+                _begin(network, network.start)
+                return network
         del network
         keras.utils.clear_session()
         if self._is_own_process:
@@ -86,12 +99,30 @@ def steps_per_execution(steps: int, macs_of_batch: int) -> int:
     return divisor(steps, max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch))))
 
 
+def steps_of(job: Job, data: Data) -> int:
+    """The batches of an epoch."""
+    steps = steps_of_epoch(data.images(job.with_val), job.values)
+    return steps if job.epoch_steps is None else min(steps, job.epoch_steps)
+
+
+def with_start(network: Network) -> Network:
+    """The same, which knows that it begins where it stands now."""
+    model = network.model
+    start = values_of(model.variables), values_of(model.optimizer.variables), network.course.place.numpy()
+    return replace(network, start=start)
+
+
+def _begin(network: Network, start: Start) -> None:
+    variables, optimizer, place = start
+    assign(network.model.variables, variables)
+    assign(network.model.optimizer.variables, optimizer)
+    network.course.place.assign(place)
+
+
 def set_up(job: Job, data: Data) -> Network:
     """The network of a job, with its initial weights."""
     plan = architecture.build(job.values, job.image_shape, job.output)
-    recipe = recipe_of(job.values)
-    steps = steps_of_epoch(data.images(job.with_val), job.values)
-    steps = steps if job.epoch_steps is None else min(steps, job.epoch_steps)
+    recipe, steps = recipe_of(job.values), steps_of(job, data)
     built = builder.build(plan, job.seed, job.precision, recipe)
     at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)
     optimizer = averaging_optimizer(recipe, job.course_steps)

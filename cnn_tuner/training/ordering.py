@@ -23,19 +23,25 @@ class Order:
     """The order of each pass over images, of which each is a row of one file.
 
     rows: (N,) of the file; image_bytes: of one image; file: that they are mapped from, None where they are in memory.
+    classes: (N,) int, where each class is to be shown as often; a pass then has some images twice and others not.
     """
 
-    def __init__(self, rows: np.ndarray, image_bytes: int, file: Path | None) -> None:
+    def __init__(
+        self, rows: np.ndarray, image_bytes: int, file: Path | None, classes: np.ndarray | None = None
+    ) -> None:
         self.images = len(rows)
         self.is_large = len(rows) * image_bytes >= LARGE
         self.window = max(1, WINDOW // image_bytes)
         self._block = max(1, BLOCK // image_bytes)
         self._file, self._image_bytes, self._rows = file, image_bytes, rows
+        self._sampled = None if classes is None else _Sampled(classes)
         self._by_row = tf.constant(np.argsort(rows, kind="stable")) if self.is_large else None
 
     def of_pass(self, seed: int, number: tf.Tensor) -> tf.Tensor:
         """(N,) the places of all images, in an order that follows from the seed and the pass's number."""
         both = tf.stack([seed, number])
+        if self._sampled is not None:
+            return self._sampled.of_pass(both)
         if not self.is_large:
             return tf.random.experimental.stateless_shuffle(tf.range(self.images), seed=both)
         blocks = tf.random.experimental.stateless_shuffle(tf.range(-(-self.images // self._block)), seed=both)
@@ -69,3 +75,27 @@ class Order:
         finally:
             os.close(file)
         return np.int64(len(runs))
+
+
+class _Sampled:
+    """Passes in which each class comes as often, each time by one of its images.
+
+    Drawn with replacement, as samplers by weight do it: of a small class every image comes again and again, of a large
+    one another pass has others.
+    """
+
+    def __init__(self, classes: np.ndarray) -> None:
+        counts = np.bincount(classes)
+        there = np.flatnonzero(counts)
+        self._by_class = tf.constant(np.argsort(classes, kind="stable"), tf.int32)
+        self._counts, self._starts = (tf.constant(each[there]) for each in (counts, np.cumsum(counts) - counts))
+        self._images = len(classes)
+
+    def of_pass(self, both: tf.Tensor) -> tf.Tensor:
+        """(N,) places, by a seed of two numbers."""
+        own = tf.range(self._images) % len(self._counts)  # the class of each
+        drawn = tf.random.stateless_uniform((self._images,), both, dtype=tf.float64)
+        counts = tf.gather(self._counts, own)
+        within = tf.minimum(tf.cast(drawn * tf.cast(counts, tf.float64), counts.dtype), counts - 1)
+        places = tf.gather(self._by_class, tf.gather(self._starts, own) + within)
+        return tf.random.experimental.stateless_shuffle(places, seed=both)

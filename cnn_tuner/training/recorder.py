@@ -145,7 +145,7 @@ class Recorder(keras.callbacks.Callback):
 
     def save(self, has_ended: bool = False) -> None:
         """Writes the training state, if the job has trained at all."""
-        self.progress.seconds, self.progress.has_ended = self.seconds(), has_ended
+        self.progress.seconds, self.progress.has_ended, self.progress.goal = self.seconds(), has_ended, self.job.epochs
         if self.progress.epochs:
             save_state(self.job, self.progress)
 

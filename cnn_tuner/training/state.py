@@ -18,7 +18,7 @@ import numpy as np
 from cnn_tuner.runs.records import Epoch, Job
 
 RESERVED_BYTES = 50 * 2**20  # left free on the disk for the run's records and logs
-FACTS = ("epochs_done", "score", "course", "seconds", "message", "has_ended")
+FACTS = ("epochs_done", "score", "course", "seconds", "message", "has_ended", "goal")
 ARRAYS = ("variables", "optimizer")
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -28,7 +28,8 @@ class Progress:
     """What a job has reached: its training state after the last whole epoch.
 
     course: where the learning rate is on its course (see `cnn_tuner.models.optimizers.Course`), empty where one begins;
-    epochs: those that this job trained; seconds: what it took, in earlier attempts too; has_ended: it is done.
+    epochs: those that this job trained; seconds: what it took, in earlier attempts too; has_ended: it is done, having
+    been asked to train up to epoch `goal`.
     """
 
     epochs_done: int = 0
@@ -38,6 +39,7 @@ class Progress:
     seconds: float = 0.0
     message: str = ""
     has_ended: bool = False
+    goal: int = 0
     variables: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
 
@@ -116,7 +118,9 @@ def take_up(job: Job) -> Progress:
     A state that is missing or damaged costs time only: what was trained before it is trained again, to the same result.
     """
     with suppress(*UNREADABLE):
-        return load_state(Path(job.state_file), job)
+        found = load_state(Path(job.state_file), job)
+        is_to_go_on = 0 < found.goal < job.epochs and not found.message
+        return replace(found, has_ended=found.has_ended and not is_to_go_on)
     if job.initial_state is not None:
         with suppress(*UNREADABLE):
             earlier = load_state(Path(job.initial_state), job, job.grows)

@@ -80,6 +80,7 @@ def test_a_conditional_hyperparameter_counts_where_it_is_active():
     assert shares(found)["blocks"] > 5 * shares(found)["block_1.filters"]
 
 
+@pytest.mark.slow
 def test_where_nothing_matters_hardly_anything_is_clear():
     rng = random.Random(1)
     clear = [

@@ -170,7 +170,7 @@ def test_workers_map_what_is_kept(zoo, cache, tmp_path):
     dataset = load(zoo, OPTIONS, cache)
     with shared(dataset, tmp_path / "data") as folder:
         assert not list(folder.glob("x.npy"))
-        train, val = opened(folder)
+        train, val, _ = opened(folder)
         np.testing.assert_array_equal(train.x, dataset.train.x)
         np.testing.assert_array_equal(val.x, dataset.val.x)
         assert not set(map(int, dataset.test.x.rows)) & {*map(int, train.x.rows), *map(int, val.x.rows)}

@@ -139,6 +139,7 @@ def test_an_end_that_is_moved_is_reached_without_a_jump():
     assert float(found(70)) == pytest.approx(rates[10], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_average_is_over_the_last_tenth_of_the_steps_and_weights_stay_their_own():
     weight = keras.Variable(np.zeros(1, np.float32))
     optimizer = averaging_optimizer(Recipe(1.0, 32, optimizer="sgd"))

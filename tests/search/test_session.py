@@ -120,6 +120,7 @@ def test_workers_are_told_with_what_the_checkpoints_take(request_):
     assert 0 < sum(path.stat().st_size for path in run.checkpoints.iterdir()) <= most
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_report_and_a_card_beside_its_model(request_):
     outcome = Tuning(replace(request_, max_trials=1, epochs=1, final_epochs=1), Silent()).run()
     assert outcome.report.read_text().startswith("<!doctype html>")
@@ -142,6 +143,7 @@ def test_a_run_remembers_in_which_formats_its_winner_is_exported(request_):
     assert set(manifest.read(again.path).formats) == {"tf_saved_model"}
 
 
+@pytest.mark.slow
 def test_a_format_that_cannot_be_had_does_not_cost_the_saved_model(request_, monkeypatch):
     def refuse(*_):
         raise ValueError("no such operation\nin this converter")

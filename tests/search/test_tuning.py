@@ -284,6 +284,7 @@ def test_what_cannot_be_done_is_refused_before_the_first_training(request_, case
     assert not list(request_.runs.glob("[!.]*"))
 
 
+@pytest.mark.slow
 def test_what_workers_share_is_gone_at_the_end_and_the_session_is_noted(request_, unread):
     run = RunStore.open(tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1, command="as typed")).folder)
     assert not run.shared_data.exists()
@@ -375,6 +376,7 @@ def test_without_a_model_and_its_answers_there_is_nothing_to_export(tmp_path):
         winner.export(run, toys.toy_dataset(), Silent())
 
 
+@pytest.mark.slow
 def test_a_model_or_answers_that_are_gone_are_had_again_and_count_as_the_same_look(request_, unread):
     outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     run = RunStore.open(outcome.folder)

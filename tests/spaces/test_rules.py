@@ -38,7 +38,7 @@ WORDS = {
     "block.padding": ("same", "valid"),
     "training.optimizer": ("adam", "nadam", "rmsprop", "sgd"),
     "training.schedule": ("constant", "cosine", "one_cycle"),
-    "training.class_weights": ("none", "balanced"),
+    "training.class_weights": ("none", "balanced", "sampled"),
     "augmentation.flip": ("none", "horizontal", "vertical", "both"),
 }
 

@@ -190,6 +190,7 @@ RECIPES = {
     "a warm-up": {"schedule": "constant", "warmup": 0.5, "label_smoothing": 0.1},
     "augmentation": {"flip": "both", "shift": 0.1, "rotate": 20.0, "zoom": 0.2, "erase": 0.5},
     "class weights": {"class_weights": "balanced", "label_smoothing": 0.1},
+    "sampled classes": {"class_weights": "sampled"},
 }
 
 
@@ -341,6 +342,7 @@ def test_what_grows_from_the_same_may_have_other_images_and_leaves_it_as_it_was(
     assert any((a != b).any() for a, b in zip(weights(own), weights(both), strict=True))
 
 
+@pytest.mark.slow
 def test_a_job_that_grows_and_was_killed_goes_on_to_the_same_end(whole, data, saves_each_epoch):
     expected, broken = grown(whole, "unbroken", values=whole[0].values), grown(whole, "broken")
     result = train(expected, data)
@@ -358,6 +360,7 @@ def test_a_job_cannot_grow_from_what_is_lost_or_another_network_left(whole, data
         assert (result.status, result.message) == ("failed", "the training that it goes on with was lost")
 
 
+@pytest.mark.slow
 def test_an_epoch_of_some_images_draws_others_each_time_and_training_on_is_exact(job, data):
     whole = replace(job, epoch_steps=2)
     part = replace(elsewhere(whole, "part"), epochs=1)
@@ -617,7 +620,7 @@ def scaled(part: Part, by: float) -> Part:
     return Part(part.x, (part.y * by).astype(np.float32))
 
 
-@pytest.mark.parametrize("by", [1e-6, 1e6])
+@pytest.mark.parametrize("by", [1e-6, pytest.param(1e6, marks=pytest.mark.slow)])
 def test_the_unit_of_a_regressions_targets_changes_nothing(job, by):
     def trained(by: float, name: str) -> tuple[Result, np.ndarray]:
         train_part, val = (scaled(toy_part("regression", n, seed), by) for n, seed in ((96, 0), (32, 1)))
@@ -749,6 +752,7 @@ def test_parts_that_are_drawn_anew_share_out_the_same_images(task):
             np.testing.assert_array_equal(np.bincount(each._val_y.numpy()), np.bincount(val_part.y))
 
 
+@pytest.mark.slow
 def test_a_job_of_another_split_is_trained_and_judged_on_it(job, data):
     own, other = replace(job, epochs=2), replace(elsewhere(job), epochs=2, split=1)
     expected = train(replace(own, state_file=other.state_file + "2.npz"), data.redrawn(1, True))
@@ -771,7 +775,7 @@ def test_by_its_weight_each_class_counts_alike_and_an_image_on_average_as_1(colu
     y = np.repeat([0, 2], [15, 5])  # of class 1 there is none
     y = y[:, np.newaxis].astype(np.float32) if column else y.astype(np.int32)
     both = Part(part.x, y)
-    [(_, labels, weights)] = list(Data(both, both).batches(3, 20, 0, balanced=True).take(1))
+    [(_, labels, weights)] = list(Data(both, both).batches(3, 20, 0, class_weights="balanced").take(1))
     by_class = [weights.numpy()[labels.numpy().reshape(-1) == each].sum() for each in (0, 2)]
     assert by_class == pytest.approx([10, 10])
 
@@ -783,6 +787,14 @@ def test_class_weights_are_for_tasks_whose_images_are_of_one_class(data, job):
     assert len(batches.element_spec) == 3
     other = replace(job, values=values, output=replace(job.output, task="multilabel"))
     assert len(fit._batches(other, data, weighted, 0).element_spec) == 2
+
+
+def test_sampled_classes_come_as_often_and_without_a_weight(job):
+    x, y = toy_part("multiclass", 60, 0).x, np.repeat([0, 2], [50, 10]).astype(np.int32)
+    own, values = Data(Part(x, y), Part(x[:4], y[:4])), VALUES | {"class_weights": "sampled"}
+    sampled = network.set_up(replace(job, values=values), own)
+    batches = list(fit._batches(replace(job, values=values), own, sampled, 0).take(3))
+    assert np.bincount(np.concatenate([labels for _, labels in batches])).tolist() == [30, 0, 30]
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,20 @@ def test_batches_are_the_same_when_what_comes_next_is_read_ahead(small_blocks, t
             np.testing.assert_array_equal(one, two)
     later = batches(tmp_path / "x.npy", first=1)
     np.testing.assert_array_equal(later[0], batches(tmp_path / "x.npy")[7])
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_sampled_classes_come_as_often(request, is_large):
+    if is_large:
+        request.getfixturevalue("small_blocks")
+    classes = np.repeat([0, 2, 3], [880, 100, 20])  # of class 1 there is none
+    order = Order(np.arange(IMAGES), BYTES, None, np.random.default_rng(0).permutation(classes))
+    classes = np.random.default_rng(0).permutation(classes)
+    passes = [of_pass(order, number) for number in range(4)]
+    for found in passes:
+        assert len(found) == IMAGES
+        np.testing.assert_array_equal(np.bincount(classes[found]), [334, 0, 333, 333])
+        assert set(np.flatnonzero(classes == 3)) <= set(found), "of the smallest class each image is shown"
+        assert np.abs(np.corrcoef(classes[found], np.arange(IMAGES))[0, 1]) < 0.2, "in a random order"
+    assert len(np.unique(np.concatenate(passes)[classes[np.concatenate(passes)] == 0])) > 600, "others in each pass"
+    np.testing.assert_array_equal(of_pass(order, 1), passes[1])

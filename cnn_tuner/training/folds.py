@@ -1,0 +1,82 @@
+"""One job that trains a network for each fold, on all images but the fold's: its metrics are their means.
+
+With few images a score is for a good part luck: of which images are for validation. Each fold's network keeps a state
+of its own, so that a job that was cut short trains only what is missing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cnn_tuner.runs.records import Epoch, Job, Result, Status, spread_name
+
+TrainOne = Callable[[Job, Callable[[Epoch], None]], Result]
+
+
+def train_folds(job: Job, on_epoch: Callable[[Epoch], None], train: TrainOne) -> Result:
+    """Trains all folds of a job in turns: an epoch of each, then two, four, ... of each, so that it soon is known.
+
+    A fold that fails has the job fail; what counts of one that is asked to stop are the epochs that all folds have.
+    """
+    reached = [Result(job.number, "completed", None, None, (), 0.0)] * job.folds
+    status: Status = "completed"
+    message, told = "", job.initial_epoch
+    for upto in rounds(job):
+        for number in range(job.folds):
+            one = replace(of_fold(job, number), epochs=upto)
+            is_last = number == job.folds - 1
+
+            def tell(epoch: Epoch, is_last: bool = is_last) -> None:
+                nonlocal told
+                if is_last and epoch.number > told:
+                    told = epoch.number
+                    same = [each for result in reached[:-1] for each in result.epochs if each.number == told]
+                    on_epoch(mean([*same, epoch], job.objective.name))
+
+            reached[number] = found = train(one, tell)
+            if found.status != "completed":
+                status, message = found.status, f"fold {number + 1}: {found.message}" if found.message else ""
+                break
+        if status != "completed":
+            break
+    seconds = sum(result.seconds for result in reached)
+    all_of_it = replace(reached[0], seconds=seconds, message=message, status=status)
+    of_each = zip(*(result.epochs for result in reached), strict=False)  # as many as all of them have
+    epochs = () if status == "failed" else tuple(mean(each, job.objective.name) for each in of_each)
+    if not epochs:
+        return replace(all_of_it, score=None, best_epoch=None, epochs=())
+    score = epochs[-1].metrics[job.objective.name]
+    return replace(all_of_it, score=score, best_epoch=epochs[-1].number, epochs=epochs)
+
+
+def rounds(job: Job) -> list[int]:
+    """The epochs up to which all folds are trained before the first goes on."""
+    found, length = list[int](), 1
+    while not found or found[-1] < job.epochs:
+        found.append(min(job.epochs, (found[-1] if found else job.initial_epoch) + length))
+        length *= 2
+    return found
+
+
+def of_fold(job: Job, number: int) -> Job:
+    """What trains the network of one fold, counted from 0; the first leaves its state where the job does."""
+    if not number:
+        return replace(job, folds=0)
+    initial = None if job.initial_state is None else str(state_file(Path(job.initial_state), number))
+    own = str(state_file(Path(job.state_file), number))
+    return replace(job, folds=0, split=number, state_file=own, initial_state=initial, measures_latency=False)
+
+
+def state_file(first: Path, number: int) -> Path:
+    """Where a later fold's network leaves its state, of where the first one does."""
+    return first.with_name(f"{first.stem}.fold{number + 1}{first.suffix}")
+
+
+def mean(epochs: Sequence[Epoch], objective: str) -> Epoch:
+    """The metrics of the same epoch of all folds on average, how far the objective differs, and their seconds."""
+    metrics = {name: statistics.fmean(each.metrics[name] for each in epochs) for name in epochs[0].metrics}
+    metrics[spread_name(objective)] = statistics.stdev(each.metrics[objective] for each in epochs)
+    return Epoch(epochs[0].number, metrics, sum(each.seconds for each in epochs))

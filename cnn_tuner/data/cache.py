@@ -34,10 +34,10 @@ USUAL_FOLDER, USUAL_LIMIT = "~/.cache/cnn_tuner/images", "50GB"
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def _silent(what: str, done: int, total: int) -> None: ...
+def silent(what: str, done: int, total: int) -> None: ...
 
 
-def chosen(folder: str | None, limit: str | None, name: str = "--cache-limit", tell: Tell = _silent) -> Cache | None:
+def chosen(folder: str | None, limit: str | None, name: str = "--cache-limit", tell: Tell = silent) -> Cache | None:
     """The cache in a folder, or the usual one; None for a limit of 0. `name` is what an error calls the limit.
 
     Raises:
@@ -78,7 +78,7 @@ class Cache:
 
     folder: Path
     limit: int
-    tell: Tell = _silent
+    tell: Tell = silent
 
     def find(self, key: str) -> Path | None:
         """The folder of an entry that is there, which is then in use; None where it is not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cnn_tuner.data.undecoded import Undecoded
 
 PARTS = ("train", "val", "test")
 PIECE_BYTES = 2**25  # of images that are looked at together
@@ -40,10 +43,11 @@ def read_rows(array: np.memmap, file: Path, rows: np.ndarray) -> np.ndarray:
 class Selection:
     """Some rows of an array (M, ...), as an array (N, ...) of which only what is asked for is copied.
 
-    rows: (N,) places in the array. file: the .npy file that the array is mapped from, None where it is in memory.
+    rows: (N,) places in the array. file: the .npy file that the array is mapped from, None where it is in memory, or
+    nowhere.
     """
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray, file: Path | None = None) -> None:
+    def __init__(self, array: np.ndarray | Undecoded, rows: np.ndarray, file: Path | None = None) -> None:
         self.array, self.rows, self.file = array, rows, file
 
     def __len__(self) -> int:
@@ -60,14 +64,15 @@ class Selection:
         return np.asarray(found[tuple(others) if np.ndim(self.rows[first]) == 0 else (slice(None), *others)])
 
     def _of(self, rows: Any) -> np.ndarray:
-        if self.is_read and np.ndim(rows):
-            assert self.file is not None and isinstance(self.array, np.memmap)
+        if self.is_read and np.ndim(rows) and self.file is not None and isinstance(self.array, np.memmap):
             return read_rows(self.array, self.file, rows)
         return np.asarray(self.array[rows])
 
     @property
     def is_read(self) -> bool:
-        """Whether rows are read from the file, and not mapped."""
+        """Whether rows are read from a file or decoded, and not in memory or mapped."""
+        if isinstance(self.array, Undecoded):
+            return True
         return self.file is not None and self.array.nbytes >= LARGE and hasattr(os, "preadv")
 
     def at(self, places: np.ndarray) -> Selection:
@@ -87,15 +92,20 @@ class Selection:
 
     @property
     def nbytes(self) -> int:
-        return len(self) * self.array[:1].nbytes
+        return len(self) * image_bytes(self.array)
 
 
 Images = np.ndarray | Selection
 
 
+def image_bytes(images: Images | Undecoded) -> int:
+    """Of one image (H, W, C)."""
+    return math.prod(images.shape[1:]) * images.dtype.itemsize
+
+
 def pieces(images: Images, multiple: int = 1) -> Iterator[np.ndarray]:
     """All images in order, as many at a time as are 32 MB, a multiple of `multiple`."""
-    step = max(1, PIECE_BYTES // max(1, images[:1].nbytes) // multiple) * multiple
+    step = max(1, PIECE_BYTES // max(1, image_bytes(images)) // multiple) * multiple
     for start in range(0, len(images), step):
         yield np.asarray(images[start : start + step])
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from cnn_tuner.data.cache import Cache
+from cnn_tuner.data.cache import Cache, silent
 from cnn_tuner.data.dataset import DIGEST_BYTES, Part, Preprocessing, RawData, Selection, pieces
 from cnn_tuner.data.memory import check_memory
 from cnn_tuner.data.options import DataOptions
-from cnn_tuner.data.picture_files import Pictures, grouped
-from cnn_tuner.data.pictures import Header
-from cnn_tuner.data.reader import Reader, threads
+from cnn_tuner.data.picture_files import Pictures, grouped, of_disk
+from cnn_tuner.data.pictures import Header, threads
+from cnn_tuner.data.reader import Reader
+from cnn_tuner.data.undecoded import Undecoded
 from cnn_tuner.errors import DataError, StorageError
 
 MAX_SIDE = 128  # pixels, unless the user says more: a CPU trains no larger images in reasonable time
@@ -44,8 +45,10 @@ def decoded(pictures: Pictures, options: DataOptions, cache: Cache | None = None
     and width, shrunk to at most 128 a side. Grey if every image is, unless options.channels says otherwise. With a
     cache they are decoded once, and mapped from there.
 
+    Where they fit neither into the cache nor into memory, files on a disk are decoded whenever they are needed.
+
     Raises:
-        DataError: an image is broken, or they fit neither into the cache nor into memory.
+        DataError: an image is broken, or they fit nowhere and lie in an archive.
     """
     if options.group_by is not None:
         pictures = replace(pictures, groups=grouped(pictures, options.group_by))
@@ -57,11 +60,11 @@ def decoded(pictures: Pictures, options: DataOptions, cache: Cache | None = None
         try:
             path = _kept(pictures, options, cache, key)
         except StorageError as error:
-            return _in_memory(pictures, options, str(error))
+            return _in_memory(pictures, options, str(error), cache)
     return _of_entry(pictures, cache, path)
 
 
-def _in_memory(pictures: Pictures, options: DataOptions, why: str = "") -> RawData:
+def _in_memory(pictures: Pictures, options: DataOptions, why: str = "", cache: Cache | None = None) -> RawData:
     """Decoded for this process alone; `why` not into the cache."""
     reader = Reader(pictures, options)
     headers, image_shape, size = _measured(reader, options)
@@ -69,16 +72,45 @@ def _in_memory(pictures: Pictures, options: DataOptions, why: str = "") -> RawDa
     try:
         check_memory(size + 4 * largest * threads(), options, pictures.place)
     except DataError as error:
+        if pictures.stamp is of_disk:
+            told = f"{why}; {error}" if why else str(error)
+            return _when_needed(reader, headers, image_shape, told.partition("; use fewer")[0], cache)
         raise DataError(f"{error}; or keep them on disk: {why}" if why else str(error)) from error
     pixels = np.zeros((len(pictures.files), *image_shape), np.uint8)
     rows = np.arange(len(pixels))
     reader.decode(pixels, np.empty((len(pixels), DIGEST_BYTES), np.uint8), rows)
-    facts = _facts(reader, headers, pixels)
+    facts = _facts(reader, headers, image_shape, _is_black(pixels))
     pixels.flags.writeable = False
     notes = [f"decoded images are not kept: {why}"] if why else []
     return _raw(
         pictures, Selection(pixels, rows), reader.is_whole, reader.digests, facts | {"notes": [*facts["notes"], *notes]}
     )
+
+
+def _when_needed(
+    reader: Reader, headers: Sequence[Header | None], image_shape: tuple[int, int, int], why: str, cache: Cache | None
+) -> RawData:
+    """Read once, for what is to be known of them; their pixels are decoded again each time that they are needed."""
+    pictures, count = reader.pictures, len(reader.pictures.files)
+    passing = _Passing((count, *image_shape))
+    tell = silent if cache is None else cache.tell
+    reader.decode(passing, np.zeros((count, DIGEST_BYTES), np.uint8), np.arange(count), tell=tell)
+    facts = _facts(reader, headers, image_shape, passing.brightest <= 1)
+    notes = [*facts["notes"], f"images are decoded each time that they are needed, which is slower: {why}"]
+    rows = _mixed(count) if passing.nbytes >= MIXED else np.arange(count)  # as from the cache: the same is trained
+    files = [pictures.files[index] for index in np.argsort(rows).tolist()]
+    pixels = Selection(Undecoded(files, image_shape, reader.options.fit), rows)
+    return _raw(pictures, pixels, reader.is_whole, reader.digests, facts | {"notes": notes})
+
+
+class _Passing:
+    """Takes pixels as an array would, and keeps none."""
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.shape, self.nbytes, self.brightest = shape, math.prod(shape), 0
+
+    def __setitem__(self, row: int, image: np.ndarray) -> None:
+        self.brightest = max(self.brightest, int(image.max()))
 
 
 def _kept(pictures: Pictures, options: DataOptions, cache: Cache, key: str) -> Path:
@@ -91,13 +123,13 @@ def _kept(pictures: Pictures, options: DataOptions, cache: Cache, key: str) -> P
         pixels = _mapped(folder / PIXELS, (count, *image_shape))
         digests = _mapped(folder / DIGESTS, (count, DIGEST_BYTES))
         if size >= MIXED and not (folder / ROWS).exists():
-            np.save(folder / f"new {ROWS}", np.random.default_rng(0).permutation(count))
+            np.save(folder / f"new {ROWS}", _mixed(count))
             (folder / f"new {ROWS}").rename(folder / ROWS)
         reader.decode(pixels, digests, _rows(folder, count), folder / DONE, cache.tell)
         for array in (pixels, digests):
             array.flush()
         np.save(folder / WHOLE, reader.is_whole)
-        return _facts(reader, headers, pixels)
+        return _facts(reader, headers, image_shape, _is_black(pixels))
 
     return cache.made(key, pictures.place, size, build)
 
@@ -141,6 +173,10 @@ def _of_entry(pictures: Pictures, cache: Cache, path: Path) -> RawData:
     return _raw(pictures, kept, is_whole, digests, cache.facts(path))
 
 
+def _mixed(count: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(count)
+
+
 def _rows(folder: Path, count: int) -> np.ndarray:
     """Where the pixels of each file are: in its place, or mixed in a large set, so that neighbours are not alike."""
     path = folder / ROWS
@@ -180,19 +216,24 @@ def _measured(reader: Reader, options: DataOptions) -> tuple[Sequence[Header | N
     return headers, image_shape, len(headers) * math.prod(image_shape)
 
 
-def _facts(reader: Reader, headers: Sequence[Header | None], pixels: np.ndarray) -> dict[str, Any]:
+def _facts(
+    reader: Reader, headers: Sequence[Header | None], shape: tuple[int, int, int], is_black: bool
+) -> dict[str, Any]:
     """What is to be known of the pixels, once they are decoded.
 
     Raises:
         DataError: what is left of 16 bits is too little.
     """
     reader.check_depth(headers)
-    shape: tuple[int, int, int] = pixels.shape[1:]
     fit = reader.options.fit
     notes = [*reader.notes(), *_notes([header for header in headers if header is not None], shape, fit)]
-    if not any(bool((piece > 1).any()) for piece in pieces(pixels)):
+    if is_black:
         notes.append("no pixel is above 1 of 255: the images are black, or were saved with 1 for white")
     return {"image_shape": list(shape), "fit": fit, "notes": notes}
+
+
+def _is_black(pixels: np.ndarray) -> bool:
+    return not any(bool((piece > 1).any()) for piece in pieces(pixels))
 
 
 def _image_shape(headers: Sequence[Header], options: DataOptions, place: str) -> tuple[int, int, int]:

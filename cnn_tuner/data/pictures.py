@@ -9,6 +9,8 @@ the same.
 from __future__ import annotations
 
 import io
+import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +20,12 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from cnn_tuner.data import orientation
+from cnn_tuner.data import cgroup, orientation
 from cnn_tuner.data.files import Opener, expanded, on_disk, one_line, shown
 from cnn_tuner.errors import DataError
 
 MAX_PIXELS = 100_000_000  # of one image; decoding that many takes 400 MB
+MOST_THREADS = 32
 # Text beside the pixels of a PNG, such as how they were made: Pillow's limit of one chunk is 1 MiB, others read any.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # no others: some start programs, as EPS does
@@ -66,6 +69,12 @@ def highest_value(path: Path, opener: Opener = on_disk) -> int:
     """
     with opener(path) as stream, _opened(stream, shown(path)) as (image, _):
         return int(np.asarray(image).max())
+
+
+def threads() -> int:
+    """How many images are decoded at once. Pillow does it without Python's lock."""
+    own = cgroup.cores()
+    return max(1, min(os.cpu_count() or 1, math.ceil(own) if own is not None else MOST_THREADS))
 
 
 def read_image(

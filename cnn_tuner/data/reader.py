@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from cnn_tuner.data import cgroup
-from cnn_tuner.data.cache import Tell
+from cnn_tuner.data.cache import Tell, silent
 from cnn_tuner.data.dataset import DIGEST_BYTES, digests_of
 from cnn_tuner.data.files import Opener, listed
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.picture_files import Pictures
-from cnn_tuner.data.pictures import BrokenImageError, Header, highest_value, read_header, read_image
+from cnn_tuner.data.pictures import BrokenImageError, Header, highest_value, read_header, read_image, threads
 from cnn_tuner.errors import DataError
 
 LEAST_OF_16_BITS = 2**14  # the highest value of images of which 64 grey levels are left at least
-MOST_THREADS = 32
 CHUNK = 64  # images that are decoded before it is noted
 _T = TypeVar("_T")
 
@@ -55,14 +51,15 @@ class Reader:
 
     def decode(
         self,
-        pixels: np.ndarray,
+        pixels: Any,
         digests: np.ndarray,
         rows: np.ndarray,
         done: Path | None = None,
-        tell: Tell = lambda what, done, total: None,
+        tell: Tell = silent,
     ) -> None:
-        """Decodes into these rows of (N, H, W, C), with digests in the order of the files; broken ones are left out.
+        """Decodes into rows of (N, H, W, C), of an array or what takes rows as one does; broken ones are left out.
 
+        digests: (N, 16), in the order of the files.
         `done` is a file in which what was decoded is noted, so that another attempt goes on there.
         """
         self.digests = digests
@@ -175,9 +172,3 @@ def _ended(under_way: deque[tuple[Sequence[int], Future[None]]]) -> Sequence[int
     chunk, future = under_way.popleft()
     future.result()
     return chunk
-
-
-def threads() -> int:
-    """How many decode at once."""
-    own = cgroup.cores()
-    return max(1, min(os.cpu_count() or 1, math.ceil(own) if own is not None else MOST_THREADS))

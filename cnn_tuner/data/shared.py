@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from cnn_tuner.data.dataset import Dataset, Part, Selection, save
+from cnn_tuner.data.undecoded import Undecoded, read
 from cnn_tuner.errors import StorageError
 
 PARTS = ("train", "val")  # the test part never goes where models are trained
-PIXELS, ELSEWHERE, FOLDS = "x.npy", "elsewhere.json", "folds.npy"
+PIXELS, ELSEWHERE, UNDECODED, FOLDS = "x.npy", "elsewhere.json", "undecoded.json", "folds.npy"
 
 
 @contextmanager
@@ -33,8 +34,11 @@ def shared(dataset: Dataset, folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     try:
         parts = [getattr(dataset, name) for name in PARTS]
-        file = _file(parts)
-        if file is None:
+        file, undecoded = _file(parts), _undecoded(parts)
+        if undecoded is not None:
+            undecoded.write(folder / UNDECODED)
+            rows = [part.x.rows for part in parts]
+        elif file is None:
             _check_room(parts, folder)
             save(folder / PIXELS, *(part.x for part in parts))
             ends = np.cumsum([0, *map(len, parts)])
@@ -58,6 +62,13 @@ def _file(parts: list[Part]) -> Path | None:
     return files.pop() if len(files) == 1 else None
 
 
+def _undecoded(parts: list[Part]) -> Undecoded | None:
+    """What the images of all parts are decoded from, if they are decoded only when they are needed."""
+    arrays = [part.x.array for part in parts if isinstance(part.x, Selection)]
+    is_one = len(arrays) == len(parts) and all(each is arrays[0] for each in arrays)
+    return arrays[0] if is_one and isinstance(arrays[0], Undecoded) else None
+
+
 def _check_room(parts: list[Part], folder: Path) -> None:
     need = sum(part.x.nbytes + part.y.nbytes for part in parts)
     free = shutil.disk_usage(folder).free
@@ -74,9 +85,7 @@ def opened(folder: Path) -> tuple[Part, Part, np.ndarray | None]:
     Both parts are selections of one array. Copy-on-write rather than read-only, since NumPy hands only writable arrays
     to another library without a copy.
     """
-    elsewhere = folder / ELSEWHERE
-    file = Path(json.loads(elsewhere.read_text(encoding="utf-8"))) if elsewhere.exists() else folder / PIXELS
-    pixels = np.load(file, mmap_mode="c", allow_pickle=False)
+    pixels, file = _pixels(folder)
 
     def part(name: str) -> Part:
         rows, y = (np.load(folder / f"{name}_{kind}.npy", allow_pickle=False) for kind in ("rows", "y"))
@@ -84,3 +93,12 @@ def opened(folder: Path) -> tuple[Part, Part, np.ndarray | None]:
 
     folds = np.load(folder / FOLDS, allow_pickle=False) if (folder / FOLDS).exists() else None
     return part("train"), part("val"), folds
+
+
+def _pixels(folder: Path) -> tuple[np.ndarray | Undecoded, Path | None]:
+    """All images, and the file that they are mapped from, if they are."""
+    if (folder / UNDECODED).exists():
+        return read(folder / UNDECODED), None
+    elsewhere = folder / ELSEWHERE
+    file = Path(json.loads(elsewhere.read_text(encoding="utf-8"))) if elsewhere.exists() else folder / PIXELS
+    return np.load(file, mmap_mode="c", allow_pickle=False), file

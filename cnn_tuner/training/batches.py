@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cnn_tuner.data.dataset import Images, Part, Selection
+from cnn_tuner.data.dataset import Images, Part, Selection, image_bytes
+from cnn_tuner.data.undecoded import Undecoded
 from cnn_tuner.spaces.recipe import Augmentation
 from cnn_tuner.training.augmentation import augmented, first_sides, on_pass
 from cnn_tuner.training.ordering import Order
@@ -30,7 +31,8 @@ class Data:
         self._arrays = pixels, train.y, val.y  # the tensors point into them
         self._rows, self._folds = (train_rows, val_rows), folds
         self._file = train.x.file if isinstance(train.x, Selection) else None
-        self.pixels, self.y, self._val_y = _tensor(pixels), _tensor(train.y), _tensor(val.y)
+        self.pixels = None if isinstance(pixels, Undecoded) else _tensor(pixels)
+        self.y, self._val_y = _tensor(train.y), _tensor(val.y)
         rows, places = tf.constant(val_rows), tf.data.Dataset.range(len(val)).batch(EVALUATION_BATCH)
         in_order = places.map(lambda at: (self._images_at(tf.gather(rows, at)), tf.gather(self._val_y, at)))
         self.val = _plain(in_order.prefetch(2))
@@ -38,7 +40,7 @@ class Data:
     def _images_at(self, rows: tf.Tensor) -> tf.Tensor:
         """These rows of all pixels."""
         whole = Selection(self._arrays[0], np.arange(len(self._arrays[0])), self._file)
-        if not whole.is_read:
+        if self.pixels is not None and not whole.is_read:
             return tf.gather(self.pixels, rows)
         found = tf.numpy_function(lambda places: whole[places], [rows], tf.uint8)
         found.set_shape((None, *whole.shape[1:]))
@@ -103,7 +105,7 @@ class Data:
         images, all_rows = self.images(with_val), np.concatenate(self._rows) if with_val else self._rows[0]
         y = tf.concat([self.y, self._val_y], 0) if with_val else self.y
         classes = _classes(y).numpy() if class_weights == "sampled" else None
-        rows, order = tf.constant(all_rows), Order(all_rows, self._arrays[0][:1].nbytes, self._file, classes)
+        rows, order = tf.constant(all_rows), Order(all_rows, image_bytes(self._arrays[0]), self._file, classes)
         weights = _class_weights(y) if class_weights == "balanced" else None
         count = images if steps is None else min(images, steps * batch_size)
         sides = first_sides(images, seed) if augmentation is not None else None
@@ -129,7 +131,7 @@ class Data:
         return _plain(epochs.flat_map(one_epoch).map(gathered).prefetch(2))
 
 
-def _whole(*parts: Images) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _whole(*parts: Images) -> tuple[np.ndarray | Undecoded, np.ndarray, np.ndarray]:
     """One array of all images, and the rows of it that each of two parts has; a copy where they are in several."""
     train, val = parts
     if isinstance(train, Selection) and isinstance(val, Selection) and train.array is val.array:

@@ -7,6 +7,7 @@ gives what training 9 at once gives, and so does a job that was killed and is ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -106,7 +107,7 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         return _failed(recorder, f"out of memory: {str(error).splitlines()[0] if str(error) else 'MemoryError'}")
     except (tf.errors.OpError, ValueError, ArithmeticError) as error:
-        return _failed(recorder, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        return _failed(recorder, _reason(error))
     if (not progress.epochs_done and not stopped) or progress.message:
         return _failed(recorder, progress.message)
     recorder.save(has_ended=not stopped)
@@ -120,6 +121,13 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
         progress.message,
         job.attempt,
     )
+
+
+def _reason(error: Exception) -> str:
+    """In one line; of images that could not be read, what was raised there and not TensorFlow's first line."""
+    raised = re.search(r"^(?:[\w.]+\.)?(?:BrokenImageError|DataError|OSError): (.+)$", str(error), re.MULTILINE)
+    told = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return raised[1].strip() if raised and isinstance(error, tf.errors.OpError) else told
 
 
 def _latency(job: Job) -> float | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_helpers import write_archive, write_folder, write_table
 
-from cnn_tuner.data import dataset, decoding, reader
+from cnn_tuner.data import dataset, decoding, pictures, reader
 from cnn_tuner.data.cache import Cache
 from cnn_tuner.data.dataset import Selection
 from cnn_tuner.data.options import DataOptions
@@ -120,10 +122,56 @@ def test_without_room_on_disk_they_are_decoded_into_memory(zoo, tmp_path):
     [note] = [note for note in dataset.notes if note.startswith("decoded images are not kept: ")]
     assert note.endswith("of decoded images are over the limit of 1e-07 GB; raise it with --cache-limit")
     assert dataset.fingerprint == load(zoo, OPTIONS).fingerprint
-    with pytest.raises(
-        DataError, match=r"needs .* of memory for its images, .*; or keep them on disk: .*--cache-limit"
-    ):
-        load(zoo, DataOptions(max_bytes=1000), small)
+
+
+@pytest.fixture
+def nowhere(zoo, tmp_path):
+    """The options and the cache with which the images of `zoo` fit nowhere."""
+    return zoo, replace(OPTIONS, max_bytes=1000), Cache(tmp_path / "small", 100)
+
+
+def test_what_fits_nowhere_is_decoded_each_time_that_it_is_needed(zoo, nowhere, tmp_path):
+    plain, found = load(zoo, OPTIONS), load(*nowhere)
+    assert found.fingerprint == plain.fingerprint
+    [note] = [note for note in found.notes if note.startswith("images are decoded each time that they are needed")]
+    assert "are over the limit of 1e-07 GB; raise it with --cache-limit" in note
+    assert note.endswith("of memory for its images, the limit is 9.31e-07 GiB")
+    for part, other in ((found.train, plain.train), (found.test, plain.test)):
+        np.testing.assert_array_equal(np.asarray(part.x), np.asarray(other.x))
+        np.testing.assert_array_equal(part.x[3], other.x[3])
+        np.testing.assert_array_equal(part.x[2:9:3, :, 1], other.x[2:9:3, :, 1])
+        assert (part.x.nbytes, part.x.shape, part.x.dtype) == (other.x.nbytes, other.x.shape, other.x.dtype)
+    with shared(found, tmp_path / "data") as folder:
+        assert not list(folder.glob("x.npy"))
+        train, val, _ = opened(folder)
+    np.testing.assert_array_equal(np.asarray(train.x), np.asarray(plain.train.x))
+    np.testing.assert_array_equal(val.x[::-1], plain.val.x[::-1])
+
+
+def test_broken_ones_of_what_fits_nowhere_are_skipped_too(zoo, nowhere):
+    (Path(zoo) / "cat/003.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"cat/003.png: broken image: .*; repair or delete it"):
+        load(*nowhere)
+    source, options, small = nowhere
+    found = load(source, replace(options, skip_broken=True), small)
+    assert "skipped broken images: 1 (cat/003.png)" in found.notes
+    assert found.fingerprint == load(zoo, SKIP).fingerprint
+
+
+def test_an_archive_that_fits_nowhere_is_refused_before_anything_is_decoded(zoo, nowhere, tmp_path, monkeypatch):
+    packed = shutil.make_archive(str(tmp_path / "zoo"), "zip", zoo)
+    _, options, small = nowhere
+    monkeypatch.setattr(pictures, "_pixels", None)
+    told = r"needs .* of memory for its images, .*; or keep them on disk: .*--cache-limit"
+    with pytest.raises(DataError, match=told):
+        load(packed, options, small)
+
+
+def test_a_large_set_that_fits_nowhere_is_mixed_as_the_cache_mixes_it(zoo, nowhere, cache, monkeypatch):
+    monkeypatch.setattr(decoding, "MIXED", 1)
+    found, kept = load(*nowhere), load(zoo, OPTIONS, cache)
+    np.testing.assert_array_equal(found.train.x.rows, kept.train.x.rows)
+    np.testing.assert_array_equal(np.asarray(found.train.x), np.asarray(kept.train.x))
 
 
 def test_a_build_that_was_cut_short_goes_on_where_it_was(zoo, cache, decoded, monkeypatch):
@@ -179,6 +227,7 @@ def test_workers_map_what_is_kept(zoo, cache, tmp_path):
 
 BUILDS = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from cnn_tuner.data.cache import Cache
 from cnn_tuner.data.options import DataOptions

@@ -259,14 +259,6 @@ def test_a_huge_image_is_refused_before_it_is_decoded(zoo, width, height, got):
     assert "skipped broken images: 1 (cat/huge.png)" in image_notes(zoo, SKIP)
 
 
-def test_memory_is_checked_before_decoding(zoo, monkeypatch):
-    monkeypatch.setattr(pictures, "_pixels", None)
-    with pytest.raises(
-        DataError, match=r"zoo: needs \S+ GiB of memory for its images, the limit is \S+ GiB; use fewer or"
-    ):
-        load(str(zoo), DataOptions(max_bytes=60 * 9 * 9 * 3))
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_not_skipped(zoo):
     (zoo / "cat" / "000.png").chmod(0)

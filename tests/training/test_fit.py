@@ -16,10 +16,12 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from toys import toy_dataset, toy_part
 
-from cnn_tuner.data.dataset import Part
+from cnn_tuner.data.dataset import Part, Selection
 from cnn_tuner.data.shared import opened, shared
+from cnn_tuner.data.undecoded import Undecoded
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.models import builder
@@ -854,6 +856,22 @@ def test_a_bfloat16_job_is_continued_to_the_last_bit(in_bfloat16, data, saves_ea
     kill(later, data, 3)
     assert metrics(train(later, data)) == metrics(expected)[1:]
     assert_same_state(job, later)
+
+
+def test_training_on_files_that_are_decoded_as_needed_equals_training_on_arrays(whole, job, data, tmp_path):
+    rows = np.arange(128)
+    pixels = data._arrays[0]
+    files = [tmp_path / f"{row}.png" for row in rows]
+    for row, file in zip(rows, files, strict=True):
+        Image.fromarray(pixels[row, ..., 0]).save(file)
+    nowhere = Undecoded(files, (8, 8, 1), "stretch")
+    parts = [Part(Selection(nowhere, own), y) for own, y in zip(np.split(rows, [96]), data._arrays[1:], strict=True)]
+    assert metrics(train(job, Data(*parts))) == metrics(whole[1])
+    assert_same_state(job, whole[0])
+    files[5].unlink()
+    again = train(elsewhere(job), Data(*parts))
+    assert again.status == "failed"
+    assert "5.png" in again.message
 
 
 def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_last_bit(whole, job, tmp_path):

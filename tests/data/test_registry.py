@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import TINY, pixels, write_archive, write_folder, write_function, write_npz
+from data_helpers import TINY, pixels, write_folder, write_npz
 
 from cnn_tuner.data.dataset import Dataset, Selection
 from cnn_tuner.data.options import DataOptions
@@ -174,21 +174,3 @@ def test_no_heavy_package_is_imported():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
-
-
-def test_the_same_pixels_are_the_same_data_wherever_they_come_from(tmp_path, monkeypatch):
-    names = ("cat", "dog", "owl")
-    root = Path(write_folder(tmp_path / "zoo", names))
-    x = np.concatenate([[pixels(9, 9, 3, seed=1000 * n + i) for i in range(20)] for n in range(3)])
-    y = np.repeat(np.arange(3), 20)
-    arrays = write_npz(tmp_path / "zoo.npz", x_train=x, y_train=y, class_names=np.array(names))
-    rows = [f"zoo/{names[y[i]]}/{i % 20:03}.png,{names[y[i]]}" for i in range(60)]
-    (tmp_path / "zoo.csv").write_text("\n".join(["path,label", *rows]) + "\n")
-    np.save(tmp_path / "x.npy", x)
-    body = f"""
-    x = np.load({str(tmp_path / "x.npy")!r})
-    return {{"train": (x, np.repeat(np.arange(3), 20)), "class_names": {names!r}}}
-"""
-    function = write_function(tmp_path, body, monkeypatch)
-    sources = (str(root), arrays, f"csv:{tmp_path / 'zoo.csv'}", write_archive(tmp_path / "zoo.zip", root), function)
-    assert len({load(source, OPTIONS).fingerprint for source in sources}) == 1

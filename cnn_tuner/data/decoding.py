@@ -226,7 +226,8 @@ def _facts(
     """
     reader.check_depth(headers)
     fit = reader.options.fit
-    notes = [*reader.notes(), *_notes([header for header in headers if header is not None], shape, fit)]
+    is_asked = reader.options.image_size is not None
+    notes = [*reader.notes(), *_notes([header for header in headers if header is not None], shape, fit, is_asked)]
     if is_black:
         notes.append("no pixel is above 1 of 255: the images are black, or were saved with 1 for white")
     return {"image_shape": list(shape), "fit": fit, "notes": notes}
@@ -255,8 +256,17 @@ def _common_size(headers: Sequence[Header]) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def _notes(headers: Sequence[Header], image_shape: tuple[int, int, int], fit: str) -> tuple[str, ...]:
-    """What was done to sizes and kinds."""
+def _why_common_size(headers: Sequence[Header]) -> str:
+    """Why `_common_size` is what it is."""
+    median = [float(np.median([getattr(header, side) for header in headers])) for side in ("height", "width")]
+    what = "" if len({(header.height, header.width) for header in headers}) == 1 else "their median "
+    if max(median) > MAX_SIDE:
+        return f"{what}shrunk to {MAX_SIDE} a side, as larger ones train slowly (--image-size)"
+    return f"{what.strip()} (--image-size)"
+
+
+def _notes(headers: Sequence[Header], image_shape: tuple[int, int, int], fit: str, is_asked: bool) -> tuple[str, ...]:
+    """What was done to sizes and kinds; `is_asked`: the size was."""
     height, width, channels = image_shape
     notes = []
     sizes = sorted({(header.height, header.width) for header in headers})
@@ -264,7 +274,8 @@ def _notes(headers: Sequence[Header], image_shape: tuple[int, int, int], fit: st
         span = f"{sizes[0][0]}x{sizes[0][1]}"
         if len(sizes) > 1:
             span = f"{len(sizes)} sizes from {span} to {sizes[-1][0]}x{sizes[-1][1]}"
-        notes.append(f"images of {span} were resized to {height}x{width} (height x width), {ASPECTS[fit]}")
+        why = "" if is_asked else f", {_why_common_size(headers)}"
+        notes.append(f"images of {span} were resized to {height}x{width} (height x width){why}, {ASPECTS[fit]}")
     recoloured = sum(header.is_grey != (channels == 1) for header in headers)
     if recoloured:
         colours = ("colour", "grey") if channels == 1 else ("grey", "colour")

@@ -288,22 +288,37 @@ def write_sizes(root, *sizes, mode="RGB"):
     return root
 
 
+SHRUNK = ", shrunk to 128 a side, as larger ones train slowly (--image-size)"
+
+
 @pytest.mark.parametrize(
-    ("sizes", "image_size", "expected", "note"),
+    ("sizes", "image_size", "expected", "note", "why"),
     [
-        ([(128, 100)] * 3, None, (128, 100), None),
-        ([(256, 100)] * 3, None, (128, 50), "images of 256x100"),
-        ([(20, 30), (40, 60), (30, 50)], None, (30, 50), "images of 3 sizes from 20x30 to 40x60"),
-        ([(300, 400), (600, 200), (100, 500)], None, (96, 128), "images of 3 sizes from 100x500 to 600x200"),
-        ([(500, 1)] * 3, None, (128, 1), "images of 500x1"),
-        ([(20, 30)] * 3, (7, 200), (7, 200), "images of 20x30"),
+        ([(128, 100)] * 3, None, (128, 100), None, ""),
+        ([(256, 100)] * 3, None, (128, 50), "images of 256x100", SHRUNK),
+        (
+            [(20, 30), (40, 60), (30, 50)],
+            None,
+            (30, 50),
+            "images of 3 sizes from 20x30 to 40x60",
+            ", their median (--image-size)",
+        ),
+        (
+            [(300, 400), (600, 200), (100, 500)],
+            None,
+            (96, 128),
+            "images of 3 sizes from 100x500 to 600x200",
+            ", their median shrunk to 128 a side, as larger ones train slowly (--image-size)",
+        ),
+        ([(500, 1)] * 3, None, (128, 1), "images of 500x1", SHRUNK),
+        ([(20, 30)] * 3, (7, 200), (7, 200), "images of 20x30", ""),
     ],
 )
-def test_the_size(tmp_path, sizes, image_size, expected, note):
+def test_the_size(tmp_path, sizes, image_size, expected, note, why):
     write_sizes(tmp_path / "zoo", *sizes)
     raw = load_raw(str(tmp_path / "zoo"), DataOptions(image_size=image_size))
     assert raw.train.x.shape[1:] == (*expected, 3)
-    resized = f"were resized to {expected[0]}x{expected[1]} (height x width), the aspect not kept"
+    resized = f"were resized to {expected[0]}x{expected[1]} (height x width){why}, the aspect not kept"
     assert raw.notes == ((f"{note} {resized}",) if note else ())
     assert raw.preprocessing is not None and raw.preprocessing.image_shape == (*expected, 3)
 

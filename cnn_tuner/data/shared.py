@@ -70,7 +70,15 @@ def _undecoded(parts: list[Part]) -> Undecoded | None:
 
 
 def _check_room(parts: list[Part], folder: Path) -> None:
-    need = sum(part.x.nbytes + part.y.nbytes for part in parts)
+    check_free(folder, sum(part.x.nbytes + part.y.nbytes for part in parts))
+
+
+def check_free(folder: Path, need: int) -> None:
+    """Return if the disk has room for so many bytes.
+
+    Raises:
+        StorageError: it has not.
+    """
     free = shutil.disk_usage(folder).free
     if free < need:
         raise StorageError(

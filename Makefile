@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install tune fashion plan tensorboard report explain export bench test check test-all \
-	test-browser test-sources chromium lock assets clean FORCE
+	test-browser test-cluster test-sources chromium lock assets clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -107,6 +107,10 @@ test-sources: install ## tests of Hugging Face and TensorFlow Datasets, whose pa
 	@$(pip_install) --only-binary :all: --no-binary promise -r requirements-sources.txt # of which there is no wheel
 	@.venv/bin/python -m pytest tests/data $(ARGS)
 
+test-cluster: install ## tests of Ray, which it puts into .venv: two nodes on this machine, workers and nodes that are killed
+	@$(pip_install) --only-binary :all: -r requirements-cluster.txt
+	@.venv/bin/python -m pytest -m "slow or not slow" tests/executors tests/commands -k "ray or cluster" $(ARGS)
+
 test-browser: install ## look at TensorBoard, reports and lessons in chromium; screenshots in browser-shots/
 	@command -v chromium >/dev/null || { echo "chromium is missing: make chromium installs it (Debian, Ubuntu)" >&2; exit 1; }
 	@.venv/bin/python -m pytest -m browser $(ARGS)
@@ -128,7 +132,11 @@ lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--u
 	{ echo "# Of requirements.txt, and besides what sources of data need that few have: see \`make test-sources\`."; \
 	$$compile --no-header --extra dev --extra litert --extra onnx --extra parquet --extra serve --extra hf --extra tfds \
 		--constraint requirements.txt pyproject.toml; } > "$$scratch/sources"; \
-	mv "$$scratch/sources" requirements-sources.txt
+	mv "$$scratch/sources" requirements-sources.txt; \
+	{ echo "# Of requirements.txt, and Ray: see \`make test-cluster\`."; \
+	$$compile --no-header --extra dev --extra litert --extra onnx --extra parquet --extra serve --extra ray \
+		--constraint requirements.txt pyproject.toml; } > "$$scratch/cluster"; \
+	mv "$$scratch/cluster" requirements-cluster.txt
 
 # What the charts of a report are drawn with, inlined into each. tests/test_report.py knows the same version and sum.
 echarts := 6.1.0

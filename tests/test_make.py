@@ -30,6 +30,7 @@ TARGETS = {
     "check",
     "test-all",
     "test-browser",
+    "test-cluster",
     "test-sources",
     "chromium",
     "lock",

@@ -145,8 +145,8 @@ def test_heavy_packages_stay_where_they_belong(module, heavy):
 
 # Where processes begin: the commands, and the worker that a driver starts, which says nothing to anybody but has a GPU
 # to choose before TensorFlow looks for it, and has to end at once when its driver is gone. The reader of an export is a
-# program of its own, which nothing imports.
-ENTRIES = ("cli", "commands", "executors.worker", "export.reader")
+# program of its own, which nothing imports. Ray reads what it is to be from the environment when it is loaded.
+ENTRIES = ("cli", "commands", "executors.connecting", "executors.worker", "export.reader")
 
 
 def calls(tree: ast.AST) -> set[str]:

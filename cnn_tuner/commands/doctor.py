@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import JsonOption
+from cnn_tuner.commands.options import HANG_SECONDS, AddressOption, CpusOption, GpusOption, JsonOption, worker_options
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.metrics import strict_json
+
+if TYPE_CHECKING:
+    from cnn_tuner.runs.machine import Workers
 
 
 def doctor(
     quick: Annotated[
         bool, typer.Option("--quick", help="Leave out the measurement, which takes some seconds.")
     ] = False,
+    address: AddressOption = None,
+    cpus_per_trial: CpusOption = None,
+    gpus_per_trial: GpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what this machine is, which versions are installed, and what it trains fastest with.
 
-    Measured is the median network of the space seven_steps on images of 28x28; a search measures its own.
+    Measured is the median network of the space seven_steps on images of 28x28; a search measures its own. With
+    --address, say which nodes a Ray cluster has, and for how many trials they have room.
     """
+    if address is not None:
+        _nodes(worker_options(None, "auto", HANG_SECONDS, "ray", address, cpus_per_trial, gpus_per_trial), as_json)
+        return
     with quiet_tensorflow():
         from cnn_tuner.search import measuring
         from cnn_tuner.training import devices
@@ -44,3 +54,18 @@ def doctor(
         return
     for speed in speeds:
         say(f"{'measured' if speed is speeds[0] else '':<{width}}  {speed}{'  <- fastest' if speed is best else ''}")
+
+
+def _nodes(workers: Workers, as_json: bool) -> None:
+    """The nodes of a cluster that are alive, and their room."""
+    from cnn_tuner.executors.connecting import nodes
+
+    assert workers.cluster is not None
+    found = nodes(workers.cluster)
+    if as_json:
+        print(strict_json.dumps({"nodes": [vars(node) for node in found], "room": sum(each.room for each in found)}))
+        return
+    for node in found:
+        gpus = f", {node.gpus:g} GPUs" if node.gpus else ""
+        say(f"{node.name}  {node.cpus:g} CPUs{gpus}, {node.memory / 2**30:.1f} GiB: room for {node.room} trials")
+    say(f"in all  room for {sum(each.room for each in found)} trials of {workers.cluster.of_each}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
     from cnn_tuner.metrics.tasks import Output
-    from cnn_tuner.runs.machine import Workers
+    from cnn_tuner.runs.machine import Cluster, Workers
     from cnn_tuner.runs.store import RunStore
 
 
@@ -31,6 +32,22 @@ WorkersOption = Annotated[
         help="Processes that train at once, or auto: what this machine is measured to train fastest with. "
         "Default: auto, for a search of less than two minutes one a core.",
     ),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option("--executor", help="processes of this machine, or ray: a cluster (pip install 'cnn-tuner[ray]')."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT. Default: one made here."),
+]
+CpusOption = Annotated[float | None, typer.Option("--cpus-per-trial", help="Of a node of the cluster. Default: 1.")]
+GpusOption = Annotated[
+    float | None, typer.Option("--gpus-per-trial", help="The same; 0.25 has four trials share one. Default: 0.")
+]
+SharedDirOption = Annotated[
+    Path | None,
+    typer.Option("--shared-dir", help="A folder that all nodes see, for images too large to be sent to each."),
 ]
 PrecisionOption = Annotated[
     str, typer.Option("--precision", help="float32, bfloat16, or auto: what this machine trains fastest with.")
@@ -109,7 +126,16 @@ def check_prefer(text: str) -> Any:
     return text
 
 
-def worker_options(workers: str | None, precision: str, timeout: float) -> Workers:
+def worker_options(
+    workers: str | None,
+    precision: str,
+    timeout: float,
+    executor: str | None = None,
+    address: str | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    shared_dir: Path | None = None,
+) -> Workers:
     """The flags that say with what a run is trained; `auto` is left to be chosen."""
     from cnn_tuner.runs.machine import Workers
 
@@ -120,12 +146,51 @@ def worker_options(workers: str | None, precision: str, timeout: float) -> Worke
         count = int(workers)
     if not timeout > 0:
         raise UsageError(f"--timeout: must be a number of seconds above 0, got {timeout:g}")
+    cluster = _cluster(executor, address, cpus_per_trial, gpus_per_trial, shared_dir)
     return Workers(
         count=count,
         precision=None if check_precision(precision) == "auto" else check_precision(precision),
         hang_seconds=timeout,
+        executor="processes" if cluster is None else "ray",
+        cluster=cluster,
         must_measure=workers == "auto",
     )
+
+
+def _cluster(
+    executor: str | None,
+    address: str | None,
+    cpus_per_trial: float | None,
+    gpus_per_trial: float | None,
+    shared_dir: Path | None,
+) -> Cluster | None:
+    """Where trials are trained on Ray; None where they are not."""
+    from cnn_tuner.executors.registry import choose
+    from cnn_tuner.runs.machine import Cluster
+
+    chosen = choose(executor, "processes" if address is None else "ray")
+    given = {
+        "--address": address,
+        "--cpus-per-trial": cpus_per_trial,
+        "--gpus-per-trial": gpus_per_trial,
+        "--shared-dir": shared_dir,
+    }
+    if chosen != "ray":
+        for flag, value in given.items():
+            if value is not None:
+                raise UsageError(f"{flag}: is for a cluster; add --executor ray")
+        return None
+    cpus, gpus = 1.0 if cpus_per_trial is None else cpus_per_trial, gpus_per_trial or 0.0
+    if not (0 <= cpus < math.inf and 0 <= gpus < math.inf and cpus + gpus > 0):
+        raise UsageError(
+            f"--cpus-per-trial and --gpus-per-trial: must be >= 0, one of them above, got {cpus:g}, {gpus:g}"
+        )
+    for flag, value in (("--cpus-per-trial", cpus), ("--gpus-per-trial", gpus)):
+        if value > 1 and value != int(value):
+            raise UsageError(f"{flag}: above 1 it must be a whole number, got {value:g}")
+    if shared_dir is not None and not shared_dir.is_dir():
+        raise UsageError(f"--shared-dir {shared_dir}: no such folder; it is one that all nodes see")
+    return Cluster(address, cpus, gpus, None if shared_dir is None else str(shared_dir.absolute()))
 
 
 def sizes(flag: str, text: str, count: int) -> Any:

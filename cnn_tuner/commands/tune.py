@@ -18,12 +18,17 @@ from cnn_tuner.commands.data_options import CacheLimitOption, CacheOption, cache
 from cnn_tuner.commands.options import (
     HANG_SECONDS,
     RUNS,
+    AddressOption,
     BudgetOption,
+    CpusOption,
+    ExecutorOption,
     FinalEpochsOption,
+    GpusOption,
     JsonOption,
     MaxEpochsOption,
     RunArgument,
     RunsOption,
+    SharedDirOption,
     TimeoutOption,
     WorkersOption,
     budget_seconds,
@@ -85,6 +90,11 @@ def resume(
     accept_changes: AcceptOption = False,
     keep_space: KeepSpaceOption = False,
     workers: WorkersOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    cpus_per_trial: CpusOption = None,
+    gpus_per_trial: GpusOption = None,
+    shared_dir: SharedDirOption = None,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16. Default: the run's.")] = None,
     timeout: TimeoutOption = HANG_SECONDS,
     cache: CacheOption = None,
@@ -114,7 +124,8 @@ def resume(
     }
     kept = cache_options(cache, cache_limit)
     wishes = Wishes(settings, space, data, accepts_changes=accept_changes, keeps_space=keep_space, cache=kept)
-    _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
+    asked = worker_options(workers, "auto", timeout, executor, address, cpus_per_trial, gpus_per_trial, shared_dir)
+    _go_on(run, folder, wishes, asked, as_json)
 
 
 def extend(
@@ -126,6 +137,11 @@ def extend(
     accept_changes: AcceptOption = False,
     keep_space: KeepSpaceOption = False,
     workers: WorkersOption = None,
+    executor: ExecutorOption = None,
+    address: AddressOption = None,
+    cpus_per_trial: CpusOption = None,
+    gpus_per_trial: GpusOption = None,
+    shared_dir: SharedDirOption = None,
     timeout: TimeoutOption = HANG_SECONDS,
     cache: CacheOption = None,
     cache_limit: CacheLimitOption = None,
@@ -145,7 +161,8 @@ def extend(
         keeps_space=keep_space,
         cache=cache_options(cache, cache_limit),
     )
-    _go_on(run, folder, wishes, worker_options(workers, "auto", timeout), as_json)
+    asked = worker_options(workers, "auto", timeout, executor, address, cpus_per_trial, gpus_per_trial, shared_dir)
+    _go_on(run, folder, wishes, asked, as_json)
 
 
 def _go_on(run: str | None, folder: Path, wishes: Wishes, workers: Workers, as_json: bool) -> None:

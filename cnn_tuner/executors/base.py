@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from cnn_tuner.runs.machine import Workers
+from cnn_tuner.runs.machine import Cluster, Workers
 from cnn_tuner.runs.records import Epoch, Event, Job, Result
 
 # train(job, on_epoch, should_stop): tells each epoch, and asks after each execution of batches whether to stop.
@@ -24,6 +24,7 @@ class Settings:
     each worker, 0 for as many as there are cores; `gpus` gives each slot its CUDA_VISIBLE_DEVICES, empty leaves it as
     it is. `memory_bytes` is what a worker may take on top of what it holds when it is ready, None for no limit. A
     worker that gives no sign of progress for `hang_seconds` counts as hung; building a model is one sign's length.
+    `cluster` is where an executor that needs one finds it; then `slots` 0 is for as many as it has room for.
     `is_own_process` tells the trainer that its process does nothing else.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     gpus: tuple[str, ...] = ()
     memory_bytes: int | None = None
     hang_seconds: float = 300.0
+    cluster: Cluster | None = None
     is_own_process: bool = False
 
 
@@ -42,11 +44,12 @@ def settings_of(workers: Workers, trainer: str, folder: Path) -> Settings:
     return Settings(
         trainer,
         str(folder),
-        slots=workers.count or 1,
+        slots=(workers.count or 0) if workers.cluster else (workers.count or 1),
         threads=workers.threads,
         gpus=workers.gpus,
         memory_bytes=workers.memory_bytes,
         hang_seconds=workers.hang_seconds,
+        cluster=workers.cluster,
     )
 
 
@@ -76,6 +79,8 @@ class Executor(Protocol):
 
     def next_event(self, seconds: float | None = None) -> Event | None:
         """Waits for the next event of any job under way, for at most so many seconds; None when they are over.
+
+        None also when there are more slots than before.
 
         Raises:
             SearchError: no job is under way, or none can be trained any more.

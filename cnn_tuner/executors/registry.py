@@ -10,7 +10,20 @@ from cnn_tuner.executors.base import Executor, Settings
 EXECUTORS = {
     "inline": "InlineExecutor",
     "processes": "ProcessExecutor",
+    "ray": "RayExecutor",
 }
+FOR_PEOPLE = ("processes", "ray")  # one that trains in the driver's own process has no other use than tests
+
+
+def choose(name: str | None, default: str) -> str:
+    """The executor that a person may name.
+
+    Raises:
+        UsageError: there is none of this name for people.
+    """
+    if name is not None and name not in FOR_PEOPLE:
+        raise UsageError(f"--executor: unknown: {name!r}; choices: {', '.join(FOR_PEOPLE)}")
+    return default if name is None else name
 
 
 def check_name(name: str, where: str = "--executor") -> None:

@@ -32,11 +32,11 @@ def rows(run: RunStore) -> list[Row]:
     Columns: the run, the trial with its status and reason, seed, size and score, the job with its attempts, times
     (seconds, UTC) and peak memory (bytes), the epoch with its metrics, then the hyperparameters as `hp.<name>`.
     """
-    trials = {trial.number: trial for trial in run.trials()}
+    trials, places = {trial.number: trial for trial in run.trials()}, run.places()
     found: list[Row] = []
     for job in run.jobs():
         trial = trials[job.trial]
-        facts = _of_trial(run, trial) | _of_job(job)
+        facts = _of_trial(run, trial) | _of_job(job) | ({"node": places.get(job.number, "")} if places else {})
         values = {f"hp.{name}": value for name, value in trial.values.items()}
         epochs = [_of_epoch(epoch) for epoch in run.epochs(job.number)]
         found += [facts | epoch | values for epoch in epochs or [NO_EPOCH]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -32,6 +33,32 @@ def cores() -> int:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Where trials are trained past this machine, and what each of them has there.
+
+    address: of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; None for one of this machine alone. shared_dir: a
+    folder that all nodes see, through which images reach them; None to send them.
+    """
+
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    shared_dir: str | None = None
+
+    @property
+    def of_each(self) -> str:
+        """What a trial has."""
+        cpus = f"{self.cpus_per_trial:g} CPU{'' if self.cpus_per_trial == 1 else 's'}"
+        gpus = f"{self.gpus_per_trial:g} GPU{'' if self.gpus_per_trial == 1 else 's'}"
+        return cpus if not self.gpus_per_trial else f"{cpus} and {gpus}"
+
+    def room(self, resources: Mapping[str, float]) -> int:
+        """For how many trials a node with these resources has room, whatever is at work there."""
+        asked = {"CPU": self.cpus_per_trial, "GPU": self.gpus_per_trial}
+        return min((int(resources.get(name, 0.0) / each + 1e-9) for name, each in asked.items() if each), default=0)
+
+
+@dataclass(frozen=True)
 class Workers:
     """With what a run is trained: `count` processes of `threads` threads each, or one a GPU.
 
@@ -47,13 +74,24 @@ class Workers:
     memory_bytes: int | None = None
     hang_seconds: float = HANG_SECONDS
     executor: str = "processes"
+    cluster: Cluster | None = None
     must_measure: bool = False
     reason: str = ""
 
     def __str__(self) -> str:
+        if self.cluster is not None:
+            return f"{self._on_cluster}, {self.precision}"
         each = "a GPU each" if self.gpus else f"{self.threads} thread{'s' if self.threads != 1 else ''} each"
         processes = f"{self.count} worker process{'es' if self.count != 1 else ''}"
         return f"{processes}, {each}, {self.precision}"
+
+    @property
+    def _on_cluster(self) -> str:
+        cluster = self.cluster
+        assert cluster is not None
+        count = "as many trials as there is room for" if not self.count else f"{self.count} trials at once at most"
+        where = "of this machine" if cluster.address is None else f"at {cluster.address}"
+        return f"Ray {where}: {count}, {cluster.of_each} each"
 
 
 def identity() -> str:
@@ -90,6 +128,15 @@ def choose(asked: Workers, precision: Precision | None) -> Workers:
         precision=precision or asked.precision or "float32",
         memory_bytes=memory_share(count) if asked.memory_bytes is None else asked.memory_bytes,
     )
+
+
+def on_cluster(asked: Workers, precision: Precision | None) -> Workers:
+    """The same on a cluster, of whose nodes nothing is known: as many as there is room for."""
+    cluster = asked.cluster or Cluster()
+    threads, count = max(1, round(cluster.cpus_per_trial)), asked.count
+    if count is None and cluster.address is None:
+        count = max(1, int(cores() / max(cluster.cpus_per_trial, 1e-9)))
+    return replace(asked, count=count, threads=threads, precision=precision or asked.precision or "float32")
 
 
 def wide(workers: Workers) -> Workers:

@@ -14,7 +14,7 @@ from cnn_tuner.errors import StorageError, UsageError
 from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.records import TRUNK, Baseline, Epoch, Finalist, JobRecord, Precision, Trial, Winner, ranked
-from cnn_tuner.runs.schema import JOB_COLUMNS, job_of, point_of
+from cnn_tuner.runs.schema import JOB_COLUMNS, WHERE, job_of, point_of
 
 
 class StoredRun:
@@ -88,6 +88,11 @@ class StoredRun:
     def jobs(self) -> list[JobRecord]:
         """Every job by number."""
         return [job_of(row) for row in self._database.execute(f"SELECT {JOB_COLUMNS} FROM jobs ORDER BY number")]
+
+    def places(self) -> dict[int, str]:
+        """On which node of a cluster jobs were trained, by their numbers; nothing of those of this machine."""
+        rows = self._database.execute("SELECT key, value FROM facts WHERE key GLOB ?", (f"{WHERE}*",))
+        return {int(key.removeprefix(WHERE)): json.loads(value) for key, value in rows}
 
     def last_trial(self) -> int:
         """The number of the latest trial; 0 before the first."""

@@ -82,7 +82,7 @@ class Result:
 
     `score` is the objective at the end of what it trained, epoch `best_epoch`. `peak_bytes` is the most memory that its
     process had while the job ran; `latency_seconds` is what one image took, where it was
-    measured.
+    measured; `where`: on which node of a cluster it was trained.
     """
 
     job: int
@@ -95,6 +95,7 @@ class Result:
     attempt: int = 1
     peak_bytes: int | None = None
     latency_seconds: float | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)

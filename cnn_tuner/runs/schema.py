@@ -37,6 +37,7 @@ JOB_COLUMNS = (
     "number, trial, suggestion, initial_epoch, epochs, precision, began, ended, losses, status, score, best_epoch, "
     "seconds, message, peak_bytes, started_at, replicate"
 )
+WHERE = "where:"  # begins the key of a fact: on which node of a cluster the job of this number was trained
 ENDS = ("began", "ended")  # columns with a job's places in the order of all beginnings and ends
 
 

@@ -29,7 +29,7 @@ from cnn_tuner.runs import folders
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.reading import StoredRun
 from cnn_tuner.runs.records import Baseline, Epoch, JobRecord, Precision, Result, Trial, Winner
-from cnn_tuner.runs.schema import ENDS, SCHEMA
+from cnn_tuner.runs.schema import ENDS, SCHEMA, WHERE
 
 
 class RunStore(StoredRun):
@@ -187,6 +187,10 @@ class RunStore(StoredRun):
                     result.job,
                 ),
             )
+            if result.where:
+                database.execute(
+                    "INSERT OR REPLACE INTO facts VALUES (?,?)", (f"{WHERE}{result.job}", json.dumps(result.where))
+                )
             if trial is not None:
                 database.execute(
                     "UPDATE trials SET status = :status, score = :score, best_epoch = :best_epoch, seconds = :seconds, "
@@ -216,7 +220,7 @@ class RunStore(StoredRun):
 
     def drop_state(self, job: int) -> None:
         """Deletes a job's training state, that of each fold; what goes on with it is trained from the first epoch."""
-        for path in self.checkpoints.glob(f"{self.state_file(job).stem}*"):
+        for path in self.checkpoints.glob(f"{self.state_file(job).stem}.*"):
             path.unlink(missing_ok=True)
 
     def set_baselines(self, baselines: Sequence[Baseline]) -> None:

@@ -217,6 +217,8 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
     precision = precision or asked.precision
     if asked.executor == "inline":
         return replace(asked, count=1, precision=precision or "float32")
+    if asked.cluster is not None:
+        return machine.on_cluster(asked, precision)
     from cnn_tuner.training import devices  # loads TensorFlow
 
     gpus, cores = devices.gpus(), machine.cores()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnn_tuner.data.dataset import Dataset
@@ -22,7 +24,6 @@ from cnn_tuner.spaces.architecture import largest_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     import numpy as np
 
@@ -97,6 +98,7 @@ class Session:
         self.trainer = TRAINER
         self._search: Search | None = None
         self._executor: Executor | None = None
+        self._has_gpus = False
         self._widen: Callable[[], Executor] | None = None  # the cores of all workers for one
 
     def request_stop(self) -> None:
@@ -217,7 +219,7 @@ class Session:
         from cnn_tuner.executors import registry
         from cnn_tuner.executors.base import settings_of
 
-        with shared(dataset, run.shared_data) as folder:
+        with shared(dataset, self._shared_folder(run)) as folder:
             workers = self._choose(run, dataset, folder)
             forecast.workers_began = time.monotonic()
 
@@ -227,7 +229,9 @@ class Session:
                 self._executor = registry.create(workers.executor, settings_of(workers, self.trainer, folder))
                 return self._executor
 
-            self._widen = None if workers.gpus else lambda: started(machine.wide(workers))
+            is_fixed = workers.gpus or workers.cluster is not None
+            self._widen = None if is_fixed else lambda: started(machine.wide(workers))
+            self._has_gpus = bool(workers.gpus) or (workers.cluster is not None and workers.cluster.gpus_per_trial > 0)
             forecast.widens = self._widen is not None
             try:
                 executor = started(workers)
@@ -237,6 +241,11 @@ class Session:
             finally:
                 if self._executor is not None:
                     self._executor.close()
+
+    def _shared_folder(self, run: RunStore) -> Path:
+        """Where workers find the images: in the run's folder, or where all nodes of a cluster see them."""
+        place = None if self.workers.cluster is None else self.workers.cluster.shared_dir
+        return run.shared_data if place is None else Path(place) / f"cnn_tuner-{run.folder.name}-{os.getpid()}"
 
     def _choose(self, run: RunStore, dataset: Dataset, folder: Path) -> Workers:
         """With what this session trains; the run remembers its precision, the runs' folder what was measured."""
@@ -275,7 +284,7 @@ class Session:
         from cnn_tuner.search.affordable import Affordable
         from cnn_tuner.search.loop import Search, make_oracle
 
-        affordable = Affordable(run.config, executor.slots, has_gpu=self._widen is None)
+        affordable = Affordable(run.config, executor.slots, has_gpu=self._has_gpus)
         with self._logging(run) as logs:
             oracle = make_oracle(run.config, affordable)
             self._search = Search(run, oracle, executor, logs, self.observer, forecast, affordable=affordable)

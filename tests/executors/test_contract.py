@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
+import importlib.util
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -23,6 +26,7 @@ from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.inline import InlineExecutor
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.runs.machine import Cluster
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone, JobLost
 
 SETTINGS = Settings("fake_trainers:open_acting", "data")
@@ -104,9 +108,40 @@ def pid_of(event):
 # What every executor does
 
 
+def reap():
+    """Waits for the processes that Ray has ended and does not wait for."""
+    for process in [each for each in gc.get_objects() if isinstance(each, subprocess.Popen)]:
+        if process.returncode is None:
+            process.wait(30)
+
+
+def one_token():
+    """Lets all clusters of this process have one token: Ray reads it once."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@pytest.fixture(scope="session")
+def ray_of_this_machine():
+    """One Ray for all tests: to make it takes seconds."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("make test-cluster installs ray")
+    from cnn_tuner.executors.connecting import connect, load_ray
+
+    one_token()
+    ray = load_ray(Cluster())
+    connect(ray, 2, Cluster())
+    yield
+    ray.shutdown()
+    reap()
+
+
 @pytest.fixture(params=sorted(registry.EXECUTORS))
-def executor(request, make):
-    return make(request.param)
+def executor(request):
+    if request.param == "ray":
+        request.getfixturevalue("ray_of_this_machine")  # first, as its processes are not the test's
+    return request.getfixturevalue("make")(request.param)
 
 
 def test_epochs_come_before_the_result(executor):
@@ -215,8 +250,8 @@ def test_close_and_stop_can_come_at_any_time(executor):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(UsageError, match=r"^--executor: unknown: 'ray'; choices: inline, processes$"):
-        registry.create("ray", SETTINGS)
+    with pytest.raises(UsageError, match=r"^--executor: unknown: 'dask'; choices: inline, processes, ray$"):
+        registry.create("dask", SETTINGS)
 
 
 def test_what_cannot_be_honoured_is_refused():

@@ -1,0 +1,90 @@
+"""Ray, as it is loaded and reached: a cluster that somebody runs, or one that is made of this machine alone."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cnn_tuner
+from cnn_tuner.errors import UsageError
+from cnn_tuner.runs.machine import Cluster
+
+AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"  # environment variables of Ray
+
+
+def load_ray(cluster: Cluster) -> Any:
+    """Ray, which must be told before it is loaded to be quiet, to stay on this machine, and whom to let in.
+
+    Of a cluster of this machine that is this process alone, by a token that is written nowhere: without one Ray makes a
+    token for all clusters of this user, in a file that everybody may read.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if cluster.address is None and "ray" not in sys.modules and not {AUTH_MODE, AUTH_TOKEN} & os.environ.keys():
+        os.environ[AUTH_MODE], os.environ[AUTH_TOKEN] = "token", secrets.token_hex(32)
+    try:
+        import ray
+    except ImportError as error:
+        told = "--executor ray: needs ray; install it with pip install 'cnn-tuner[ray]'"
+        raise UsageError(told) from error
+    return ray
+
+
+def connect(ray: Any, slots: int, cluster: Cluster) -> bool:
+    """Reaches the cluster, or makes one of this machine; whether that is to be ended here.
+
+    Raises:
+        UsageError: there is none at the address.
+    """
+    if ray.is_initialized():  # by who has called this
+        return False
+    quiet = {"log_to_driver": False, "configure_logging": False}
+    with suppress(AttributeError):  # what it says of workers that died is told here; no option keeps it quiet
+        ray._private.worker._worker_logs_enabled = False
+    if cluster.address is None:
+        cpus = max(1, math.ceil(max(1, slots) * cluster.cpus_per_trial))
+        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", num_cpus=cpus, **quiet)
+        return True
+    package = Path(cnn_tuner.__file__).parent
+    try:
+        ray.init(address=cluster.address, runtime_env={"py_modules": [str(package)]}, **quiet)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(f"--address {cluster.address}: no Ray cluster answers there ({reason})") from error
+    return True
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is alive: its processors, GPUs and bytes of memory, and for how many trials it has room."""
+
+    name: str
+    cpus: float
+    gpus: float
+    memory: float
+    room: int
+
+
+def nodes(cluster: Cluster) -> list[Node]:
+    """Those of a cluster.
+
+    Raises:
+        UsageError: there is none at its address.
+    """
+    ray = load_ray(cluster)
+    is_own = connect(ray, 0, cluster)
+    try:
+        found = [(node["NodeName"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    finally:
+        if is_own:
+            ray.shutdown()
+    return [
+        Node(name, known.get("CPU", 0.0), known.get("GPU", 0.0), known.get("memory", 0.0), cluster.room(known))
+        for name, known in sorted(found, key=lambda each: each[0])
+    ]

@@ -109,7 +109,7 @@ test-sources: install ## tests of Hugging Face and TensorFlow Datasets, whose pa
 
 test-cluster: install ## tests of Ray, which it puts into .venv: two nodes on this machine, workers and nodes that are killed
 	@$(pip_install) --only-binary :all: -r requirements-cluster.txt
-	@.venv/bin/python -m pytest -m "slow or not slow" tests/executors tests/commands -k "ray or cluster" $(ARGS)
+	@.venv/bin/python -m pytest -m "slow or not slow" tests/executors tests/commands tests/test_cluster_examples.py -k "ray or cluster" $(ARGS)
 
 test-browser: install ## look at TensorBoard, reports and lessons in chromium; screenshots in browser-shots/
 	@command -v chromium >/dev/null || { echo "chromium is missing: make chromium installs it (Debian, Ubuntu)" >&2; exit 1; }

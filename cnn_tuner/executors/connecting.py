@@ -49,7 +49,8 @@ def connect(ray: Any, slots: int, cluster: Cluster) -> bool:
         ray._private.worker._worker_logs_enabled = False
     if cluster.address is None:
         cpus = max(1, math.ceil(max(1, slots) * cluster.cpus_per_trial))
-        ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", num_cpus=cpus, **quiet)
+        # By its own word: without an address another cluster of this machine would be joined.
+        ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", num_cpus=cpus, **quiet)
         return True
     package = Path(cnn_tuner.__file__).parent
     try:

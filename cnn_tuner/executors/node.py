@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic
 
 from cnn_tuner.data.sending import Piece, sent
 from cnn_tuner.errors import CnnTunerError
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.faults import Fault, fault_of
 from cnn_tuner.executors.processes import ProcessExecutor
+from cnn_tuner.runs.checkpoints import files_of
 from cnn_tuner.runs.records import EpochEnded, Event, Job
 
 States = dict[str, bytes]  # the files of a job's training state, by their names
@@ -74,18 +74,21 @@ class NodeSlot:
         return Heard()
 
     def hear(self, seconds: float) -> Heard:
-        """Waits for something to tell of the job, for at most so many seconds."""
-        until = monotonic() + seconds
-        try:
-            event: Event | Fault | None = self._executor.next_event(max(0.0, until - monotonic()))
-        except Exception as error:  # which ends the search, where it is raised again
-            event = fault_of(error)
-        if event is None:
-            return Heard((), self._changed())
-        found = Heard((event,), self._changed())
-        if not isinstance(event, EpochEnded):
+        """Waits for something to tell of the job, for at most so many seconds; what else there is comes along."""
+        events, event = list[Event | Fault](), self._next(seconds)
+        while event is not None:
+            events.append(event)
+            event = self._next(0.0) if isinstance(event, EpochEnded) else None
+        found = Heard(tuple(events), self._changed())
+        if events and not isinstance(events[-1], EpochEnded):
             self._forget()
         return found
+
+    def _next(self, seconds: float) -> Event | Fault | None:
+        try:
+            return self._executor.next_event(seconds)
+        except Exception as error:  # which ends the search, where it is raised again
+            return fault_of(error)
 
     def stop(self) -> None:
         """Asks the job under way to end soon. May be called while another method is."""
@@ -103,7 +106,7 @@ class NodeSlot:
         found: States = {}
         if self._job is None:
             return found
-        for path in files_of(self._job.state_file):
+        for path in files_of(Path(self._job.state_file)):
             with suppress(FileNotFoundError):
                 known = path.stat()
                 facts = known.st_mtime_ns, known.st_size
@@ -116,9 +119,3 @@ class NodeSlot:
         self._job = None
         for path in self._folder.iterdir():
             path.unlink(missing_ok=True)
-
-
-def files_of(state_file: str | Path) -> list[Path]:
-    """The files of a training state that are there: the one, and those of later folds."""
-    path = Path(state_file)
-    return sorted(path.parent.glob(f"{path.stem}.*"))

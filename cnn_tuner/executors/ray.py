@@ -25,7 +25,8 @@ from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.connecting import connect, load_ray
 from cnn_tuner.executors.faults import Fault, exception_of
-from cnn_tuner.executors.node import Heard, NodeSlot, States, files_of
+from cnn_tuner.executors.node import Heard, NodeSlot, States
+from cnn_tuner.runs.checkpoints import files_of
 from cnn_tuner.runs.folders import write_aside
 from cnn_tuner.runs.machine import Cluster
 from cnn_tuner.runs.records import EpochEnded, Event, Job, JobDone, JobLost, Result
@@ -329,8 +330,8 @@ class _Actor(NodeSlot):
 
 def _states(job: Job) -> States:
     """What a job may take up: its own training state, and the one that it begins with."""
-    paths = [] if job.initial_state is None else files_of(job.initial_state)
-    return {path.name: path.read_bytes() for path in [*paths, *files_of(job.state_file)]}
+    firsts = [*([] if job.initial_state is None else [job.initial_state]), job.state_file]
+    return {path.name: path.read_bytes() for first in firsts for path in files_of(Path(first))}
 
 
 def _why(error: Exception, where: str) -> str:

@@ -6,6 +6,7 @@ A state that was dropped costs time only: a job without it trains its trial from
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.records import Trial, ranked
@@ -21,6 +22,21 @@ def bound_bytes(largest_params: int, keep: int, continuable: int, slots: int, fi
     """
     files = keep + continuable + FILES_OF_A_SLOT * slots + finalists
     return files * (STATE_BYTES_PER_PARAMETER * largest_params + STATE_OVERHEAD_BYTES)
+
+
+def fold_file(first: Path, number: int) -> Path:
+    """Where the network of a fold, counted from 0, leaves its state, of where that of the first one does."""
+    return first.with_name(f"{first.stem}.fold{number + 1}{first.suffix}") if number else first
+
+
+def files_of(first: Path) -> list[Path]:
+    """The files of a training state that are there, one for each fold. Folds may have come as far as they have."""
+    there = [first] if first.exists() else []
+    number = 1
+    while (path := fold_file(first, number)).exists():
+        there.append(path)
+        number += 1
+    return there
 
 
 class Checkpoints:

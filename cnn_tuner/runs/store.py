@@ -26,6 +26,7 @@ from cnn_tuner.errors import StorageError, UsageError
 from cnn_tuner.metrics import strict_json
 from cnn_tuner.runs import config as config_module
 from cnn_tuner.runs import folders
+from cnn_tuner.runs.checkpoints import files_of
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.reading import StoredRun
 from cnn_tuner.runs.records import Baseline, Epoch, JobRecord, Precision, Result, Trial, Winner
@@ -220,7 +221,7 @@ class RunStore(StoredRun):
 
     def drop_state(self, job: int) -> None:
         """Deletes a job's training state, that of each fold; what goes on with it is trained from the first epoch."""
-        for path in self.checkpoints.glob(f"{self.state_file(job).stem}.*"):
+        for path in files_of(self.state_file(job)):
             path.unlink(missing_ok=True)
 
     def set_baselines(self, baselines: Sequence[Baseline]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cnn_tuner.runs.checkpoints import fold_file
 from cnn_tuner.runs.records import Epoch, Job, Result, Status, spread_name
 
 TrainOne = Callable[[Job, Callable[[Epoch], None]], Result]
@@ -65,14 +66,9 @@ def of_fold(job: Job, number: int) -> Job:
     """What trains the network of one fold, counted from 0; the first leaves its state where the job does."""
     if not number:
         return replace(job, folds=0)
-    initial = None if job.initial_state is None else str(state_file(Path(job.initial_state), number))
-    own = str(state_file(Path(job.state_file), number))
+    initial = None if job.initial_state is None else str(fold_file(Path(job.initial_state), number))
+    own = str(fold_file(Path(job.state_file), number))
     return replace(job, folds=0, split=number, state_file=own, initial_state=initial, measures_latency=False)
-
-
-def state_file(first: Path, number: int) -> Path:
-    """Where a later fold's network leaves its state, of where the first one does."""
-    return first.with_name(f"{first.stem}.fold{number + 1}{first.suffix}")
 
 
 def mean(epochs: Sequence[Epoch], objective: str) -> Epoch:

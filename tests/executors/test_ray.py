@@ -23,6 +23,7 @@ import pytest
 from executors.test_contract import SETTINGS, job, one_token, reap
 from search.test_tuning import write_request
 
+from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.runs.machine import Cluster, Workers
@@ -314,3 +315,55 @@ def test_its_nodes_are_shown(nodes, cnn_tuner):
     assert lines[-1] == "in all  room for 2 trials of 1 CPU"
     found = json.loads(cnn_tuner("doctor", "--address", nodes.address, "--cpus-per-trial", "2", "--json")[1])
     assert found["room"] == 0
+
+
+def killed_after(trials_told: int, *arguments: str) -> None:
+    """Runs a command until it has told so many trials, and kills it."""
+    path = os.pathsep.join((str(TESTS.parent), str(TESTS)))
+    command = [sys.executable, "-m", "cnn_tuner", *arguments]
+    driver = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    with driver:
+        lines = iter(driver.stdout.readline, "")
+        for _ in range(trials_told):
+            assert next((line for line in lines if line.startswith("trial ")), None), "it ended before"
+        driver.kill()
+
+
+def ended_jobs(folder: Path) -> dict[int, tuple[Any, ...]]:
+    run = RunStore.open(folder)
+    try:
+        return {job.number: (job.started_at, job.score, job.losses) for job in run.jobs() if job.ended is not None}
+    finally:
+        run.close()
+
+
+def test_a_driver_that_is_killed_is_gone_on_with_and_nothing_is_repeated(nodes, tmp_path):
+    import ray
+
+    ray.shutdown()
+    asked = replace(write_request(tmp_path, "multiclass"), max_trials=6, epochs=2, final_epochs=2)
+    asked = replace(asked, data_options=DataOptions(seed=1))  # as --seed decides both
+    quiet = Tuning(replace(asked, runs=tmp_path / "quiet", workers=Workers(count=2)), Silent()).run()
+    runs, folder = tmp_path / "killed", tmp_path / "killed" / "toy"
+    on_ray = ("--runs", str(runs), "--address", nodes.address)
+    settings = {"max-trials": 6, "max-epochs": 2, "final-epochs": 2, "finalists": 1, "final-seeds": 1, "seed": 1}
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    killed_after(2, "tune", "--data", asked.data, "--space", asked.space, "--name", "toy", *flags, *on_ray)
+    first = ended_jobs(folder)
+    killed_after(2, "resume", "toy", *on_ray)
+    second = ended_jobs(folder)
+    assert len(second) > len(first) >= 2
+    done = python("-m", "cnn_tuner", "resume", "toy", *on_ray)
+    assert done.returncode == 0, done.stderr
+    last = ended_jobs(folder)
+    assert {number: last[number] for number in second} == second
+    assert {number: last[number] for number in first} == first
+    assert trials(folder) == trials(quiet.folder)
+    run = RunStore.open(folder)
+    assert set(run.places()) == set(last)
+    until = time.monotonic() + 60
+    while actors():  # of the drivers that were killed
+        assert time.monotonic() < until
+        time.sleep(0.2)

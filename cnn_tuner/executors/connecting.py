@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import cnn_tuner
 from cnn_tuner.errors import UsageError
 from cnn_tuner.runs.machine import Cluster
 
+CONNECT_SECONDS = 10.0
 AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"  # environment variables of Ray
 
 
@@ -52,13 +54,36 @@ def connect(ray: Any, slots: int, cluster: Cluster) -> bool:
         # By its own word: without an address another cluster of this machine would be joined.
         ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", num_cpus=cpus, **quiet)
         return True
+    _check_address(cluster.address)
     package = Path(cnn_tuner.__file__).parent
-    try:
-        ray.init(address=cluster.address, runtime_env={"py_modules": [str(package)]}, **quiet)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"--address {cluster.address}: no Ray cluster answers there ({reason})") from error
+    attempts = 2 if cluster.address.startswith("ray://") else 1  # a client's server may be slow to start the first time
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(address=cluster.address, runtime_env={"py_modules": [str(package)]}, **quiet)
+            break
+        except Exception as error:
+            if attempt == attempts:
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                raise UsageError(f"--address {cluster.address}: no Ray cluster answers there ({reason})") from error
     return True
+
+
+def _check_address(address: str) -> None:
+    """Return if somebody listens there: Ray itself would try for many minutes.
+
+    Raises:
+        UsageError: nobody does, or it is no address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise UsageError(f"--address: must be auto, HOST:PORT or ray://HOST:PORT, got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"--address {address}: no Ray cluster answers there ({reason})") from error
 
 
 @dataclass(frozen=True)

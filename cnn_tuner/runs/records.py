@@ -131,7 +131,8 @@ class Trial:
     """One point of the search space and what the search learned of it.
 
     `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
-    jobs, and `state_job` is the last of them that left a training state.
+    jobs, and `state_job` is the last of them that left a training state. `where` is on which node of a cluster its last
+    job was, for who hears of it; the store has it of each job.
     """
 
     number: int
@@ -149,6 +150,7 @@ class Trial:
     state_job: int | None = None
     latency_seconds: float | None = None
     epochs: tuple[Epoch, ...] = field(default=(), compare=False)
+    where: str = field(default="", compare=False)
 
     @property
     def spread(self) -> float | None:

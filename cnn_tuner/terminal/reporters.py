@@ -77,6 +77,7 @@ class Reporter:
         mark = " *" if best is not None and best.number == trial.number else ""
         what = trial.message if trial.status == "failed" else summary(trial.values)
         epochs = "epoch" if len(trial.epochs) == 1 else "epochs"
+        mark += f"  (on {trial.where})" if trial.where else ""
         self.line(
             f"trial {trial.number:>{width}}{total}  {reached(trial)}  "
             f"{len(trial.epochs):>3} {epochs:<6}  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from cnn_tuner.commands.options import worker_options
 from cnn_tuner.errors import UsageError
+from cnn_tuner.executors import connecting
 from cnn_tuner.runs.machine import Cluster
 
 
@@ -70,3 +72,23 @@ def test_without_ray_a_cluster_is_refused_in_one_line(monkeypatch, cnn_tuner, tm
     assert code == 2
     assert error.splitlines()[-1] == "error: --executor ray: needs ray; install it with pip install 'cnn-tuner[ray]'"
     assert not list(tmp_path.glob("digits*")), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    "address", ["nowhere", "host:", ":6379", "host:port", "host:70000", "ray://host", "http://host"]
+)
+def test_what_is_no_address_of_a_cluster(address):
+    told = rf"^--address: must be auto, HOST:PORT or ray://HOST:PORT, got '{address}'$"
+    with pytest.raises(UsageError, match=told):
+        connecting._check_address(address)
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        for form in (address, f"ray://{address}"):
+            told = rf"^--address {form}: no Ray cluster answers there \(Connection refused\)$"
+            with pytest.raises(UsageError, match=told):
+                connecting._check_address(form)
+    connecting._check_address("auto")

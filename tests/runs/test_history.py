@@ -111,3 +111,15 @@ def test_a_run_without_trials_has_no_rows(tmp_path):
     run = toy_run(tmp_path)
     assert history.rows(run) == []
     assert json.loads(history.to_json(run))["trials"] == []
+
+
+def test_the_node_of_each_job_is_there_where_a_cluster_trained(run):
+    assert "node" not in history.rows(run)[0]
+    with run.at_work("cnn-tuner resume", {"python": "3"}):
+        number = run.last_job() + 1
+        run.start_job(JobRecord(number, 1, None, 0, 1, "float32", replicate=1))
+        run.end_job(Result(number, "completed", 0.5, 1, (), 1.0, where="node-7"))
+    assert run.places() == {number: "node-7"}
+    assert {row["job"]: row["node"] for row in history.rows(run)} == dict.fromkeys(range(1, number), "") | {
+        number: "node-7"
+    }

@@ -10,6 +10,7 @@ import typer
 from cnn_tuner.commands.options import HANG_SECONDS, AddressOption, CpusOption, GpusOption, JsonOption, worker_options
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
+from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def doctor(
     if address is not None:
         _nodes(worker_options(None, "auto", HANG_SECONDS, "ray", address, cpus_per_trial, gpus_per_trial), as_json)
         return
+    for flag, given in (("--cpus-per-trial", cpus_per_trial), ("--gpus-per-trial", gpus_per_trial)):
+        if given is not None:
+            raise UsageError(f"{flag}: is for a cluster; name one with --address")
     with quiet_tensorflow():
         from cnn_tuner.search import measuring
         from cnn_tuner.training import devices

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl  # not on Windows
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -47,8 +48,12 @@ class Sent:
 
     def is_there(self) -> bool:
         """Whether they were received, and stay as long as they are used here."""
+        return self.is_used() and (self.folder / WHOLE).exists()
+
+    def is_used(self) -> bool:
+        """Whether nobody else can remove them now."""
         fcntl.flock(self._lock, fcntl.LOCK_SH)
-        return self._is_current() and (self.folder / WHOLE).exists()
+        return self._is_current()
 
     def is_received(self, given: Callable[[], Iterable[Piece]]) -> bool:
         """Receives them, if nobody else does; whether they are there then."""
@@ -96,6 +101,19 @@ def sent(token: str, given: Callable[[], Iterable[Piece]]) -> Sent:
             lock.close()
             raise
         lock.close()  # who had it before has removed it
+
+
+def scratch() -> Sent:
+    """A folder of this process, which goes at `close`; or when another is made, if the process was killed."""
+    root = _root()
+    _remove_unused(root, "")
+    while True:
+        folder = root / f"scratch-{secrets.token_hex(8)}"
+        found = Sent(folder, folder.with_name(f"{folder.name}.lock").open("wb"))
+        if found.is_used():
+            folder.mkdir()
+            return found
+        found.close()
 
 
 def _root() -> Path:

@@ -24,8 +24,10 @@ PIXELS, ELSEWHERE, UNDECODED, FOLDS = "x.npy", "elsewhere.json", "undecoded.json
 
 
 @contextmanager
-def shared(dataset: Dataset, folder: Path) -> Iterator[Path]:
+def shared(dataset: Dataset, folder: Path, is_for_others: bool = False) -> Iterator[Path]:
     """While inside, `folder` holds the parts that are trained with; `opened` maps them.
+
+    With `is_for_others` all of them are in it, for other machines that see it and not what lies elsewhere.
 
     Raises:
         StorageError: the disk has no room for them.
@@ -34,7 +36,7 @@ def shared(dataset: Dataset, folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     try:
         parts = [getattr(dataset, name) for name in PARTS]
-        file, undecoded = _file(parts), _undecoded(parts)
+        file, undecoded = (None, None) if is_for_others else (_file(parts), _undecoded(parts))
         if undecoded is not None:
             undecoded.write(folder / UNDECODED)
             rows = [part.x.rows for part in parts]

@@ -108,6 +108,12 @@ def fold_numbers(
         warnings.simplefilter("ignore", UserWarning)  # that a stratum has fewer images than there are folds
         for number, (_, chosen) in enumerate(folder.split(y, _merged(strata, folds), groups), start=1):
             found[chosen] = number
+    has_classes = task in ("binary", "multiclass")
+    for number in range(1, folds + 1):
+        rest = strata[found != number]
+        if len(rest) == len(strata) or (has_classes and len(np.unique(rest)) < len(np.unique(strata))):
+            told = "would be empty" if len(rest) == len(strata) else "would have all images of a class"
+            raise DataError(f"{place}: with groups together one of {folds} folds {told}; name fewer --folds")
     return found
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from cnn_tuner.runs.machine import Cluster
 
 CONNECT_SECONDS = 10.0
 AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"  # environment variables of Ray
+_MADE: dict[str, str] = {}  # what they were set to here: Ray reads them once in a process
 
 
 def load_ray(cluster: Cluster) -> Any:
@@ -29,7 +32,9 @@ def load_ray(cluster: Cluster) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if cluster.address is None and "ray" not in sys.modules and not {AUTH_MODE, AUTH_TOKEN} & os.environ.keys():
-        os.environ[AUTH_MODE], os.environ[AUTH_TOKEN] = "token", secrets.token_hex(32)
+        _MADE.update({AUTH_MODE: "token", AUTH_TOKEN: secrets.token_hex(32)})
+    if cluster.address is None:
+        os.environ.update(_MADE)
     try:
         import ray
     except ImportError as error:
@@ -46,6 +51,30 @@ def connect(ray: Any, slots: int, cluster: Cluster) -> bool:
     """
     if ray.is_initialized():  # by who has called this
         return False
+    stopping = _stop_handler()
+    try:
+        _init(ray, slots, cluster)
+    finally:
+        if stopping is not None:
+            signal.signal(signal.SIGTERM, stopping)
+    return True
+
+
+def _stop_handler() -> Any:
+    """What SIGTERM does now, which Ray would have end the process at once; None where it cannot be changed."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return signal.getsignal(signal.SIGTERM) if is_main else None
+
+
+def disconnect(ray: Any, cluster: Cluster) -> None:
+    """Leaves the cluster, and ends one that was made here, whose token is then of no use."""
+    ray.shutdown()
+    if cluster.address is None:
+        for name in _MADE:
+            os.environ.pop(name, None)
+
+
+def _init(ray: Any, slots: int, cluster: Cluster) -> None:
     quiet = {"log_to_driver": False, "configure_logging": False}
     with suppress(AttributeError):  # what it says of workers that died is told here; no option keeps it quiet
         ray._private.worker._worker_logs_enabled = False
@@ -53,7 +82,7 @@ def connect(ray: Any, slots: int, cluster: Cluster) -> bool:
         cpus = max(1, math.ceil(max(1, slots) * cluster.cpus_per_trial))
         # By its own word: without an address another cluster of this machine would be joined.
         ray.init("local", include_dashboard=False, _node_ip_address="127.0.0.1", num_cpus=cpus, **quiet)
-        return True
+        return
     _check_address(cluster.address)
     package = Path(cnn_tuner.__file__).parent
     attempts = 2 if cluster.address.startswith("ray://") else 1  # a client's server may be slow to start the first time
@@ -65,7 +94,6 @@ def connect(ray: Any, slots: int, cluster: Cluster) -> bool:
             if attempt == attempts:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise UsageError(f"--address {cluster.address}: no Ray cluster answers there ({reason})") from error
-    return True
 
 
 def _check_address(address: str) -> None:
@@ -109,7 +137,7 @@ def nodes(cluster: Cluster) -> list[Node]:
         found = [(node["NodeName"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         if is_own:
-            ray.shutdown()
+            disconnect(ray, cluster)
     return [
         Node(name, known.get("CPU", 0.0), known.get("GPU", 0.0), known.get("memory", 0.0), cluster.room(known))
         for name, known in sorted(found, key=lambda each: each[0])

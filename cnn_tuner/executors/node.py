@@ -8,15 +8,13 @@ Training states come and go as bytes, so that nodes need no files in common.
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cnn_tuner.data.sending import Piece, sent
+from cnn_tuner.data.sending import Piece, scratch, sent
 from cnn_tuner.errors import CnnTunerError
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.faults import Fault, fault_of
@@ -49,8 +47,10 @@ class NodeSlot:
         self, settings: Settings, path: Iterable[str], token: str, pieces: Callable[[], Iterable[Piece]] | None
     ) -> None:
         sys.path += [entry for entry in path if entry not in sys.path and Path(entry).is_dir()]
-        self._folder = Path(tempfile.mkdtemp(prefix="cnn_tuner-"))
         self._data = None if pieces is None else sent(token, pieces)
+        self._own = scratch()
+        self._folder = self._own.folder
+        self._stop_of: tuple[int, int] | None = None  # the job and the attempt that are to end
         folder = settings.folder if self._data is None else str(self._data.folder)
         self._executor = ProcessExecutor(replace(settings, folder=folder, slots=1))
         self._job: Job | None = None
@@ -71,6 +71,8 @@ class NodeSlot:
             self._executor.submit(self._job)
         except CnnTunerError as error:
             return Heard((fault_of(error),))
+        if self._stop_of == (job.number, job.attempt):  # which came before the job that it is meant for
+            self._executor.stop()
         return Heard()
 
     def hear(self, seconds: float) -> Heard:
@@ -90,14 +92,17 @@ class NodeSlot:
         except Exception as error:  # which ends the search, where it is raised again
             return fault_of(error)
 
-    def stop(self) -> None:
-        """Asks the job under way to end soon. May be called while another method is."""
-        self._executor.stop()
+    def stop(self, job: int, attempt: int) -> None:
+        """Asks this job to end soon. May be called while another method is, and before the job has come."""
+        self._stop_of = (job, attempt)
+        own = self._job
+        if own is not None and (own.number, own.attempt) == self._stop_of:
+            self._executor.stop()
 
     def close(self) -> None:
         """Ends the process, and removes what it left."""
         self._executor.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._own.close()
         if self._data is not None:
             self._data.close()
 

@@ -23,7 +23,7 @@ from typing import Any
 from cnn_tuner.data.sending import Piece, packed
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Settings
-from cnn_tuner.executors.connecting import connect, load_ray
+from cnn_tuner.executors.connecting import connect, disconnect, load_ray
 from cnn_tuner.executors.faults import Fault, exception_of
 from cnn_tuner.executors.node import Heard, NodeSlot, States
 from cnn_tuner.runs.checkpoints import files_of
@@ -37,6 +37,7 @@ START_SECONDS = 300.0  # the same of one that begins, which receives the images 
 LOOK_SECONDS = 2.0  # between two looks at which nodes there are
 WAKE_SECONDS = 0.25  # at most, until a request to stop is passed on
 ROOM_SECONDS = 120.0  # for a node to come that has room for a trial
+BYTES_PER_SECOND = 1e6  # of training states that are sent to a slow node
 LEAVE_SECONDS = 3.0  # for all actors to end by themselves
 MAX_STARTS = 3  # of actors in a row that came to nothing
 
@@ -56,6 +57,7 @@ class _Slot:
     where: str = ""
     job: Job | None = None
     has_begun: bool = False
+    is_stopped: bool = False
     last_trial: int | None = None
 
     @property
@@ -160,7 +162,7 @@ class RayExecutor:
             for slot in slots:
                 self._end(slot)
         if self._is_own:
-            self._ray.shutdown()
+            disconnect(self._ray, self._cluster)
             self._is_own = False
 
     # Jobs
@@ -175,11 +177,10 @@ class RayExecutor:
             # Who trained this trial last may have its network set up still.
             slot = min(free, key=lambda each: each.last_trial != job.trial)
             free.remove(slot)
-            slot.job, slot.last_trial, slot.has_begun = job, job.trial, False
+            slot.job, slot.last_trial, slot.has_begun, slot.is_stopped = job, job.trial, False, False
             self._files[job.number] = Path(job.state_file).parent
-            self._call(slot, slot.actor.train.remote(job, _states(job)))
-            if self._is_stopping:
-                slot.actor.stop.remote()
+            states = _states(job)
+            self._call(slot, slot.actor.train.remote(job, states), sum(map(len, states.values())) / BYTES_PER_SECOND)
 
     def _pass_on_stop(self) -> None:
         if self._is_stopping:
@@ -189,14 +190,15 @@ class RayExecutor:
             self._waiting.clear()
             for slot in self._slots:
                 if slot.job is not None:
-                    slot.actor.stop.remote()
+                    slot.is_stopped = True
+                    slot.actor.stop.remote(slot.job.number, slot.job.attempt)
 
     def _wait(self, until: float | None) -> None:
         """Waits until an actor answers, one is overdue, it is time to look around, or that time (monotonic)."""
         self._hear(max(0.0, min(WAKE_SECONDS, math.inf if until is None else until - monotonic())))
         for slot in [slot for slot in self._slots if slot.call is not None and monotonic() > slot.due]:
             seconds = SILENT_SECONDS if slot.is_ready else START_SECONDS
-            self._lose(slot, f"{slot.where or 'a node'} gave no sign of life for {seconds:g} s")
+            self._lose(slot, f"{slot.where or 'a node'} gave no sign of life for {seconds:g} s", True)
 
     def _hear(self, seconds: float) -> None:
         """Takes in what actors answer within so many seconds, and who is gone."""
@@ -210,8 +212,9 @@ class RayExecutor:
             if calls[call] in self._slots:
                 self._answer(calls[call], call)
 
-    def _call(self, slot: _Slot, call: Any) -> None:
-        slot.call, slot.due = call, monotonic() + HEAR_SECONDS + SILENT_SECONDS
+    def _call(self, slot: _Slot, call: Any, seconds: float = 0.0) -> None:
+        """A call that takes so many seconds more than one that brings nothing along."""
+        slot.call, slot.due = call, monotonic() + HEAR_SECONDS + SILENT_SECONDS + seconds
 
     def _answer(self, slot: _Slot, call: Any) -> None:
         """Takes in what a call of an actor returned."""
@@ -283,18 +286,20 @@ class RayExecutor:
         actor = self._ray.remote(_Actor).options(**options).remote(settings, path, self._token, self._pieces)
         self._slots.append(_Slot(actor, actor.place.remote(), monotonic() + START_SECONDS, actor.live.remote()))
 
-    def _lose(self, slot: _Slot, reason: str) -> None:
+    def _lose(self, slot: _Slot, reason: str, is_silent: bool = False) -> None:
         """An actor is gone, or has to go: its job is lost, and its slot."""
         self._slots.remove(slot)
         self._end(slot)
-        if slot.job is not None and not slot.has_begun and slot.job.number not in self._handed_back:
+        if slot.job is not None and not slot.has_begun and slot.is_stopped:
+            self._events.append(JobDone(_stopped(slot.job)))
+        elif slot.job is not None and not slot.has_begun and slot.job.number not in self._handed_back:
             self._handed_back.add(slot.job.number)  # once: it may be what ends them
             self._waiting.appendleft(slot.job)
         elif slot.job is not None:
             self._events.append(JobLost(slot.job.number, slot.job.attempt, reason))
-        if not slot.is_ready:
+        if not slot.is_ready and not is_silent:  # who is silent may wait for room that others have taken
             self._vain_starts += 1
-            if self._vain_starts >= MAX_STARTS:
+            if self._vain_starts >= MAX_STARTS and not any(each.is_ready for each in self._slots):
                 raise SearchError(f"a worker of the cluster cannot start: {reason}")
         self._looked_at = -LOOK_SECONDS  # there may be room for another
 
@@ -304,7 +309,8 @@ class RayExecutor:
 
     def _put_data(self) -> _Pieces | None:
         """The data in the object store, unless nodes see the folder that they are in."""
-        if self._cluster.address is None or self._cluster.shared_dir is not None:
+        is_one = self._cluster.address is None and (self._is_own or len(self._ray.nodes()) == 1)
+        if is_one or self._cluster.shared_dir is not None:
             return None
         return _Pieces([self._ray.put(piece) for piece in packed(Path(self._settings.folder))])
 

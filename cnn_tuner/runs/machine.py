@@ -134,8 +134,8 @@ def on_cluster(asked: Workers, precision: Precision | None) -> Workers:
     """The same on a cluster, of whose nodes nothing is known: as many as there is room for."""
     cluster = asked.cluster or Cluster()
     threads, count = max(1, round(cluster.cpus_per_trial)), asked.count
-    if count is None and cluster.address is None:
-        count = max(1, int(cores() / max(cluster.cpus_per_trial, 1e-9)))
+    if count is None and cluster.address is None and cluster.cpus_per_trial:
+        count = max(1, int(cores() / cluster.cpus_per_trial))
     return replace(asked, count=count, threads=threads, precision=precision or asked.precision or "float32")
 
 

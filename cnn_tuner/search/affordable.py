@@ -62,7 +62,8 @@ class Affordable:
         seconds = math.fsum(epoch.seconds for epoch in result.epochs)
         if seconds > 0 and not job.course_steps:
             images = self._images(job.epoch_steps, int(job.values["batch_size"]))
-            self._rates.append(self._macs(job.values) * images * len(result.epochs) / seconds)
+            networks = max(1, job.folds)
+            self._rates.append(self._macs(job.values) * images * networks * len(result.epochs) / seconds)
 
     def _images(self, steps: int | None = None, batch_size: int = 1) -> float:
         """Of an epoch of so many batches, or of all images, in images that are trained on."""

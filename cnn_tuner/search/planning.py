@@ -279,7 +279,7 @@ def _calculated(
 ) -> Plan:
     space, search, slots = config.search_space(), config.search, workers.count or 1
     images = config.epoch_share * config.data.images[0]
-    rates = [point.macs * images / point.epoch_seconds for point in points]
+    rates = [point.macs * images * max(1, config.data.folds) / point.epoch_seconds for point in points]
     most_macs = Affordable(config, slots, rates).most_macs
     sample = [(point, plan) for point, plan in drawn if plan.macs <= most_macs]
     if oracle.learns:

@@ -219,7 +219,8 @@ class Session:
         from cnn_tuner.executors import registry
         from cnn_tuner.executors.base import settings_of
 
-        with shared(dataset, self._shared_folder(run)) as folder:
+        folder, is_for_others = self._shared_folder(run)
+        with shared(dataset, folder, is_for_others):
             workers = self._choose(run, dataset, folder)
             forecast.workers_began = time.monotonic()
 
@@ -242,10 +243,12 @@ class Session:
                 if self._executor is not None:
                     self._executor.close()
 
-    def _shared_folder(self, run: RunStore) -> Path:
-        """Where workers find the images: in the run's folder, or where all nodes of a cluster see them."""
+    def _shared_folder(self, run: RunStore) -> tuple[Path, bool]:
+        """Where workers find the images: in the run's folder, or where all nodes of a cluster see them; which it is."""
         place = None if self.workers.cluster is None else self.workers.cluster.shared_dir
-        return run.shared_data if place is None else Path(place) / f"cnn_tuner-{run.folder.name}-{os.getpid()}"
+        if place is None:
+            return run.shared_data, False
+        return Path(place) / f"cnn_tuner-{run.folder.name}-{os.getpid()}", True
 
     def _choose(self, run: RunStore, dataset: Dataset, folder: Path) -> Workers:
         """With what this session trains; the run remembers its precision, the runs' folder what was measured."""

@@ -76,10 +76,15 @@ def train(
     by_class = TASKS[job.output.task].has_classes
     if not job.folds:
         return _train(job, data.redrawn(job.split, by_class), on_epoch, should_stop, kept)
+    latency = _latency(job)
+    if (over := _over_the_limit(job, latency)) is not None:
+        return Result(job.number, "failed", None, None, (), 0.0, over, job.attempt, latency_seconds=latency)
     parts = [data.redrawn(number, by_class) for number in range(job.folds)]
     # As many batches in each fold, so that what is traced for one serves all.
-    even = replace(job, epoch_steps=min(network.steps_of(job, part) for part in parts))
-    return train_folds(even, on_epoch, lambda one, tell: _train(one, parts[one.split], tell, should_stop, kept))
+    steps = min(network.steps_of(job, part) for part in parts)
+    even = replace(job, epoch_steps=steps, measures_latency=False)
+    found = train_folds(even, on_epoch, lambda one, tell: _train(one, parts[one.split], tell, should_stop, kept))
+    return replace(found, latency_seconds=latency)
 
 
 def _train(
@@ -93,9 +98,7 @@ def _train(
     for epoch in progress.epochs:
         on_epoch(epoch)
     latency = _latency(job)
-    most = job.max_latency_seconds
-    if latency is not None and most is not None and latency > most:
-        over = f"one image takes {1000 * latency:.3g} ms, over the limit of {1000 * most:.3g} ms"
+    if (over := _over_the_limit(job, latency)) is not None:
         return replace(_failed(recorder, over), latency_seconds=latency)
     return replace(_trained(job, data, recorder, found, kept), latency_seconds=latency)
 
@@ -128,6 +131,14 @@ def _reason(error: Exception) -> str:
     raised = re.search(r"^(?:[\w.]+\.)?(?:BrokenImageError|DataError|OSError): (.+)$", str(error), re.MULTILINE)
     told = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return raised[1].strip() if raised and isinstance(error, tf.errors.OpError) else told
+
+
+def _over_the_limit(job: Job, latency: float | None) -> str | None:
+    """Why a model that takes so long for one image is refused; None where it is not."""
+    most = job.max_latency_seconds
+    if latency is None or most is None or latency <= most:
+        return None
+    return f"one image takes {1000 * latency:.3g} ms, over the limit of {1000 * most:.3g} ms"
 
 
 def _latency(job: Job) -> float | None:
@@ -185,7 +196,8 @@ def load_best(job: Job) -> keras.Model:
     Raises:
         FileNotFoundError: the job left no state.
     """
-    built = network.averaged_model(job, load_state(Path(job.state_file), job))
+    # Of several folds the state is the first one's, whose epochs may have fewer batches than the job says.
+    built = network.averaged_model(job, load_state(Path(job.state_file), job, grows=job.folds > 0))
     builder.compile_model(built, recipe_of(job.values), job.output)
     return built
 

@@ -20,37 +20,44 @@ TrainOne = Callable[[Job, Callable[[Epoch], None]], Result]
 def train_folds(job: Job, on_epoch: Callable[[Epoch], None], train: TrainOne) -> Result:
     """Trains all folds of a job in turns: an epoch of each, then two, four, ... of each, so that it soon is known.
 
-    A fold that fails has the job fail; what counts of one that is asked to stop are the epochs that all folds have.
+    A fold that fails has the job fail; what counts of one that is asked to stop are the epochs that all folds have. The
+    first fold, whose state is the job's, is always the last: it has no more epochs than are counted.
     """
-    reached = [Result(job.number, "completed", None, None, (), 0.0)] * job.folds
+    reached = {number: Result(job.number, "completed", None, None, (), 0.0) for number in (*range(1, job.folds), 0)}
     status: Status = "completed"
     message, told = "", job.initial_epoch
+
+    def tell(epoch: Epoch) -> None:
+        nonlocal told
+        others = _of_epoch(epoch.number, [reached[number] for number in range(1, job.folds)])
+        if epoch.number > told and len(others) == job.folds - 1:
+            told = epoch.number
+            on_epoch(mean([epoch, *others], job.objective.name))
+
     for upto in rounds(job):
-        for number in range(job.folds):
+        for number in reached:
             one = replace(of_fold(job, number), epochs=upto)
-            is_last = number == job.folds - 1
-
-            def tell(epoch: Epoch, is_last: bool = is_last) -> None:
-                nonlocal told
-                if is_last and epoch.number > told:
-                    told = epoch.number
-                    same = [each for result in reached[:-1] for each in result.epochs if each.number == told]
-                    on_epoch(mean([*same, epoch], job.objective.name))
-
-            reached[number] = found = train(one, tell)
-            if found.status != "completed":
-                status, message = found.status, f"fold {number + 1}: {found.message}" if found.message else ""
+            reached[number] = found = train(one, tell if number == 0 else lambda epoch: None)
+            if found.status == "failed":
+                status, message = "failed", f"fold {number + 1}: {found.message}"
                 break
+            if found.status == "stopped":  # the others say at once how far they have come
+                status = "stopped"
         if status != "completed":
             break
-    seconds = sum(result.seconds for result in reached)
+    seconds = sum(result.seconds for result in reached.values())
     all_of_it = replace(reached[0], seconds=seconds, message=message, status=status)
-    of_each = zip(*(result.epochs for result in reached), strict=False)  # as many as all of them have
-    epochs = () if status == "failed" else tuple(mean(each, job.objective.name) for each in of_each)
-    if not epochs:
+    of_each = [_of_epoch(epoch.number, list(reached.values())) for epoch in reached[0].epochs]
+    epochs = tuple(mean(each, job.objective.name) for each in of_each if len(each) == job.folds)
+    if not epochs or status == "failed":
         return replace(all_of_it, score=None, best_epoch=None, epochs=())
     score = epochs[-1].metrics[job.objective.name]
     return replace(all_of_it, score=score, best_epoch=epochs[-1].number, epochs=epochs)
+
+
+def _of_epoch(number: int, results: Sequence[Result]) -> list[Epoch]:
+    """The epoch of this number of all that have it."""
+    return [epoch for result in results for epoch in result.epochs if epoch.number == number]
 
 
 def rounds(job: Job) -> list[int]:
@@ -68,7 +75,7 @@ def of_fold(job: Job, number: int) -> Job:
         return replace(job, folds=0)
     initial = None if job.initial_state is None else str(fold_file(Path(job.initial_state), number))
     own = str(fold_file(Path(job.state_file), number))
-    return replace(job, folds=0, split=number, state_file=own, initial_state=initial, measures_latency=False)
+    return replace(job, folds=0, split=number, state_file=own, initial_state=initial)
 
 
 def mean(epochs: Sequence[Epoch], objective: str) -> Epoch:

@@ -131,3 +131,14 @@ def test_data_that_cannot_be_folded(tmp_path):
         UsageError, match="--folds: the data has a validation part of its own; nothing is drawn for one"
     ):
         load(has_val, DataOptions(folds=3))
+
+
+def test_folds_of_groups_that_leave_a_class_nowhere_are_refused(tmp_path):
+    folder = write_folder(tmp_path / "zoo", ("cat", "dog"))
+    for name in ("cat", "dog"):
+        for number, path in enumerate(sorted((tmp_path / "zoo" / name).iterdir())):
+            path.rename(path.with_name(f"{'one' if name == 'cat' else number % 10}-{path.name}"))
+    with pytest.raises(
+        DataError, match=r"of 3 folds would have all images of a class; name fewer --folds|every class to"
+    ):
+        load(folder, DataOptions(folds=3, group_by=r"/(one|\d)-"))

@@ -12,7 +12,7 @@ from toys import NAMES, toy_dataset
 
 from cnn_tuner.data import dataset as records
 from cnn_tuner.data import sending, shared
-from cnn_tuner.data.sending import packed, sent
+from cnn_tuner.data.sending import packed, scratch, sent
 from cnn_tuner.errors import StorageError
 
 
@@ -103,3 +103,28 @@ def test_a_folder_of_somebody_else_is_not_used(machine, monkeypatch):
     with pytest.raises(PermissionError, match="belongs to somebody else"):
         sent("token", list)
     assert Path(machine / "cnn_tuner-12345").exists()
+
+
+def test_a_folder_of_a_process_goes_with_it(machine):
+    one, killed = scratch(), scratch()
+    (one.folder / "state").touch()
+    killed._lock.close()
+    scratch().close()
+    assert [path for path in one.folder.parent.iterdir() if path.is_dir()] == [one.folder]
+    one.close()
+    assert left(machine) == []
+
+
+def test_of_images_that_lie_elsewhere_others_get_a_copy(tmp_path, machine):
+    x = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1), dtype=np.uint8)
+    np.save(tmp_path / "cache.npy", x)
+    mapped = np.load(tmp_path / "cache.npy", mmap_mode="r")
+    parts = [
+        records.Part(records.Selection(mapped, rows, tmp_path / "cache.npy"), np.zeros(len(rows), np.int32))
+        for rows in np.split(np.arange(9), [5, 7])
+    ]
+    dataset = records.Dataset("x", "x", "multiclass", ("a", "b"), *parts)
+    with shared.shared(dataset, tmp_path / "data", is_for_others=True) as folder:
+        (tmp_path / "cache.npy").unlink()
+        train, val, _ = shared.opened(folder)
+        np.testing.assert_array_equal(np.concatenate([train.x, val.x]), x[:7])

@@ -11,6 +11,7 @@ import pytest
 from toys import toy_part
 
 from cnn_tuner.metrics.tasks import Objective, Output
+from cnn_tuner.runs.checkpoints import fold_file
 from cnn_tuner.runs.records import Epoch, Job, Result
 from cnn_tuner.training import fit, folds, network
 from cnn_tuner.training.batches import Data
@@ -120,8 +121,12 @@ def test_what_was_stopped_counts_as_far_as_all_folds_are_and_goes_on_to_the_same
     assert stopped.status == "stopped"
     assert metrics(stopped.epochs) == metrics(heard) == metrics(expected.epochs[:1])
     assert stopped.score == heard[0].metrics["val_accuracy"]
-    found, heard = train(replace(job, attempt=2), data)
+    assert fit.load_state(Path(job.state_file), job, grows=True).epochs_done == 1, "no more than is counted"
+    again = fit.train(replace(job, attempt=2), data, lambda epoch: None, lambda: True)
+    assert metrics(again.epochs) == metrics(stopped.epochs), "what was reached stays, however soon it is stopped"
+    found, heard = train(replace(job, attempt=3), data)
     assert metrics(found.epochs) == metrics(heard) == metrics(expected.epochs)
+    assert fit.load_best(job).count_params()
     assert found.seconds > stopped.seconds
     names = sorted(path.name for path in Path(job.state_file).parent.glob("job-00001*"))
     assert names == ["job-00001.fold2.npz", "job-00001.fold3.npz", "job-00001.npz"]
@@ -159,12 +164,31 @@ def test_all_folds_are_trained_in_turns_and_their_seconds_add_up(job):
         )
 
     found = folds.train_folds(replace(job, initial_epoch=2, epochs=6), heard.append, one)
-    assert trained == [(split, upto) for upto in (3, 5, 6) for split in range(3)]
+    assert trained == [(split, upto) for upto in (3, 5, 6) for split in (1, 2, 0)]
     assert [epoch.number for epoch in heard] == [3, 4, 5, 6]
     assert tuple(heard) == found.epochs
     assert (found.seconds, found.best_epoch, found.score) == (30.0, 6, pytest.approx(0.61))
     assert found.epochs[0].metrics["val_accuracy_spread"] == pytest.approx(0.01)
     assert found.epochs[0].seconds == 6.0
+
+
+@pytest.mark.slow
+def test_a_state_that_was_lost_is_trained_anew_and_nothing_is_told_of_some_folds(job, data):
+    expected, _ = train(replace(job, epochs=3, state_file=job.state_file.replace("00001", "00002")), data)
+    stopped = fit.train(replace(job, epochs=3), data, (heard := []).append, lambda: bool(heard))
+    assert len(stopped.epochs) == 1
+    fold_file(Path(job.state_file), 1).unlink()
+    found, heard = train(replace(job, epochs=3, attempt=2), data)
+    assert metrics(found.epochs) == metrics(heard) == metrics(expected.epochs)
+
+
+def test_a_model_over_the_limit_trains_no_fold(job, data, monkeypatch):
+    monkeypatch.setattr(fit, "measure_latency", lambda built: 0.005)
+    monkeypatch.setattr(fit, "_fit", None)
+    limited = replace(job, measures_latency=True, max_latency_seconds=0.001)
+    result, heard = train(limited, data)
+    assert (result.status, result.latency_seconds, heard) == ("failed", 0.005, [])
+    assert result.message == "one image takes 5 ms, over the limit of 1 ms"
 
 
 def test_later_folds_take_up_their_own_states(job):

@@ -16,6 +16,7 @@ from typing import Any
 
 import cnn_tuner
 from cnn_tuner.errors import UsageError
+from cnn_tuner.executors.registry import check_installed
 from cnn_tuner.runs.machine import Cluster
 
 CONNECT_SECONDS = 10.0
@@ -35,11 +36,9 @@ def load_ray(cluster: Cluster) -> Any:
         _MADE.update({AUTH_MODE: "token", AUTH_TOKEN: secrets.token_hex(32)})
     if cluster.address is None:
         os.environ.update(_MADE)
-    try:
-        import ray
-    except ImportError as error:
-        told = "--executor ray: needs ray; install it with pip install 'cnn-tuner[ray]'"
-        raise UsageError(told) from error
+    check_installed("ray")
+    import ray
+
     return ray
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from cnn_tuner.errors import UsageError
 from cnn_tuner.executors.base import Executor, Settings
@@ -30,6 +31,12 @@ def check_name(name: str, where: str = "--executor") -> None:
     """Raises UsageError when no executor has this name."""
     if name not in EXECUTORS:
         raise UsageError(f"{where}: unknown: {name!r}; choices: {', '.join(EXECUTORS)}")
+
+
+def check_installed(name: str) -> None:
+    """Raises UsageError when an executor needs a package that is not here."""
+    if name == "ray" and find_spec("ray") is None:
+        raise UsageError("--executor ray: needs ray; install it with pip install 'cnn-tuner[ray]'")
 
 
 def create(name: str, settings: Settings) -> Executor:

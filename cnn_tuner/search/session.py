@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import FormatError, StorageError, storage_error
+from cnn_tuner.executors import registry as executors
 from cnn_tuner.export.formats import registry as formats
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs import machine
@@ -119,6 +120,7 @@ class Session:
             VerificationError: the export does not predict what was measured.
         """
         formats.check(run.config.formats)
+        executors.check_installed(self.workers.executor)
         try:
             with run.at_work(self.command, versions(), self.began):
                 self.has_begun = True
@@ -216,7 +218,6 @@ class Session:
 
     @contextmanager
     def _executing(self, run: RunStore, dataset: Dataset, forecast: Forecast) -> Iterator[Executor]:
-        from cnn_tuner.executors import registry
         from cnn_tuner.executors.base import settings_of
 
         folder, is_for_others = self._shared_folder(run)
@@ -227,7 +228,7 @@ class Session:
             def started(workers: Workers) -> Executor:
                 if self._executor is not None:
                     self._executor.close()
-                self._executor = registry.create(workers.executor, settings_of(workers, self.trainer, folder))
+                self._executor = executors.create(workers.executor, settings_of(workers, self.trainer, folder))
                 return self._executor
 
             is_fixed = workers.gpus or workers.cluster is not None

@@ -17,6 +17,7 @@ from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.leaks import has_copies
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import UsageError
+from cnn_tuner.executors import registry as executors
 from cnn_tuner.metrics.tasks import Output, choose_objective
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import folders, images
@@ -188,6 +189,7 @@ class Tuning(Session):
 
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
+        executors.check_installed(self.request.workers.executor)
         place = self.request.place
         chosen = auto.space(auto.UNKNOWN) if place == tree.AUTO else tree.load(place)
         chosen = chosen.within(self.request.limits)

@@ -71,6 +71,7 @@ def test_without_ray_a_cluster_is_refused_in_one_line(monkeypatch, cnn_tuner, tm
     code, _, error = cnn_tuner("tune", "--executor", "ray", "--max-trials", "1", "--runs", tmp_path)
     assert code == 2
     assert error.splitlines()[-1] == "error: --executor ray: needs ray; install it with pip install 'cnn-tuner[ray]'"
+    assert error.count("\n") == 1, "no image was read"
     assert not list(tmp_path.glob("digits*")), "nothing was begun"
 
 

@@ -104,8 +104,9 @@ def many() -> None:
     from cnn_tuner.executors.simulated import SimulatedExecutor
     from cnn_tuner.logs.trials import RunLogs
     from cnn_tuner.runs.store import RunStore
-    from cnn_tuner.search.loop import Search, make_oracle
+    from cnn_tuner.search.loop import Search
     from cnn_tuner.search.observer import Silent
+    from cnn_tuner.search.suggesting import make_oracle
 
     print("| workers | trials | virtual time | slots at work | driver, a job | best |\n|---|---|---|---|---|---|")
     for slots in (1, 10, 100, 1000):

@@ -20,8 +20,9 @@ from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig
 from cnn_tuner.runs.records import Epoch, Job, Trial
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 from cnn_tuner.spaces import tree
 
 SLOTS = 8

@@ -14,8 +14,9 @@ from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.oracles import bayesian, hyperband  # noqa: F401 - loaded before the forks
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 
 
 def drive(folder: Path, slots: int) -> None:

@@ -31,9 +31,10 @@ from cnn_tuner.errors import VerificationError
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search import planning, winner
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.session import Outcome
+from cnn_tuner.search.suggesting import make_oracle
 from cnn_tuner.search.tuning import Tuning
 
 

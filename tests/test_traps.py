@@ -36,10 +36,11 @@ from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Job, JobDone, JobLost
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.forecast import Forecast
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.resuming import Resuming, Wishes
 from cnn_tuner.search.session import Session
+from cnn_tuner.search.suggesting import make_oracle
 from cnn_tuner.search.tuning import Request, Tuning
 from cnn_tuner.spaces.architecture import largest_params
 from cnn_tuner.training import fit as training

@@ -11,7 +11,7 @@ import numpy as np
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.export.verify import Measured, Reading
 from cnn_tuner.runs.config import DataConfig, RunConfig, SearchConfig, kept
-from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, Result, Trial
+from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobPlaced, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.tree import Point, SearchSpace
@@ -167,8 +167,9 @@ class KilledError(BaseException):
 class FormulaExecutor:
     """Results from a formula instead of training.
 
-    `fails` and `loses` name trials that fail, or are lost so often; `fails_from` trials that fail when they are
-    trained on from that epoch or a later one; `killed_at` is the event, counted from 0, that no longer arrives.
+    `node` is where all are trained, told if there is one. `fails` and `loses` name trials that fail, or are lost so
+    often; `fails_from` trials that fail when they are trained on from that epoch or a later one; `killed_at` is the
+    event, counted from 0, that no longer arrives.
     """
 
     def __init__(
@@ -178,8 +179,10 @@ class FormulaExecutor:
         loses: dict[int, int] | None = None,
         fails_from: int | None = None,
         killed_at: int | None = None,
+        node: str = "",
     ) -> None:
         self.slots, self.fails, self.loses, self.fails_from = slots, fails, dict(loses or {}), fails_from
+        self.node = node
         self.killed_at, self.told = killed_at, 0
         self.jobs: list[Job] = []
         self.events: list[Event] = []
@@ -187,6 +190,8 @@ class FormulaExecutor:
 
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
+        if self.node:
+            self.events.append(JobPlaced(job.number, job.attempt, self.node))
         is_late = self.fails_from is not None and job.initial_epoch >= self.fails_from
         if self.loses.get(job.trial, 0) > 0:
             self.loses[job.trial] -= 1

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from cnn_tuner.executors.registry import check_installed
 from cnn_tuner.runs.machine import Cluster
 
 CONNECT_SECONDS = 10.0
+ASK_SECONDS = 180.0  # at most, until nodes have answered: all of a node has to be free first
 AUTH_MODE, AUTH_TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"  # environment variables of Ray
 _MADE: dict[str, str] = {}  # what they were set to here: Ray reads them once in a process
 
@@ -115,17 +117,26 @@ def _check_address(address: str) -> None:
 
 @dataclass(frozen=True)
 class Node:
-    """A node that is alive: its processors, GPUs and bytes of memory, and for how many trials it has room."""
+    """A node that is alive: its processors, GPUs and bytes of memory, and for how many trials it has room.
+
+    `told` is what it answered, None where it was not asked or did not; `why_not` says why.
+    """
 
     name: str
     cpus: float
     gpus: float
     memory: float
     room: int
+    told: Any = None
+    why_not: str = ""
 
 
-def nodes(cluster: Cluster) -> list[Node]:
+def nodes(cluster: Cluster, ask: Callable[[int], Any] | None = None) -> list[Node]:
     """Those of a cluster.
+
+    Args:
+        cluster: which one.
+        ask: called on each node that has room, all at once, with the number of trials that it has room for.
 
     Raises:
         UsageError: there is none at its address.
@@ -133,11 +144,45 @@ def nodes(cluster: Cluster) -> list[Node]:
     ray = load_ray(cluster)
     is_own = connect(ray, 0, cluster)
     try:
-        found = [(node["NodeName"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeName"]))
+        told = {} if ask is None else _answers(ray, alive, cluster, ask)
     finally:
         if is_own:
             disconnect(ray, cluster)
-    return [
-        Node(name, known.get("CPU", 0.0), known.get("GPU", 0.0), known.get("memory", 0.0), cluster.room(known))
-        for name, known in sorted(found, key=lambda each: each[0])
-    ]
+    found = []
+    for node in alive:
+        cpus, gpus, memory = (float(node["Resources"].get(name, 0.0)) for name in ("CPU", "GPU", "memory"))
+        answer, why_not = told.get(node["NodeID"], (None, ""))
+        found.append(Node(node["NodeName"], cpus, gpus, memory, cluster.room(node["Resources"]), answer, why_not))
+    return found
+
+
+def _answers(ray: Any, alive: list[Any], cluster: Cluster, ask: Callable[[int], Any]) -> dict[str, tuple[Any, str]]:
+    """What each node with room answers, or why it does not, by its own name; it is asked once all of it is free."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    asked, calls = ray.remote(_answer), {}
+    for node in alive:
+        known, room = node["Resources"], cluster.room(node["Resources"])
+        if room:
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = {"num_cpus": known.get("CPU", 0.0), "num_gpus": known.get("GPU", 0.0), "max_retries": 0}
+            calls[asked.options(scheduling_strategy=here, **options).remote(ask, room)] = node["NodeID"]
+    done, late = ray.wait(list(calls), num_returns=len(calls), timeout=ASK_SECONDS) if calls else ([], [])
+    told: dict[str, tuple[Any, str]] = {}
+    for call in late:
+        ray.cancel(call, force=True)
+        told[calls[call]] = None, "it is busy"
+    for call in done:
+        try:
+            told[calls[call]] = ray.get(call), ""
+        except ray.exceptions.RayTaskError as error:
+            told[calls[call]] = None, f"{type(error.cause).__name__}: {error.cause}"
+        except ray.exceptions.RayError as error:
+            told[calls[call]] = None, type(error).__name__
+    return told
+
+
+def _answer(ask: Callable[[int], Any], room: int) -> Any:
+    """On a node."""
+    return ask(room)

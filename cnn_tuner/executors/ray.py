@@ -29,7 +29,7 @@ from cnn_tuner.executors.node import Heard, NodeSlot, States
 from cnn_tuner.runs.checkpoints import files_of
 from cnn_tuner.runs.folders import write_aside
 from cnn_tuner.runs.machine import Cluster
-from cnn_tuner.runs.records import EpochEnded, Event, Job, JobDone, JobLost, Result
+from cnn_tuner.runs.records import EpochEnded, Event, Job, JobDone, JobLost, JobPlaced, Result
 
 HEAR_SECONDS = 5.0  # at most, until an actor answers that there is nothing new
 SILENT_SECONDS = 30.0  # without an answer, and its node counts as frozen
@@ -179,6 +179,7 @@ class RayExecutor:
             free.remove(slot)
             slot.job, slot.last_trial, slot.has_begun, slot.is_stopped = job, job.trial, False, False
             self._files[job.number] = Path(job.state_file).parent
+            self._events.append(JobPlaced(job.number, job.attempt, slot.where))
             states = _states(job)
             self._call(slot, slot.actor.train.remote(job, states), sum(map(len, states.values())) / BYTES_PER_SECOND)
 
@@ -247,8 +248,6 @@ class RayExecutor:
                 slot.job = None
             if isinstance(event, Fault):
                 self._events.append(exception_of(event, job.trial))
-            elif isinstance(event, JobDone):
-                self._events.append(JobDone(replace(event.result, where=slot.where)))
             elif isinstance(event, JobLost):
                 self._events.append(replace(event, reason=f"{event.reason} (on {slot.where})"))
             else:

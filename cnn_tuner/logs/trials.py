@@ -23,6 +23,7 @@ from tensorboard.plugins.custom_scalar import summary as custom_scalar_summary
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
 
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.pareto import cost_of
@@ -201,6 +202,8 @@ class RunLogs:
         if run not in self._rows:
             self._rows.add(run)
             summaries += self._row(trial)
+        if trial.where:
+            summaries.append(text_pb("trial/node", trial.where))
         self._file(run).add(summaries, trial.epochs_done)
         self.close(run)
 

@@ -158,10 +158,22 @@ class StoredRun:
             "SELECT number, point, seed, params, macs, status, score, best_epoch, seconds, message, started_at, "
             "epochs_done, state_job, latency_seconds FROM trials ORDER BY number"
         )
+        nodes = self._nodes_of_trials()
         return [
-            replace(Trial(number, point_of(point), *rest), epochs=tuple(epochs.get(number, ())))
+            replace(
+                Trial(number, point_of(point), *rest),
+                epochs=tuple(epochs.get(number, ())),
+                where=nodes.get(number, ""),
+            )
             for number, point, *rest in rows
         ]
+
+    def _nodes_of_trials(self) -> dict[int, str]:
+        """On which node of a cluster the last job of the search was, of each trial that was on one."""
+        places = self.places()
+        if not places:
+            return {}
+        return {job.trial: places[job.number] for job in self.jobs() if job.suggestion and job.number in places}
 
     def best_trial(self) -> Trial | None:
         """The best trial (see `records.ranked`), or None when no trial has a score."""

@@ -81,8 +81,7 @@ class Result:
     """What became of a job: completed, stopped early by request, or failed for the reason in `message`.
 
     `score` is the objective at the end of what it trained, epoch `best_epoch`. `peak_bytes` is the most memory that its
-    process had while the job ran; `latency_seconds` is what one image took, where it was
-    measured; `where`: on which node of a cluster it was trained.
+    process had while the job ran; `latency_seconds` is what one image took, where it was measured.
     """
 
     job: int
@@ -95,7 +94,15 @@ class Result:
     attempt: int = 1
     peak_bytes: int | None = None
     latency_seconds: float | None = None
-    where: str = ""
+
+
+@dataclass(frozen=True)
+class JobPlaced:
+    """An executor's event: a job is trained on this node of a cluster. One that is lost may be placed again."""
+
+    job: int
+    attempt: int
+    where: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class JobLost:
     reason: str
 
 
-Event = EpochEnded | JobDone | JobLost
+Event = JobPlaced | EpochEnded | JobDone | JobLost
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class Trial:
 
     `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
     jobs, and `state_job` is the last of them that left a training state. `where` is on which node of a cluster its last
-    job was, for who hears of it; the store has it of each job.
+    job is or was.
     """
 
     number: int

@@ -160,6 +160,10 @@ class RunStore(StoredRun):
                 ),
             )
 
+    def place_job(self, job: int, where: str) -> None:
+        """Writes on which node of a cluster a job is trained."""
+        self._set(f"{WHERE}{job}", where, is_lasting=False)
+
     def add_epoch(self, job: int, epoch: Epoch) -> None:
         """Writes an epoch of a job under way; one that is trained again replaces what it was."""
         with self._transaction(is_lasting=False) as database:
@@ -188,10 +192,6 @@ class RunStore(StoredRun):
                     result.job,
                 ),
             )
-            if result.where:
-                database.execute(
-                    "INSERT OR REPLACE INTO facts VALUES (?,?)", (f"{WHERE}{result.job}", json.dumps(result.where))
-                )
             if trial is not None:
                 database.execute(
                     "UPDATE trials SET status = :status, score = :score, best_epoch = :best_epoch, seconds = :seconds, "
@@ -245,8 +245,8 @@ class RunStore(StoredRun):
         """Notes in what precision the run trains, where that was left to a measurement."""
         self._set("precision", precision)
 
-    def _set(self, key: str, value: Any) -> None:
-        with self._transaction() as database:
+    def _set(self, key: str, value: Any, is_lasting: bool = True) -> None:
+        with self._transaction(is_lasting) as database:
             database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, json.dumps(value)))
 
     def finish(self, summary: dict[str, Any]) -> None:

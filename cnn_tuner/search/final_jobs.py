@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Executor
-from cnn_tuner.runs.records import REFIT, Epoch, EpochEnded, Job, JobDone, JobLost, JobRecord, Result, Trial
+from cnn_tuner.runs.records import REFIT, Epoch, EpochEnded, Job, JobDone, JobLost, JobPlaced, JobRecord, Result, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.final_scores import FinalScores
 from cnn_tuner.search.forecast import Forecast
@@ -65,6 +65,9 @@ class FinalJobs:
             event = self.executor.next_event(self._seconds_to_wait())
             job = job_meant(event, self.under_way)
             match event:
+                case JobPlaced(where=where) if job is not None:
+                    self.store.place_job(job.number, where)
+                    self.observer.job_placed(job.trial, where)
                 case EpochEnded(epoch=epoch) if job is not None:
                     self._note_epoch(job, epoch)
                 case JobLost(reason=reason) if job is not None:

@@ -12,23 +12,30 @@ from typing import Any
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Executor
 from cnn_tuner.logs.trials import RunLogs, has_curve, trial_run
-from cnn_tuner.oracles import registry
 from cnn_tuner.oracles.feasible import FeasibleOracle
-from cnn_tuner.oracles.feasible import Search as OracleSearch
-from cnn_tuner.oracles.practice import Setting, first_points
 from cnn_tuner.runs.budget import Budget
 from cnn_tuner.runs.checkpoints import Checkpoints
-from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.pareto import cost_of, front
-from cnn_tuner.runs.records import Epoch, EpochEnded, Event, Job, JobDone, JobLost, JobRecord, Result, Trial, ranked
+from cnn_tuner.runs.records import (
+    Epoch,
+    EpochEnded,
+    Event,
+    Job,
+    JobDone,
+    JobLost,
+    JobPlaced,
+    JobRecord,
+    Result,
+    Trial,
+    ranked,
+)
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.affordable import Affordable
 from cnn_tuner.search.finalists import choose_finalists
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS, after_job, before_job, job_meant, next_job, trial_seed
 from cnn_tuner.search.observer import Observer
-from cnn_tuner.spaces.architecture import build, why_infeasible
-from cnn_tuner.spaces.tree import Point
+from cnn_tuner.spaces.architecture import build
 
 HOPELESS_UNDER_A_LIMIT = 50  # the same, where a limit that is measured refuses what cannot be known before
 HOPELESS = 5  # first trials that all failed: the next would too
@@ -37,31 +44,6 @@ WAVES = 2  # of as many trials as there are workers have to have been no better 
 ALL_OF_IT = 0.95  # of the time that is left has the final training to have a use for
 SURE = 1.25  # times what an epoch takes on average has to be left for one to begin
 ORACLE_OWN = "tuner/"  # how the names of KerasTuner's own values begin
-
-
-def make_oracle(config: RunConfig, affordable: Affordable | None = None) -> FeasibleOracle:
-    """The oracle that a run's config asks for; what is not `affordable` is not suggested."""
-    space, image_shape, output = config.search_space(), config.data.image_shape, config.output
-    infeasible = why_infeasible(space, image_shape, output)
-
-    def reason(values: Point) -> str | None:
-        return infeasible(values) or (None if affordable is None else affordable.why_not(values))
-
-    search = config.search
-    work = math.inf if affordable is None else affordable.work
-    asked = OracleSearch(
-        space,
-        reason,
-        config.objective,
-        search.max_trials,
-        search.epochs,
-        search.seed,
-        search.sampler,
-        search.cost is not None,
-        search.least_epochs,
-        first_points(Setting(space, image_shape, output, config.data.images[0], reason, work)),
-    )
-    return registry.create(search.oracle, asked)
 
 
 class Search:
@@ -288,12 +270,19 @@ class Search:
     def _handle(self, event: Event) -> None:
         job = job_meant(event, self._jobs)
         match event:
+            case JobPlaced(where=where) if job is not None:
+                self._place(job, where)
             case EpochEnded(epoch=epoch) if job is not None:
                 self._note_epoch(job, epoch)
             case JobLost(reason=reason) if job is not None:
                 self._retry_or_fail(job, reason)
             case JobDone(result) if job is not None:
                 self._end(result)
+
+    def _place(self, job: Job, where: str) -> None:
+        self._trials[job.trial] = replace(self._trials[job.trial], where=where)
+        self.store.place_job(job.number, where)
+        self.observer.job_placed(job.trial, where)
 
     def _note_epoch(self, job: Job, epoch: Epoch) -> None:
         if has_curve(job.trial, job.trial in self._trained_on):

@@ -134,6 +134,15 @@ def measure_reference() -> list[Speed]:
     return _reference_speeds(counts, cores, _precisions(None, bool(gpus)), gpus)
 
 
+def room_speeds(room: int, threads: int) -> list[Speed]:
+    """The same with so many workers of so many threads, as a cluster trains on one of its nodes."""
+    from cnn_tuner.training import devices  # loads TensorFlow
+
+    found = devices.gpus()
+    gpus = tuple(found[slot % len(found)] for slot in range(room)) if found else ()
+    return _reference_speeds([room], room * threads, _precisions(None, bool(gpus)), gpus)
+
+
 def _reference_speeds(
     counts: list[int], cores: int, precisions: tuple[Precision, ...], gpus: tuple[str, ...]
 ) -> list[Speed]:

@@ -21,6 +21,9 @@ class Observer(Protocol):
     def trial_started(self, trial: Trial, epochs: int) -> None:
         """A trial begins, or goes on, up to `epochs` epochs."""
 
+    def job_placed(self, trial: int, where: str) -> None:
+        """A job of a trial is trained on this node of a cluster."""
+
     def epoch_ended(self, trial: int, epoch: Epoch) -> None:
         """A trial, or the final training, finished an epoch."""
 
@@ -52,6 +55,8 @@ class Silent:
     def run_opened(self, run: RunStore, dataset: Dataset) -> None: ...
 
     def trial_started(self, trial: Trial, epochs: int) -> None: ...
+
+    def job_placed(self, trial: int, where: str) -> None: ...
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None: ...
 

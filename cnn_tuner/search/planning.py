@@ -29,7 +29,7 @@ from cnn_tuner.runs import machine
 from cnn_tuner.runs.budget import ENOUGH_EPOCHS, TYPICAL_POINTS, final_room
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.machine import Workers
-from cnn_tuner.runs.records import EpochEnded, Job, JobDone
+from cnn_tuner.runs.records import EpochEnded, Job, JobDone, JobLost
 from cnn_tuner.search import measuring
 from cnn_tuner.search.affordable import GUESSED_RATE, Affordable
 from cnn_tuner.search.final_plan import Pace, plan_final
@@ -120,7 +120,7 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
         began = monotonic()
         executor = registry.create(chosen.executor, settings_of(chosen, TRAINER, data))
         try:
-            from cnn_tuner.search.loop import make_oracle  # loads TensorFlow while the workers do, as in a search
+            from cnn_tuner.search.suggesting import make_oracle  # loads TensorFlow while the workers do, as in a search
 
             oracle = make_oracle(config)
             startup = monotonic() - began
@@ -240,10 +240,8 @@ def _timed(executor: Executor, jobs: list[Job], clock: Callable[[], float] = mon
                 results.append(result)
             case JobDone(result):
                 raise SearchError(f"plan: a point cannot be trained: {result.message}")
-            case None:
-                pass
-            case lost:
-                raise SearchError(f"plan: {lost.reason}")
+            case JobLost(reason=reason):
+                raise SearchError(f"plan: {reason}")
         is_over = clock() - began >= MOST_SECONDS and all(seconds.values())
         if not is_stopping and (is_over or all(map(_is_enough, seconds.values()))):
             is_stopping = True

@@ -267,7 +267,7 @@ class Session:
         return workers
 
     def _checkpoint_bytes(self, run: RunStore, workers: Workers) -> int:
-        from cnn_tuner.search.loop import make_oracle
+        from cnn_tuner.search.suggesting import make_oracle
 
         config = run.config
         largest = largest_params(config.search_space(), config.data.image_shape, config.output)
@@ -286,7 +286,8 @@ class Session:
 
     def _searched(self, run: RunStore, executor: Executor, forecast: Forecast) -> None:
         from cnn_tuner.search.affordable import Affordable
-        from cnn_tuner.search.loop import Search, make_oracle
+        from cnn_tuner.search.loop import Search
+        from cnn_tuner.search.suggesting import make_oracle
 
         affordable = Affordable(run.config, executor.slots, has_gpu=self._has_gpus)
         with self._logging(run) as logs:

@@ -47,6 +47,7 @@ class LiveReporter(Reporter):
         self._progress = _View(console)
         self._task: TaskID | None = None
         self._running: dict[int, tuple[int, int]] = {}  # trial -> epochs done, and up to which it trains
+        self._nodes: dict[int, str] = {}  # of those on a cluster, where they are trained
         self._curves: dict[int, list[float]] = {}  # of those, the objective of each epoch
         self._bests: list[float] = []  # the best so far after each trial that ended here
         self._failures: deque[str] = deque(maxlen=1)
@@ -72,10 +73,16 @@ class LiveReporter(Reporter):
         self._curves[trial.number] = [self._value(epoch) for epoch in trial.epochs if epoch.number <= trial.epochs_done]
         self._show_search()
 
+    def job_placed(self, trial: int, where: str) -> None:
+        self._nodes[trial] = where
+        if trial in self._running:
+            self._show_search()
+
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         super().trial_ended(trial, best)
         self._running.pop(trial.number, None)
         self._curves.pop(trial.number, None)
+        self._nodes.pop(trial.number, None)
         self._ended.add(trial.number)
         if best is not None and best.score is not None:
             self._bests.append(best.score)
@@ -104,7 +111,8 @@ class LiveReporter(Reporter):
         for trial, (epoch, goal) in sorted(self._running.items()):
             curve = self._curves.get(trial, [])
             reached = f"  {score(curve[-1])}  {sparkline(curve, CURVE)}" if curve else ""
-            yield f"trial {trial}", f"epoch {epoch} of {goal}{reached}"
+            where = f" on {self._nodes[trial]}" if trial in self._nodes else ""
+            yield f"trial {trial}", f"epoch {epoch} of {goal}{where}{reached}"
         more = f"{self._failed} failed, the last one " if self._failed > 1 else ""
         yield "failed", f"{more}{self._failures[-1]}" if self._failures else ""
         yield "workers", self._workers
@@ -143,7 +151,8 @@ class LiveReporter(Reporter):
             self._final_epochs += 1
             total = self._progress.tasks[0].total or 0
             value = score(self._value(epoch)) if self.run else "-"
-            state = f"{self._final_epochs}/{total:.0f} epochs, trial {trial} {value}{self._time_left()}"
+            where = f" on {self._nodes[trial]}" if trial in self._nodes else ""
+            state = f"{self._final_epochs}/{total:.0f} epochs, trial {trial} {value}{where}{self._time_left()}"
             self._progress.update(self._task, completed=self._final_epochs, state=state)
 
     def phase(self, text: str, epochs: int = 0) -> None:

@@ -27,7 +27,7 @@ from cnn_tuner.executors.inline import InlineExecutor
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.machine import Cluster
-from cnn_tuner.runs.records import EpochEnded, Job, JobDone, JobLost
+from cnn_tuner.runs.records import EpochEnded, Job, JobDone, JobLost, JobPlaced
 
 SETTINGS = Settings("fake_trainers:open_acting", "data")
 MIB = 2**20
@@ -89,9 +89,16 @@ def clock(monkeypatch):
     return clock
 
 
+def next_event(executor, *seconds):
+    """The next one but where a job is trained, which only clusters tell."""
+    while isinstance(event := executor.next_event(*seconds), JobPlaced):
+        assert event.where
+    return event
+
+
 def until_done(executor):
     """The last event of the only job under way."""
-    while isinstance(event := executor.next_event(), EpochEnded):
+    while isinstance(event := next_event(executor), EpochEnded):
         pass
     return event
 
@@ -147,7 +154,7 @@ def executor(request):
 def test_epochs_come_before_the_result(executor):
     for number in (7, 8):  # and it can be used again
         executor.submit(replace(job("train", number), attempt=2))
-        events = [executor.next_event() for _ in range(3)]
+        events = [next_event(executor) for _ in range(3)]
         assert [(e.job, e.attempt, e.epoch.number) for e in events[:2]] == [(number, 2, 1), (number, 2, 2)]
         result = events[2].result
         assert (result.job, result.attempt, result.status, result.score) == (number, 2, "completed", 0.5)
@@ -160,9 +167,9 @@ def test_a_failure_of_the_trial_is_a_result(executor):
 
 def test_stop_reaches_the_job_and_its_result_still_comes(executor):
     executor.submit(job("until_stopped"))
-    assert isinstance(executor.next_event(), EpochEnded)
+    assert isinstance(next_event(executor), EpochEnded)
     executor.stop()
-    assert executor.next_event().result.status == "stopped"
+    assert next_event(executor).result.status == "stopped"
     assert run(executor, "is_stopped", 8).result.status == "completed"
 
 
@@ -180,7 +187,7 @@ def test_a_stop_before_the_job_does_not_stop_it(executor):
 def test_a_full_disk_is_raised_in_the_search(executor):
     executor.submit(job("full_disk"))
     with pytest.raises(OSError, match="No space left") as caught:
-        executor.next_event()
+        next_event(executor)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "trials/state.npz")
     assert isinstance(run(executor, "train"), JobDone)
 
@@ -188,13 +195,13 @@ def test_a_full_disk_is_raised_in_the_search(executor):
 def test_an_error_of_this_package_keeps_its_class(executor):
     executor.submit(job("wrong_data"))
     with pytest.raises(DataError, match=r"^digits: no class has images$"):
-        executor.next_event()
+        next_event(executor)
 
 
 def test_a_program_error_is_raised_in_the_search(executor):
     executor.submit(job("program_error"))
     with pytest.raises((KeyError, SearchError), match="filters"):
-        executor.next_event()
+        next_event(executor)
 
 
 def test_no_more_jobs_than_slots(executor):
@@ -206,16 +213,16 @@ def test_no_more_jobs_than_slots(executor):
 
 def test_there_is_nothing_to_wait_for_without_a_job(executor):
     with pytest.raises(SearchError, match=r"^no job is under way to wait for$"):
-        executor.next_event()
+        next_event(executor)
     run(executor, "train")
     with pytest.raises(SearchError, match=r"^no job is under way to wait for$"):
-        executor.next_event()
+        next_event(executor)
 
 
 def test_waiting_ends_when_its_time_is_over_and_nothing_is_lost(executor):
     executor.submit(job("until_stopped"))
-    assert executor.next_event(600.0).epoch.number == 1
-    assert [executor.next_event(0.0), executor.next_event(0.001)] == [None, None], "under way, and silent"
+    assert next_event(executor, 600.0).epoch.number == 1
+    assert [next_event(executor, 0.0), next_event(executor, 0.001)] == [None, None], "under way, and silent"
     executor.stop()
     ended = until_done(executor)
     assert (ended.result.status, len(ended.result.epochs)) == ("stopped", 1)
@@ -226,7 +233,7 @@ def test_asking_again_and_again_hears_every_event_once_in_its_order(executor):
     executor.submit(job("train"))
     events = []
     while not events or isinstance(events[-1], EpochEnded):
-        event = executor.next_event(0.002)
+        event = next_event(executor, 0.002)
         events += [] if event is None else [event]
     assert [event.epoch.number for event in events[:-1]] == [1, 2]
     assert events[-1].result.status == "completed"
@@ -235,12 +242,12 @@ def test_asking_again_and_again_hears_every_event_once_in_its_order(executor):
 @pytest.mark.parametrize("seconds", [0.0, 1.0])
 def test_there_is_nothing_to_wait_for_without_a_job_for_any_time(executor, seconds):
     with pytest.raises(SearchError, match=r"^no job is under way to wait for$"):
-        executor.next_event(seconds)
+        next_event(executor, seconds)
 
 
 def test_close_and_stop_can_come_at_any_time(executor):
     executor.submit(job("until_stopped"))
-    executor.next_event()
+    next_event(executor)
     executor.close()
     executor.close()
     executor.stop()
@@ -296,16 +303,16 @@ def test_a_lost_job_can_be_run_again(make):
     lost = run(executor, "killed_once")
     assert isinstance(lost, JobLost)
     executor.submit(replace(job("killed_once"), attempt=lost.attempt + 1))
-    assert executor.next_event().attempt == 2
-    assert executor.next_event().result.attempt == 2
+    assert next_event(executor).attempt == 2
+    assert next_event(executor).result.attempt == 2
 
 
 def test_the_other_slot_goes_on_when_a_worker_dies(make):
     executor = make(slots=2)
     executor.submit(job("until_stopped", 7))
-    assert executor.next_event().job == 7
+    assert next_event(executor).job == 7
     executor.submit(job("killed", 8))
-    assert executor.next_event().job == 8
+    assert next_event(executor).job == 8
     executor.submit(job("train", 9))
     assert until_done(executor).result.job == 9
     executor.stop()
@@ -345,7 +352,7 @@ def test_a_worker_that_cannot_start_ends_the_search(make, started, trainer, line
     executor = make(trainer=trainer)
     executor.submit(job("train"))
     with pytest.raises(SearchError) as caught:
-        executor.next_event()
+        next_event(executor)
     assert str(caught.value) == f"a worker process cannot start: {line}"
     assert len(started) == processes.MAX_STARTS + 1
 
@@ -354,7 +361,7 @@ def test_a_worker_that_hangs_at_its_start_ends_the_search(make):
     executor = make(trainer="fake_trainers:open_endless", hang_seconds=0.2)
     executor.submit(job("train"))
     with pytest.raises(SearchError, match=r"^a worker process cannot start: no sign of progress for 0.2 s$"):
-        executor.next_event()
+        next_event(executor)
 
 
 def test_nothing_is_left_of_an_executor_that_could_not_be_made(started, monkeypatch):
@@ -377,31 +384,31 @@ def test_nothing_is_left_of_an_executor_that_could_not_be_made(started, monkeypa
 def test_a_worker_without_a_sign_of_progress_is_ended(make, clock):
     executor = make()
     executor.submit(job("hang"))
-    hung = pid_of(executor.next_event())
+    hung = pid_of(next_event(executor))
     clock.now += 300
-    assert executor.next_event() == JobLost(7, 1, "no sign of progress for 300 s")
+    assert next_event(executor) == JobLost(7, 1, "no sign of progress for 300 s")
     executor.submit(job("train", 8))
-    assert pid_of(executor.next_event()) != hung
+    assert pid_of(next_event(executor)) != hung
 
 
 def test_what_was_said_while_the_driver_was_away_counts(make, clock, tmp_path):
     executor = make()
     executor.submit(job("hang_later", state_file=str(tmp_path / "sent")))
-    assert executor.next_event().epoch.number == 1
+    assert next_event(executor).epoch.number == 1
     while not (tmp_path / "sent").exists():
         os.sched_yield()
     clock.now += 300
-    assert executor.next_event().epoch.number == 2
+    assert next_event(executor).epoch.number == 2
     clock.now += 300
-    assert isinstance(executor.next_event(), JobLost)
+    assert isinstance(next_event(executor), JobLost)
 
 
 def test_signs_of_progress_keep_a_worker(make, clock):
     executor = make(hang_seconds=0.5)
     executor.submit(job("slow"))
-    executor.next_event()
+    next_event(executor)
     began, clock.step = clock.now, 0.05
-    assert isinstance(executor.next_event(), JobDone)
+    assert isinstance(next_event(executor), JobDone)
     assert clock.now - began > 0.5
 
 
@@ -420,14 +427,14 @@ def test_a_sign_is_sent_when_training_asks_and_not_all_the_time():
 def test_a_job_that_goes_on_after_a_stop_is_ended(make, clock, tmp_path):
     executor = make()
     executor.submit(job("ignore_stop", state_file=str(tmp_path / "go on")))
-    executor.next_event()
+    next_event(executor)
     executor.stop()
-    assert executor.next_event().epoch.number == 2
+    assert next_event(executor).epoch.number == 2
     clock.now += 200
     (tmp_path / "go on").touch()
-    assert executor.next_event().epoch.number == 3
+    assert next_event(executor).epoch.number == 3
     clock.now += 100
-    assert executor.next_event() == JobLost(7, 1, "it went on for 300 s after it was asked to stop")
+    assert next_event(executor) == JobLost(7, 1, "it went on for 300 s after it was asked to stop")
 
 
 def test_a_worker_that_does_not_leave_is_ended(make, started, monkeypatch):
@@ -532,7 +539,7 @@ def test_a_job_goes_to_the_worker_that_trained_its_trial_last(make, tmp_path):
     pids = {}
     for number, trial in enumerate((1, 0, 0, 1), 2):
         executor.submit(replace(job("train", number), trial=trial))
-        pids.setdefault(trial, set()).add(pid_of(executor.next_event()))
+        pids.setdefault(trial, set()).add(pid_of(next_event(executor)))
         until_done(executor)
     assert len(pids[0]) == len(pids[1]) == 1
     assert pids[0] != pids[1]
@@ -541,10 +548,10 @@ def test_a_job_goes_to_the_worker_that_trained_its_trial_last(make, tmp_path):
 def test_a_worker_lives_from_job_to_job(make):
     executor = make()
     executor.submit(job("train"))
-    first = executor.next_event()
+    first = next_event(executor)
     until_done(executor)
     executor.submit(job("train", 8))
-    assert pid_of(executor.next_event()) == pid_of(first) != os.getpid()
+    assert pid_of(next_event(executor)) == pid_of(first) != os.getpid()
     assert first.epoch.metrics["driver"] == os.getpid()
 
 
@@ -552,7 +559,7 @@ def test_a_program_error_names_the_trial_and_shows_where_it_was_raised(make):
     executor = make()
     executor.submit(job("program_error"))
     with pytest.raises(SearchError, match=r"^trial 3: KeyError: 'filters'$") as caught:
-        executor.next_event()
+        next_event(executor)
     assert 'return {}["filters"]' in str(caught.value.__cause__)
     assert "in a worker process" in str(caught.value.__cause__)
 
@@ -596,7 +603,7 @@ def test_a_worker_that_keeps_more_and_more_is_replaced(make, monkeypatch):
     pids = []
     for _ in range(3):
         executor.submit(job("keep", mib=32))
-        pids.append(pid_of(executor.next_event()))
+        pids.append(pid_of(next_event(executor)))
         assert isinstance(until_done(executor), JobDone)
     assert pids[0] == pids[1] != pids[2]  # what the first job left is what workers have
 
@@ -608,7 +615,7 @@ def test_a_worker_that_keeps_half_of_what_it_may_take_is_replaced(make):
         pids = set()
         for _ in range(2):
             executor.submit(job("keep", mib=mib))
-            pids.add(pid_of(executor.next_event()))
+            pids.add(pid_of(next_event(executor)))
             assert isinstance(until_done(executor), JobDone)
         assert len(pids) == workers
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executors.test_contract import SETTINGS, job, one_token, reap
+from executors.test_contract import SETTINGS, job, next_event, one_token, reap
 from search.test_tuning import write_request
 
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import SearchError
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.runs.machine import Cluster, Workers
-from cnn_tuner.runs.records import EpochEnded, JobDone, JobLost, Trial
+from cnn_tuner.runs.records import EpochEnded, JobDone, JobLost, JobPlaced, Trial
 from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.tuning import Tuning
@@ -75,7 +77,7 @@ def make(nodes: Any) -> Iterator[Any]:
 def ended(executor: Any) -> JobDone:
     """The next job that ends."""
     until = time.monotonic() + 240
-    while not isinstance(event := executor.next_event(1.0), JobDone):
+    while not isinstance(event := next_event(executor, 1.0), JobDone):
         assert time.monotonic() < until
         assert event is None or isinstance(event, EpochEnded), event
     return event
@@ -86,18 +88,26 @@ def wait_for_slots(executor: Any, count: int) -> None:
     until = time.monotonic() + 240
     while executor.slots != count:
         assert time.monotonic() < until, f"{executor.slots} slots, not {count}"
-        executor.next_event(1.0)
+        next_event(executor, 1.0)
 
 
 def test_slots_are_those_of_the_nodes_that_are_there(nodes, make):
     executor = make()
     executor.submit(job("until_stopped"))
-    assert executor.next_event(60.0) is None or executor.slots
+    assert next_event(executor, 60.0) is None or executor.slots
     wait_for_slots(executor, 2)
     nodes.add_node(num_cpus=1)
     wait_for_slots(executor, 3)
     executor.stop()
-    assert ended(executor).result.where
+    assert ended(executor).result.status == "stopped"
+
+
+def test_where_a_job_is_trained_is_told_first(nodes, make):
+    executor = make(slots=1)
+    executor.submit(job("train"))
+    placed = executor.next_event(240.0) or executor.next_event(240.0)  # there are more slots than before
+    assert placed == JobPlaced(7, 1, platform.node())
+    assert ended(executor).result.status == "completed"
 
 
 def actors() -> list[int]:
@@ -116,7 +126,7 @@ def actors() -> list[int]:
 def lost(executor: Any) -> JobLost:
     """The job that is lost, of those under way."""
     until = time.monotonic() + 240
-    while not isinstance(event := executor.next_event(1.0), JobLost):
+    while not isinstance(event := next_event(executor, 1.0), JobLost):
         assert time.monotonic() < until
         assert event is None or isinstance(event, EpochEnded)
     return event
@@ -125,7 +135,7 @@ def lost(executor: Any) -> JobLost:
 def test_a_slot_whose_actor_is_killed_comes_again_and_its_job_can_be_begun_anew(nodes, make):
     executor = make()
     executor.submit(job("until_stopped"))
-    while not isinstance(executor.next_event(1.0), EpochEnded):
+    while not isinstance(next_event(executor, 1.0), EpochEnded):
         pass
     for pid in actors():
         os.kill(pid, signal.SIGKILL)
@@ -143,7 +153,7 @@ def test_a_job_of_a_node_that_is_killed_is_lost_and_goes_on_elsewhere(nodes, mak
     executor.submit(job("until_stopped", 8))
     began = set()
     while began != {7, 8}:
-        event = executor.next_event(1.0)
+        event = next_event(executor, 1.0)
         began |= {event.job} if isinstance(event, EpochEnded) else set()
     nodes.remove_node(nodes.own[0], allow_graceful=False)
     gone = lost(executor)
@@ -160,7 +170,7 @@ def test_a_node_that_is_frozen_is_noticed(nodes, make, monkeypatch):
     monkeypatch.setattr(own, "SILENT_SECONDS", 2.0)
     executor = make(slots=1)
     executor.submit(job("until_stopped"))
-    while not isinstance(executor.next_event(1.0), EpochEnded):
+    while not isinstance(next_event(executor, 1.0), EpochEnded):
         pass
     [frozen] = actors()
     os.kill(frozen, signal.SIGSTOP)
@@ -178,7 +188,7 @@ def test_a_trial_that_no_node_has_room_for_is_told(nodes, make, monkeypatch):
     told = r"^no node of the cluster has room for a trial, which needs 8 CPUs$"
     with pytest.raises(SearchError, match=told):
         while True:
-            executor.next_event(1.0)
+            next_event(executor, 1.0)
 
 
 def test_a_worker_that_cannot_start_ends_the_search(nodes, make):
@@ -269,7 +279,7 @@ class Faults(Silent):
     """Kills a worker after the third trial and a node after the sixth, then has a third node join."""
 
     def __init__(self, nodes: Any) -> None:
-        self.nodes, self.ended, self.lost = nodes, 0, list[str]()
+        self.nodes, self.ended, self.lost, self.placed = nodes, 0, list[str](), set[int]()
 
     def trial_ended(self, trial: Trial, best: Trial | None) -> None:
         self.ended += 1
@@ -282,6 +292,9 @@ class Faults(Silent):
 
     def job_lost(self, trial: int, reason: str) -> None:
         self.lost.append(reason)
+
+    def job_placed(self, trial: int, where: str) -> None:
+        self.placed.add(trial)
 
 
 def trials(folder: Path) -> list[tuple[Any, ...]]:
@@ -297,6 +310,7 @@ def test_a_search_through_faults_equals_an_undisturbed_one(nodes, tmp_path):
     outcome = Tuning(replace(asked, runs=tmp_path / "faults", workers=on_ray), faults).run()
     assert trials(outcome.folder) == trials(quiet.folder)
     assert faults.lost
+    assert faults.placed == set(range(1, 13))
     assert all(reason.startswith("the worker on ") or reason.endswith("left the cluster") for reason in faults.lost)
     for name in ("saved_model.pb", "variables/variables.data-00000-of-00001"):
         assert (outcome.export / name).read_bytes() == (quiet.export / name).read_bytes(), name
@@ -310,12 +324,15 @@ def test_its_nodes_are_shown(nodes, cnn_tuner):
     import ray
 
     ray.shutdown()
-    lines = cnn_tuner("doctor", "--address", nodes.address)[1].splitlines()
+    quick = ("doctor", "--quick", "--address", nodes.address)
+    lines = cnn_tuner(*quick)[1].splitlines()
     assert len(lines) == 4
-    assert sum("1 CPUs" in line and line.endswith("room for 1 trials") for line in lines) == 2
+    assert sum("  1 CPU, " in line and line.endswith("room for 1 trial") for line in lines) == 2
     assert lines[-1] == "in all  room for 2 trials of 1 CPU"
-    found = json.loads(cnn_tuner("doctor", "--address", nodes.address, "--cpus-per-trial", "2", "--json")[1])
+    found = json.loads(cnn_tuner(*quick, "--cpus-per-trial", "2", "--json")[1])
     assert found["room"] == 0
+    lines = cnn_tuner("doctor", "--address", nodes.address)[1].splitlines()
+    assert sum("room for 1 trial, " in line and line.endswith(" images/s in float32") for line in lines) == 2
 
 
 def killed_after(trials_told: int, *arguments: str) -> None:
@@ -368,3 +385,27 @@ def test_a_driver_that_is_killed_is_gone_on_with_and_nothing_is_repeated(nodes, 
     while actors():  # of the drivers that were killed
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+# Ray leaves the log files of its client's server open.
+@pytest.mark.filterwarnings("ignore:.*ray_client_server:pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_is_searched_by_its_client_port_too(tmp_path):
+    one_token()
+    import ray
+    from ray.cluster_utils import Cluster as Nodes
+
+    ray.shutdown()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port}
+    nodes = Nodes(initialize_head=True, head_node_args=head)
+    try:
+        asked = write_request(tmp_path, "multiclass")
+        flags = ("--max-trials", "1", "--max-epochs", "1", "--final-epochs", "1", "--final-seeds", "1", "--name", "toy")
+        place = ("--runs", str(tmp_path / "runs"), "--address", f"ray://127.0.0.1:{port}")
+        done = python("-m", "cnn_tuner", "tune", "--data", asked.data, "--space", asked.space, *flags, *place)
+        assert done.returncode == 0, done.stderr
+        assert set(RunStore.open(tmp_path / "runs" / "toy").places().values()) == {platform.node()}
+    finally:
+        nodes.shutdown()
+        reap()

@@ -9,7 +9,7 @@ from toys import SPACE, toy_config, toy_space
 
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.oracles.practice import PRACTICES, Setting, first_points, nearest
-from cnn_tuner.search.loop import make_oracle
+from cnn_tuner.search.suggesting import make_oracle
 from cnn_tuner.spaces import auto, tree
 from cnn_tuner.spaces.architecture import build, why_infeasible
 from cnn_tuner.spaces.rules import Limits

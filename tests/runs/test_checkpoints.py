@@ -12,8 +12,9 @@ from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs.checkpoints import FILES_OF_A_SLOT, STATE_OVERHEAD_BYTES, Checkpoints, bound_bytes
 from cnn_tuner.runs.records import Trial
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 
 MAX, MIN = Objective("val_accuracy", "max"), Objective("val_loss", "min")
 

@@ -15,8 +15,9 @@ from cnn_tuner.logs.trials import RunLogs
 from cnn_tuner.runs import history
 from cnn_tuner.runs.records import Epoch, JobRecord, Result
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 
 
 @pytest.fixture
@@ -118,7 +119,9 @@ def test_the_node_of_each_job_is_there_where_a_cluster_trained(run):
     with run.at_work("cnn-tuner resume", {"python": "3"}):
         number = run.last_job() + 1
         run.start_job(JobRecord(number, 1, None, 0, 1, "float32", replicate=1))
-        run.end_job(Result(number, "completed", 0.5, 1, (), 1.0, where="node-7"))
+        run.place_job(number, "node-6")  # where it was lost
+        run.place_job(number, "node-7")
+        run.end_job(Result(number, "completed", 0.5, 1, (), 1.0))
     assert run.places() == {number: "node-7"}
     assert {row["job"]: row["node"] for row in history.rows(run)} == dict.fromkeys(range(1, number), "") | {
         number: "node-7"

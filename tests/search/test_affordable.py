@@ -12,8 +12,9 @@ from cnn_tuner.runs.records import Epoch, Job, Result
 from cnn_tuner.search.affordable import GUESSED_RATE, LEAST_EPOCHS, Affordable
 from cnn_tuner.search.final_plan import gain_of
 from cnn_tuner.search.forecast import Forecast
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build
 from cnn_tuner.spaces.tree import Point

@@ -23,8 +23,9 @@ from cnn_tuner.search.forecast import (
     Forecast,
     export_seconds,
 )
-from cnn_tuner.search.loop import Search, make_oracle
+from cnn_tuner.search.loop import Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 
 OBJECTIVE, OUTPUT = Objective("val_accuracy", "max"), Output("multiclass", 4)
 

@@ -33,8 +33,9 @@ from cnn_tuner.search import loop
 from cnn_tuner.search.finalists import choose_finalists
 from cnn_tuner.search.forecast import Forecast
 from cnn_tuner.search.jobs import MAX_ATTEMPTS
-from cnn_tuner.search.loop import PATIENCE, SURE, Search, make_oracle
+from cnn_tuner.search.loop import PATIENCE, SURE, Search
 from cnn_tuner.search.observer import Silent
+from cnn_tuner.search.suggesting import make_oracle
 
 ORACLES = ("asha", "random", "grid", "bayesian", "hyperband")
 

@@ -19,8 +19,8 @@ from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Epoch, EpochEnded, Job, JobDone, JobLost, Result
 from cnn_tuner.search import planning
 from cnn_tuner.search.final_plan import EPOCHS_SHARE
-from cnn_tuner.search.loop import make_oracle
 from cnn_tuner.search.planning import MOST_SECONDS, Measured, Plan, infeasible, make_plan
+from cnn_tuner.search.suggesting import make_oracle
 from cnn_tuner.terminal.plan_table import plan_lines, points_table
 
 WORKERS = Workers(count=1, executor="inline", precision="float32")

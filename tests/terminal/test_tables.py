@@ -259,6 +259,22 @@ def test_the_view_says_how_the_best_grew_what_failed_and_with_what_it_trains(liv
     assert any("out of [b]memory" in line for line in said(live)), "no markup"
 
 
+def test_where_a_trial_is_trained_is_shown_while_it_is(live):
+    live.trial_started(trial(1, "running", None, epochs=()), 4)
+    live.job_placed(1, "node-7")
+    assert lines(live)[1] == ("trial 1", "epoch 3 of 4 on node-7")
+    live.job_placed(1, "node-8")  # after it was lost
+    live.epoch_ended(1, EPOCHS[0])
+    assert lines(live)[1] == ("trial 1", "epoch 1 of 4 on node-8  0.5000  ▁")
+    live.trial_ended(trial(1), trial(1))
+    live.trial_started(trial(1, "running", epochs=()), 9)
+    assert lines(live)[1] == ("trial 1", "epoch 3 of 9")
+    live.phase("training trial 1 to the end", 9)
+    live.job_placed(1, "node-7")
+    live.epoch_ended(1, Epoch(5, {"val_accuracy": 0.8}, 1.0))
+    assert state(live) == (1, "1/9 epochs, trial 1 0.8000 on node-7")
+
+
 def test_after_the_search_its_lines_are_gone(live):
     live.trial_started(trial(1, "running", None, epochs_done=0), 4)
     live.phase("evaluating on the test part")

@@ -50,6 +50,7 @@ from cnn_tuner.spaces.tree import Point
 from cnn_tuner.training import devices, fit
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.network import KeptNetwork
+from cnn_tuner.training.seven_steps import SevenSteps
 
 TABLE = Path(__file__).with_name("portfolio.json.gz")
 OBJECTIVE = Objective("val_accuracy", "max")
@@ -172,7 +173,10 @@ class Trainer:
         devices.set_up(Settings("", "", threads=1, is_own_process=True))
         with (self.folder / "dataset").open("rb") as file:
             self.dataset: Dataset = pickle.load(file)  # of the process that began this one
-        self.data, self.kept = Data(self.dataset.train, self.dataset.val), KeptNetwork(is_own_process=True)
+        self.data, self.kept = (
+            Data(self.dataset.train, self.dataset.val),
+            KeptNetwork(SevenSteps(), is_own_process=True),
+        )
 
     def train(self, number: int, values: Point, work: float) -> dict[str, Any]:
         """What a point reached.

@@ -92,6 +92,7 @@ def refine(run: RunStore, file_name: str) -> str:
         UsageError: the run has too few trials that can be compared.
         SpaceError: no point of the proposal fits the run's images.
     """
+    run.config.check_seven_steps("refine")
     config, space = run.config, run.config.search_space()
     evidence = _evidence(run, space)
     narrowed = {key: _narrow(key, evidence, space) for key in _keys(space)}

@@ -174,6 +174,7 @@ def steps(
         plan = architecture.build(point, shape, output)
     else:
         opened = open_run(folder, run)
+        opened.config.check_seven_steps("steps")
         shown = _trial(opened, trial)
         say(f"{opened.folder.name}, trial {shown.number}")
         plan = architecture.build(shown.values, opened.config.data.image_shape, opened.config.output)

@@ -11,7 +11,7 @@ from cnn_tuner.data import leaks, split_file
 from cnn_tuner.data.dataset import Dataset, Images, Part, Parts, RawData
 from cnn_tuner.data.encoders import refuse
 from cnn_tuner.data.files import listed, shown
-from cnn_tuner.data.images import to_uint8
+from cnn_tuner.data.images import UNIT_PIXELS, to_uint8
 from cnn_tuner.data.labels import encode
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.splitting import fold_numbers, split, split_groups
@@ -55,6 +55,7 @@ def assemble_parts(raw: RawData, source: str, options: DataOptions) -> Parts:
         notes=(*raw.notes, *image_notes, *labels.notes),
         preprocessing=raw.preprocessing,
         is_published=raw.is_published,
+        has_unit_pixels=image_notes == (UNIT_PIXELS,),
     )
 
 
@@ -99,6 +100,7 @@ def divided(found: Parts, options: DataOptions) -> Dataset:
         drawn=tuple(missing),
         preprocessing=found.preprocessing,
         folds=folds,
+        has_unit_pixels=found.has_unit_pixels,
     )
 
 

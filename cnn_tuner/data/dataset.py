@@ -212,7 +212,7 @@ class Parts:
     """What a source has, in canonical form, nothing split off. The arrays are read-only.
 
     name, source, task, class_names, notes, preprocessing: as a `Dataset` has them; a class may be without images.
-    place, is_published: as `RawData` has them. parts: by name, train first.
+    place, is_published: as `RawData` has them. has_unit_pixels: as a `Dataset` has it. parts: by name, train first.
     """
 
     name: str
@@ -224,6 +224,7 @@ class Parts:
     notes: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     is_published: bool = False
+    has_unit_pixels: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -241,6 +242,7 @@ class Dataset:
     class_names: binary: the classes 0 and 1; multiclass: the classes; multilabel: the labels; regression: the targets.
     notes: sentences worth showing: what was skipped, resized, converted or assumed.
     drawn: the parts that did not come with the data and were split off train.
+    has_unit_pixels: whether pixels were handed over as floats from 0 to 1.
     folds: (N,) int, of each training image the fold in which it is for validation, from 2 on; `val` is fold 1. None
         where that is the only one.
     """
@@ -256,6 +258,7 @@ class Dataset:
     drawn: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
     folds: np.ndarray | None = None
+    has_unit_pixels: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from cnn_tuner.errors import DataError
 
+UNIT_PIXELS = "float pixels in 0..1 were multiplied by 255 and rounded to whole numbers"
+BYTE_PIXELS = "float pixels in 0..255 were rounded to whole numbers"
 _CHUNK_BYTES = 2**24  # converting this much at a time keeps temporary copies small
 _CHANNELS = range(1, 5)
 
@@ -116,8 +118,7 @@ def _from_floats(
         for start, chunk in _chunks(array):
             pixels[start : start + len(chunk)] = np.rint(chunk * factor)
         converted[name] = pixels
-    what = "in 0..1 were multiplied by 255 and" if factor == 255 else "in 0..255 were"
-    return converted, (f"float pixels {what} rounded to whole numbers",)
+    return converted, (UNIT_PIXELS if factor == 255 else BYTE_PIXELS,)
 
 
 def _chunks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -25,7 +25,8 @@ class Settings:
     it is. `memory_bytes` is what a worker may take on top of what it holds when it is ready, None for no limit. A
     worker that gives no sign of progress for `hang_seconds` counts as hung; building a model is one sign's length.
     `cluster` is where an executor that needs one finds it; then `slots` 0 is for as many as it has room for.
-    `is_own_process` tells the trainer that its process does nothing else.
+    `is_own_process` tells the trainer that its process does nothing else. `networks` are what builds them, as the
+    trainer packed it; empty for the seven steps.
     """
 
     trainer: str
@@ -37,9 +38,10 @@ class Settings:
     hang_seconds: float = 300.0
     cluster: Cluster | None = None
     is_own_process: bool = False
+    networks: bytes = b""
 
 
-def settings_of(workers: Workers, trainer: str, folder: Path) -> Settings:
+def settings_of(workers: Workers, trainer: str, folder: Path, networks: bytes = b"") -> Settings:
     """The settings with which these workers train on the data in `folder`."""
     return Settings(
         trainer,
@@ -50,6 +52,7 @@ def settings_of(workers: Workers, trainer: str, folder: Path) -> Settings:
         memory_bytes=workers.memory_bytes,
         hang_seconds=workers.hang_seconds,
         cluster=workers.cluster,
+        networks=networks,
     )
 
 

@@ -68,6 +68,7 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
     if winner is None or not store.best_model.is_file():
         name = store.folder.name
         raise UsageError(f"{store.folder}: has no best model yet; make one with cnn-tuner export {name}")
+    config.check_seven_steps("explain")
     values = next(trial.values for trial in store.trials() if trial.number == winner.trial)
     plan = architecture.build(values, config.data.image_shape, config.output)
     image = (

@@ -5,7 +5,9 @@ All of it comes from the run's folder, so that the logs can be written again at 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -51,11 +53,11 @@ def write(run: RunStore, logs: RunLogs, job: JobRecord) -> None:
     logs.rewrite(BEST, run.curve(job))
     if not run.best_model.is_file():
         return
-    model = keras_file.load(run.best_model)
-    summaries = [_image("filters/first convolution", _filters(model))]
+    model = keras_file.load(run.best_model, is_chain=run.config.hypermodel is None)
+    summaries = [_image("filters/first convolution", picture) for picture in _filters(model)]
     found = evaluation.load(run.evaluation)
     if found is not None:
-        summaries += _steps(run, model, found)
+        summaries += _steps(run, model, found) if run.config.hypermodel is None else []
         summaries += _pictures(found, run.config.data.class_names)
         summaries += _curves(found, run.config.data.class_names)
         _write_projector(logs.folder / BEST, model, found, run.config.data.class_names)
@@ -85,11 +87,19 @@ def _image(tag: str, *pictures: np.ndarray) -> summary_pb2.Summary:
     return summary
 
 
-def _filters(model: keras.Model) -> np.ndarray:
-    """The kernels of the first convolution as maps; those of several channels side by side."""
-    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    kernel = np.asarray(layer.kernel)  # (height, width, channels, filters)
-    return feature_maps.tiled(kernel.reshape(*kernel.shape[:2], -1))
+def _filters(model: keras.Model) -> Iterator[np.ndarray]:
+    """The kernels of the first convolution as maps, if there is one; those of several channels side by side."""
+    for layer in _layers(model):
+        if isinstance(layer, keras.layers.Conv2D):
+            kernel = np.asarray(layer.kernel)  # (height, width, channels, filters)
+            yield feature_maps.tiled(kernel.reshape(*kernel.shape[:2], -1))
+            return
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Those of models within it, too."""
+    for layer in model.layers:
+        yield from _layers(layer) if isinstance(layer, keras.Model) else (layer,)
 
 
 def _pictures(found: Evaluation, names: tuple[str, ...]) -> list[summary_pb2.Summary]:
@@ -172,8 +182,7 @@ def _graph(model: keras.Model) -> bytes:
 def _write_projector(folder: Path, model: keras.Model, found: Evaluation, names: tuple[str, ...]) -> None:
     """What the last hidden layer makes of the pictures that were kept, as points of TensorBoard's projector."""
     folder.mkdir(parents=True, exist_ok=True)
-    last = keras.Model(model.input, _last_hidden(model).output)
-    points = _reduced(np.asarray(last(found.pictures)).reshape(len(found.pictures), -1))
+    points = _reduced(_last_features(model, found.pictures))
     np.savetxt(folder / "points.tsv", points, "%.5g", "\t")
     told = (*findings.mistakes(found, names, len(points)), *findings.examples(found, names, len(points)))
     rows = [("is", "said"), *((each.truth, each.predicted) for each in told)]
@@ -189,16 +198,27 @@ def _write_projector(folder: Path, model: keras.Model, found: Evaluation, names:
     (folder / "projector_config.pbtxt").write_text(str(config), encoding="utf-8")
 
 
+def _last_features(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """(N, features) that the last layer with weights is given, of images (N, H, W, C) uint8."""
+    own = next((layer for layer in model.layers if isinstance(layer, keras.Model)), None)
+    x = images
+    if own is not None:  # a person's own, behind what brings pixels into its range
+        for layer in model.layers[1 : model.layers.index(own)]:
+            x = layer(x)
+    inner = model if own is None else own
+    found = keras.Model(inner.input, _last_hidden(inner))(x, training=False)
+    return np.asarray(found).reshape(len(images), -1)
+
+
 def _reduced(points: np.ndarray) -> np.ndarray:
     """The first principal components of points (N, dimensions), which the projector would begin with itself."""
     most = min(MOST_DIMENSIONS, *points.shape)
     return points if points.shape[1] <= most else np.asarray(PCA(most, random_state=0).fit_transform(points))
 
 
-def _last_hidden(model: keras.Model) -> keras.layers.Layer:
-    """The layer whose values the last Dense layer takes in."""
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Rescaling)]
-    return layers[-2]
+def _last_hidden(model: keras.Model) -> Any:
+    """The values that the last layer takes in, as Keras's graph has them."""
+    return next(layer for layer in reversed(model.layers) if not isinstance(layer, keras.layers.Rescaling)).input
 
 
 def _sprite(pictures: np.ndarray) -> Image.Image:

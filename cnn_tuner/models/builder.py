@@ -46,7 +46,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @contextmanager
-def _computing_in(precision: Precision | None) -> Iterator[None]:
+def computing_in(precision: Precision | None) -> Iterator[None]:
     """While inside, layers are made to compute in `precision`; their weights are float32 in any case."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(before if precision is None else POLICIES[precision])
@@ -70,7 +70,7 @@ def build(
     Returns:
         A model from (N, H, W, C) uint8 to (N, units) float32. Scaling pixels to [0, 1] is part of it.
     """
-    with _computing_in(precision):
+    with computing_in(precision):
         return _build(architecture, seed, recipe)
 
 

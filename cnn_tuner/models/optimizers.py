@@ -35,12 +35,15 @@ class Course(keras.optimizers.schedules.LearningRateSchedule):
         self.place = keras.Variable(np.array([0.0, 0.0, float(steps)], np.float32), trainable=False, name="course")
 
     def __call__(self, step: Any) -> Any:
+        step = keras.ops.cast(step, "float32")
+        return self.recipe.learning_rate * self._share(step, keras.ops.minimum(1.0, (step + 1) / PLATEAU_WARMUP))
+
+    def _share(self, step: Any, plateau: Any) -> Any:
+        """Of the highest rate; `plateau` where no end is in sight."""
         ops = keras.ops
-        step = ops.cast(step, "float32")
         begun, at, end = self.place[0], self.place[1], self.place[2]
         far = begun + (1 - begun) * (step - at) / ops.maximum(end - at, 1.0)
-        plateau = ops.minimum(1.0, (step + 1) / PLATEAU_WARMUP)
-        return self.recipe.learning_rate * ops.where(end > 0, share_of_peak(self.recipe, ops.clip(far, 0, 1)), plateau)
+        return ops.where(end > 0, share_of_peak(self.recipe, ops.clip(far, 0, 1)), plateau)
 
     def move_end(self, step: int, end: int) -> None:
         """Has the course end at step `end` now that it is at `step`."""
@@ -60,6 +63,20 @@ class Course(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError("a course is made for one training, and is not saved with a model")
+
+
+class GivenCourse(Course):
+    """The rate that somebody else chose: a number, which falls where an end is in sight, or a schedule of their own."""
+
+    def __init__(self, rate: float | keras.optimizers.schedules.LearningRateSchedule, steps: int) -> None:
+        constant = rate if isinstance(rate, float) else 1.0
+        super().__init__(Recipe(constant, 1, schedule="cosine"), steps)
+        self.rate = rate
+
+    def __call__(self, step: Any) -> Any:
+        if not isinstance(self.rate, float):
+            return self.rate(step)
+        return self.rate * self._share(keras.ops.cast(step, "float32"), 1.0)
 
 
 def warmup_of(recipe: Recipe) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from cnn_tuner.analysis.importance import Importances
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report.charts import Chart, Options, Sheet, axis, focus, legend, number, options
-from cnn_tuner.report.texts import reached, summary
+from cnn_tuner.report.texts import reached, summary, summary_title
 from cnn_tuner.runs.pareto import COSTS, cost_of
 from cnn_tuner.runs.records import Trial, ranked
 from cnn_tuner.spaces.tree import Parameter, SearchSpace
@@ -203,7 +203,7 @@ def cost_and_score(
         series=series,
     )
     rows = tuple((str(t.number), f"{costs[t.number]:,.6g}", reached(t), summary(t.values)) for t in front)
-    sheet = Sheet(("trial", UNITS[cost], objective.name, "blocks | dense | training"), rows, frozenset({0, 1, 2}))
+    sheet = Sheet(("trial", UNITS[cost], objective.name, summary_title(front)), rows, frozenset({0, 1, 2}))
     aid = (
         f"On the front no other trial is better in both {objective.name} and {COSTS[cost]}; the table lists it.{beyond}"
     )

@@ -128,12 +128,18 @@ def _details(run: RunStore, winner: Winner, saved_model: FormatRow) -> str:
     size = file_size(saved_model.bytes)
     lines = [
         f"A convolutional neural network that {task}.",
-        f"Architecture: {plain(summary(trial.values))} (trial {winner.trial}); `cnn-tuner steps` lists its layers.",
+        f"Architecture: {plain(summary(trial.values))} (trial {winner.trial}){_more(config)}.",
         f"Size: {winner.params:,} parameters, {winner.macs:,} multiply-adds an image, SavedModel {size}.",
         f"Made: {plain(config.created)}, with {plain(versions)}.",
         f"Verified: a new process predicts the same from it (largest difference {saved_model.difference:.1g}).",
     ]
     return f"## Model details\n\n{_listed(lines)}"
+
+
+def _more(config: RunConfig) -> str:
+    """Where more is to be read of the architecture."""
+    own = config.hypermodel
+    return "; `cnn-tuner steps` lists its layers" if own is None else f", as built by {plain(own.name)}"
 
 
 def _use(config: RunConfig) -> str:

@@ -199,6 +199,8 @@ def _missing(
 
 
 def _steps(run: RunStore, trial: Trial) -> Sheet | None:
+    if run.config.hypermodel is not None:
+        return None
     try:
         plan = architecture.build(trial.values, run.config.data.image_shape, run.config.output)
     except InfeasibleError:

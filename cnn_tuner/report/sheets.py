@@ -10,7 +10,17 @@ from typing import Any
 from cnn_tuner.analysis.findings import ClassRow, Confusion, TargetRow
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.report.charts import Sheet
-from cnn_tuner.report.texts import counted, duration, ends, score, shape, step_rows, summary, without_places
+from cnn_tuner.report.texts import (
+    counted,
+    duration,
+    ends,
+    score,
+    shape,
+    step_rows,
+    summary,
+    summary_title,
+    without_places,
+)
 from cnn_tuner.runs.config import RunConfig
 from cnn_tuner.runs.records import Trial, Winner
 from cnn_tuner.spaces.architecture import Architecture
@@ -137,7 +147,7 @@ def failures_sheet(trials: Sequence[Trial]) -> Sheet | None:
     rows = tuple(
         (str(t.number), without_places(t.message), f"{t.params:,}", summary(t.values)) for t in failed[:MOST_FAILURES]
     )
-    return Sheet(("trial", "reason", "parameters", "blocks | dense | training"), rows, frozenset({0, 2}))
+    return Sheet(("trial", "reason", "parameters", summary_title(failed)), rows, frozenset({0, 2}))
 
 
 def data_sheet(config: RunConfig) -> Sheet:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from cnn_tuner.runs.records import Trial
 from cnn_tuner.spaces.architecture import STEPS, Architecture, Layer, padding_pixels
 from cnn_tuner.spaces.recipe import Recipe, recipe_of
-from cnn_tuner.spaces.tree import Point
+from cnn_tuner.spaces.tree import Point, Value
 
 
 def duration(seconds: float) -> str:
@@ -91,11 +91,27 @@ def ends(name: str, interval: Sequence[float]) -> str:
 SUMMARY_LEGEND = "2*16k3s2p2: twice 16 kernels of 3x3, strides 2, then a pool of 2x2; lr: learning rate"
 
 
+def summary_title(trials: Iterable[Trial]) -> str:
+    """What stands above the summaries of trials."""
+    return "hyperparameters" if any(is_custom(trial.values) for trial in trials) else "blocks | dense | training"
+
+
+def is_custom(values: Point) -> bool:
+    """Whether a point is of a person's own networks."""
+    return "block_1.filters" not in values
+
+
 def summary(values: Point) -> str:
     """A point in one line: blocks, dense layers, then how it is trained: `32k3-48k3 | 128 | lr 0.0012, batch 32`."""
+    if is_custom(values):
+        return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
     blocks = "-".join(_block(values, f"block_{i}") for i in range(1, int(values["blocks"]) + 1))
     dense = " ".join(str(values[f"dense_{i}.units"]) for i in range(1, int(values["dense_layers"]) + 1))
     return f"{blocks} | {dense or 'no dense'} | {_trained(recipe_of(values))}"
+
+
+def _value(value: Value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _trained(recipe: Recipe) -> str:

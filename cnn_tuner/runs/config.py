@@ -13,7 +13,7 @@ from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.records import Precision, Prefer
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.rules import WARMED_UP, Limits, Training
-from cnn_tuner.spaces.tree import SearchSpace
+from cnn_tuner.spaces.tree import Parameter, SearchSpace
 
 FORMAT = 3  # of the run folder; a reader refuses one it does not know
 FEW_VAL_IMAGES = 2000  # the standard error of an accuracy of 0.95 is then over half a point
@@ -104,6 +104,31 @@ class Change(_Config):
     text: str
 
 
+class HypermodelConfig(_Config):
+    """What builds a run's networks, where they are a person's own.
+
+    `place` is where it is found again, MODULE:NAME, empty where it was given in Python. `parameters` are the fields of
+    its `cnn_tuner.spaces.tree.Parameter`s, `start` their values as it has them by default, `largest_params` how many
+    weights the largest network had that was seen. With `has_unit_pixels` networks are given pixels from 0 to 1.
+    """
+
+    name: str
+    place: str = ""
+    parameters: tuple[dict[str, Any], ...]
+    start: dict[str, Any]
+    largest_params: int
+    has_unit_pixels: bool = False
+
+    def search_space(self) -> SearchSpace:
+        parameters = [_parameter(each) for each in self.parameters]
+        return tree.of_hypermodel(self.name, parameters, self.place)
+
+
+def _parameter(fields: dict[str, Any]) -> Parameter:
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Parameter(**given)
+
+
 class RunConfig(_Config):
     """Everything that decides what a run does. `formats` are those in which its winner is exported."""
 
@@ -117,6 +142,7 @@ class RunConfig(_Config):
     space: dict[str, Any]
     search: SearchConfig
     formats: tuple[str, ...] = ("tf_saved_model",)
+    hypermodel: HypermodelConfig | None = None
     changes: tuple[Change, ...] = ()
 
     @property
@@ -153,9 +179,22 @@ class RunConfig(_Config):
 
     def search_space(self) -> SearchSpace:
         """The space as it was when the run began, whatever became of its file."""
+        if self.hypermodel is not None:
+            return self.hypermodel.search_space()
         training = {"training": UNSAID | (self.space.get("training") or {})}
         space = tree.from_text(yaml.safe_dump(self.space | training, sort_keys=False), self.space_name)
         return space.within(self.search.limits)
+
+    def check_seven_steps(self, what: str) -> None:
+        """Return if the run's networks are those of the seven steps.
+
+        Raises:
+            UsageError: they are a person's own, which `what` cannot do with.
+        """
+        if self.hypermodel is not None:
+            raise UsageError(
+                f"{what}: is for networks of the seven steps; this run has those of {self.hypermodel.name}"
+            )
 
     def to_yaml(self) -> str:
         """The text of `config.yaml`."""

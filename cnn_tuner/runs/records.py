@@ -81,7 +81,8 @@ class Result:
     """What became of a job: completed, stopped early by request, or failed for the reason in `message`.
 
     `score` is the objective at the end of what it trained, epoch `best_epoch`. `peak_bytes` is the most memory that its
-    process had while the job ran; `latency_seconds` is what one image took, where it was measured.
+    process had while the job ran; `latency_seconds` is what one image took, where it was measured;
+    `params` and `macs` are told of a network whose size was not known before it was built.
     """
 
     job: int
@@ -94,6 +95,8 @@ class Result:
     attempt: int = 1
     peak_bytes: int | None = None
     latency_seconds: float | None = None
+    params: int | None = None
+    macs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ Event = JobPlaced | EpochEnded | JobDone | JobLost
 @dataclass(frozen=True)
 class Trial:
     """One point of the search space and what the search learned of it.
+
+    `params` and `macs` are 0 where they are not known yet.
 
     `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
     jobs, and `state_job` is the last of them that left a training state. `where` is on which node of a cluster its last

@@ -196,7 +196,7 @@ class RunStore(StoredRun):
                 database.execute(
                     "UPDATE trials SET status = :status, score = :score, best_epoch = :best_epoch, seconds = :seconds, "
                     "message = :message, epochs_done = :epochs_done, state_job = :state_job, "
-                    "latency_seconds = :latency_seconds WHERE number = :number",
+                    "latency_seconds = :latency_seconds, params = :params, macs = :macs WHERE number = :number",
                     vars(trial),
                 )
             self._note_seconds(database)

@@ -99,6 +99,8 @@ def after_job(trial: Trial, result: Result) -> Trial:
     """A trial after one more of its jobs. What it had reached before a job that failed still counts."""
     kept = tuple(epoch for epoch in trial.epochs if epoch.number <= trial.epochs_done)
     seconds = trial.seconds + result.seconds
+    if result.params is not None and result.macs is not None:
+        trial = replace(trial, params=result.params, macs=result.macs)
     if result.latency_seconds is not None:
         trial = replace(trial, latency_seconds=result.latency_seconds)
     if result.status == "failed" and trial.score is not None:

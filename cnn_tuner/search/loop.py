@@ -253,9 +253,11 @@ class Search:
         config = self.store.config
         number = len(self._trials) + 1
         point = {name: value for name, value in values.items() if not name.startswith(ORACLE_OWN)}
-        plan = build(point, config.data.image_shape, config.output)
-        seed = trial_seed(config.search.seed, number)
-        return Trial(number, point, seed, plan.params, plan.macs, started_at=time.time())
+        seed, params, macs = trial_seed(config.search.seed, number), 0, 0
+        if config.hypermodel is None:
+            plan = build(point, config.data.image_shape, config.output)
+            params, macs = plan.params, plan.macs
+        return Trial(number, point, seed, params, macs, started_at=time.time())
 
     def _submit(self, record: JobRecord) -> None:
         trial = self._trials[record.trial]

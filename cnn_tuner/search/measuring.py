@@ -44,6 +44,7 @@ dense: {layers: 1, units: [256]}
 training: {batch_size: [128]}
 """
 SMALL_MACS = 1_000_000  # of networks that gain nothing by half precision
+NOT_BUILT = "not measured: these networks are built by the workers alone"
 NOT_MEASURED = "not measured: this search is short"
 POINTS = 25  # drawn at random, of which the median is measured
 WORTH = 1.1  # times as fast has bfloat16 to be: it costs some accuracy while training
@@ -234,7 +235,9 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
     room = int(0.8 * machine_bytes() / machine.WORKER_BYTES)
     most = len(gpus) or max(1, min(cores, room, cores if length.trials is None else length.trials))
     counts = [asked.count] if asked.count else [most] if gpus else splits(cores, most)
-    if precision is None or len(counts) > 1:
+    if subject.space.hypermodel:  # whose networks are built by workers alone
+        best, reason = Speed(counts[0], 1, precision or "float32", 0.0), NOT_BUILT
+    elif precision is None or len(counts) > 1:
         if not asked.must_measure and length.is_short(subject):
             best, reason = _without_measuring(counts[0], precision, subject, gpus)
         else:

@@ -33,7 +33,8 @@ class Wishes:
 
     `settings` has values for fields of `SearchConfig`; `space` and `data` are as for a new run, None where they are to
     stay. An edited space file is a change too: `accepts_changes` takes it up, `keeps_space` leaves it. `more_trials`
-    adds to the number of trials, `more_seconds` to the budget. `cache`: of decoded images.
+    adds to the number of trials, `more_seconds` to the budget. `cache`: of decoded images. `hypermodel`: of a run on a
+    person's own networks, handed over once more.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Wishes:
     accepts_changes: bool = False
     keeps_space: bool = False
     cache: Cache | None = None
+    hypermodel: Any = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Resuming(Session):
             workers = replace(workers, count=run.config.search.workers)
         super().__init__(observer, workers, command)
         self.store, self.wishes, self._config = run, wishes, run.config
+        self.hypermodel = wishes.hypermodel
 
     def run(self) -> Outcome:
         """Goes on with the run until it is complete.
@@ -138,6 +141,10 @@ class Resuming(Session):
     def _space(self, config: RunConfig) -> SearchSpace:
         """The space as it is now: the one that was asked for, or what has become of the run's own."""
         wishes, before = self.wishes, config.search_space()
+        if config.hypermodel is not None:
+            if wishes.space is not None:
+                raise UsageError(f"--space: {self.store.folder.name} has the networks of {config.hypermodel.name}")
+            return before
         if wishes.space is None and (wishes.keeps_space or not is_there(config.space_place)):
             return before
         place = config.space_place if wishes.space is None else wishes.space

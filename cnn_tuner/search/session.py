@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cnn_tuner.search.forecast import Forecast
     from cnn_tuner.search.loop import Search
     from cnn_tuner.search.winner import Export
+    from cnn_tuner.training.custom import CustomNetworks
 
 MEASURED = ".measured.json"  # beside the runs: how fast this machine trains
 TRAINER = "cnn_tuner.training.fit:open_trainer"
@@ -97,6 +98,8 @@ class Session:
         self.began = time.monotonic()
         self.has_begun = False  # whether there is a run whose best could be exported
         self.trainer = TRAINER
+        self.hypermodel: Any = None  # of a person's own networks, where it was handed over
+        self._networks: CustomNetworks | None = None  # what builds those
         self._search: Search | None = None
         self._executor: Executor | None = None
         self._has_gpus = False
@@ -121,6 +124,7 @@ class Session:
         """
         formats.check(run.config.formats)
         executors.check_installed(self.workers.executor)
+        self._find_networks(run)
         try:
             with run.at_work(self.command, versions(), self.began):
                 self.has_begun = True
@@ -161,6 +165,7 @@ class Session:
         formats.check(asked)
         winner = run.winner()
         if winner is None or not run.keeps_winner or (trial is not None and winner.trial != trial):
+            self._find_networks(run)
             with run.at_work(self.command, versions(), self.began):
                 self._train(run, dataset, is_searching=False, trial=trial)
         exported = self._export(run, dataset, asked)
@@ -183,12 +188,32 @@ class Session:
             return is_interrupted
         from cnn_tuner.search import winner
 
-        winner.crown(run, dataset, candidate, self.observer)
+        winner.crown(run, dataset, candidate, self.observer, self._networks)
         if not is_interrupted:
             winner.drop_other_states(run, candidate)
         if run.has_search_ended and not is_interrupted:
             run.set_crowned()
         return is_interrupted
+
+    def _find_networks(self, run: RunStore) -> None:
+        """Those of a person's own, by the hypermodel that was handed over, or is found where the run says.
+
+        Raises:
+            UsageError: there is none, or it is another.
+        """
+        if run.config.hypermodel is not None:
+            from cnn_tuner.search import custom
+            from cnn_tuner.training.custom import CustomNetworks
+
+            self._networks = CustomNetworks(custom.again(run.config, self.hypermodel))
+
+    def _packed_networks(self) -> bytes:
+        """Those for the workers, whose code may be a script's; nothing for the seven steps."""
+        if self._networks is None:
+            return b""
+        from cnn_tuner.training import custom
+
+        return custom.packed(self._networks.models)
 
     def _is_worse(self, run: RunStore, candidate: Candidate) -> bool:
         """Whether what an interrupted session has is no better than the winner that an earlier one left."""
@@ -223,12 +248,13 @@ class Session:
         folder, is_for_others = self._shared_folder(run)
         with shared(dataset, folder, is_for_others):
             workers = self._choose(run, dataset, folder)
+            packed = self._packed_networks()
             forecast.workers_began = time.monotonic()
 
             def started(workers: Workers) -> Executor:
                 if self._executor is not None:
                     self._executor.close()
-                self._executor = executors.create(workers.executor, settings_of(workers, self.trainer, folder))
+                self._executor = executors.create(workers.executor, settings_of(workers, self.trainer, folder, packed))
                 return self._executor
 
             is_fixed = workers.gpus or workers.cluster is not None
@@ -256,8 +282,8 @@ class Session:
         from cnn_tuner.search import measuring
 
         config = run.config
-        subject = measuring.Subject(config.search_space(), config.data.image_shape, config.output, str(folder))
-        search = config.search
+        space, search = config.search_space(), config.search
+        subject = measuring.Subject(space, config.data.image_shape, config.output, str(folder))
         length = measuring.Length(search.max_trials, search.budget_seconds, search.epochs, len(dataset.train))
         memory = run.folder.parent / MEASURED
         workers = measuring.choose(self.workers, run.precision, subject, length, memory)
@@ -270,7 +296,10 @@ class Session:
         from cnn_tuner.search.suggesting import make_oracle
 
         config = run.config
-        largest = largest_params(config.search_space(), config.data.image_shape, config.output)
+        if config.hypermodel is not None:
+            largest = config.hypermodel.largest_params
+        else:
+            largest = largest_params(config.search_space(), config.data.image_shape, config.output)
         continuable = make_oracle(run.config).most_continuable()
         search = config.search
         found = bound_bytes(largest, search.keep, continuable, workers.count or 1, search.finalists + search.refits + 1)
@@ -289,7 +318,8 @@ class Session:
         from cnn_tuner.search.loop import Search
         from cnn_tuner.search.suggesting import make_oracle
 
-        affordable = Affordable(run.config, executor.slots, has_gpu=self._has_gpus)
+        is_known = run.config.hypermodel is None  # how large networks are before they are built
+        affordable = Affordable(run.config, executor.slots, has_gpu=self._has_gpus) if is_known else None
         with self._logging(run) as logs:
             oracle = make_oracle(run.config, affordable)
             self._search = Search(run, oracle, executor, logs, self.observer, forecast, affordable=affordable)
@@ -305,7 +335,7 @@ class Session:
         def outcomes(job: Job) -> np.ndarray | None:
             from cnn_tuner.training import fit  # TensorFlow, which only a comparison of finalists needs here
 
-            return fit.outcomes(job, dataset.val)
+            return fit.outcomes(job, dataset.val, self._networks)
 
         final = FinalTraining(
             run, executor, self.observer, forecast, lambda: self.is_stopping, self._widen, outcomes=outcomes

@@ -34,6 +34,11 @@ def make_oracle(config: RunConfig, affordable: Affordable | None = None) -> Feas
         search.sampler,
         search.cost is not None,
         search.least_epochs,
-        first_points(Setting(space, image_shape, output, config.data.images[0], reason, work)),
+        _first_points(config, Setting(space, image_shape, output, config.data.images[0], reason, work)),
     )
     return registry.create(search.oracle, asked)
+
+
+def _first_points(config: RunConfig, setting: Setting) -> tuple[Point, ...]:
+    """What is tried first: networks of good practice, or a person's own as it is by default."""
+    return first_points(setting) if config.hypermodel is None else (dict(config.hypermodel.start),)

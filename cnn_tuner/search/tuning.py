@@ -27,7 +27,7 @@ from cnn_tuner.runs.machine import Workers, versions
 from cnn_tuner.runs.pareto import check_cost
 from cnn_tuner.runs.records import Prefer
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search import fitting
+from cnn_tuner.search import custom, fitting
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.search.session import Outcome, Session
 from cnn_tuner.spaces import auto, tree
@@ -48,7 +48,10 @@ BUDGET_SECONDS = 600.0  # of a search of a space that says nothing of its length
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks of a search. None leaves a choice to the space, the task or the data."""
+    """What a person asks of a search. None leaves a choice to the space, the task or the data.
+
+    `hypermodel`: a function `build(hp)`, a `keras_tuner.HyperModel`, or MODULE:NAME of one, in the place of a space.
+    """
 
     data: str = "digits"
     space: str | None = None
@@ -75,6 +78,7 @@ class Request:
     keep: int = 3
     formats: tuple[str, ...] = ("tf_saved_model",)
     cache: Cache | None = None
+    hypermodel: Any = None
 
     @property
     def place(self) -> str:
@@ -146,6 +150,7 @@ class Tuning(Session):
         super().__init__(observer, request.workers, request.command)
         self.request = request
         self._space_text = ""
+        self._own: custom.Prepared | None = None  # a hypermodel, once it was tried
 
     def run(self) -> Outcome:
         """Searches, trains the winner to the end, evaluates it, exports it and has the export verified.
@@ -174,7 +179,11 @@ class Tuning(Session):
         """
         chosen = self._check_request()
         dataset = data_registry.load(self.request.data, self.request.data_options, self.request.cache)
-        if chosen.place == tree.AUTO:
+        if self.hypermodel is not None:
+            self._own = custom.prepare(self.hypermodel, self._hypermodel_place, dataset, _output(dataset))
+            dataset = self._own.dataset
+            chosen = self._own.config.search_space()
+        elif chosen.place == tree.AUTO:
             chosen = self._made_for(dataset)
         self._space_text = chosen.source
         return self._config(chosen, dataset), dataset
@@ -187,12 +196,30 @@ class Tuning(Session):
         epoch_images = _epoch_images(len(dataset.train))
         return fitting.space_for(dataset, _output(dataset), metric, request.seed, request.limits, budget, epoch_images)
 
+    @property
+    def _hypermodel_place(self) -> str:
+        asked = self.request.hypermodel
+        return asked if isinstance(asked, str) else ""
+
+    def _asked_space(self) -> SearchSpace:
+        """The space that was named; of what is made for the images, or asked for by a hypermodel, its defaults."""
+        request, place = self.request, self.request.place
+        if request.hypermodel is None:
+            return (auto.space(auto.UNKNOWN) if place == tree.AUTO else tree.load(place)).within(request.limits)
+        if request.space is not None:
+            raise UsageError("--space and --hypermodel: name one of them: a hypermodel has a space of its own")
+        if request.limits != Limits():
+            raise UsageError("--max-params, --max-macs, --max-activation-bytes: are for spaces of the seven steps")
+        if "keras" in request.formats:
+            raise UsageError("--format keras: is for networks of the seven steps; a run's best.keras is the model")
+        self.hypermodel = custom.find(request.hypermodel)
+        return tree.of_hypermodel("hypermodel", (), self._hypermodel_place)
+
     def _check_request(self) -> SearchSpace:
         """What can be checked before any image is read."""
         executors.check_installed(self.request.workers.executor)
-        place = self.request.place
-        chosen = auto.space(auto.UNKNOWN) if place == tree.AUTO else tree.load(place)
-        chosen = chosen.within(self.request.limits)
+        chosen = self._asked_space()
+        place = chosen.place
         _check_oracle(chosen.defaults.oracle, chosen.defaults.sampler, f"{place}: search.")
         oracle, sampler = self._oracle(chosen)
         _check_oracle(oracle, sampler)
@@ -256,7 +283,10 @@ class Tuning(Session):
     def _config(self, chosen: SearchSpace, dataset: Dataset) -> RunConfig:
         """What the run is asked for, once the data is known to suit it."""
         request = self.request
-        objective = choose_objective(dataset.task, request.objective)
+        asked = request.objective
+        if self._own is not None:
+            asked = custom.objective_of(dataset.task, asked, self._own.metrics, self._own.config.name)
+        objective = choose_objective(dataset.task, asked)
         check_feasible(chosen, dataset.image_shape, _output(dataset))
         oracle, sampler = self._oracle(chosen)
         return RunConfig(
@@ -266,7 +296,7 @@ class Tuning(Session):
             data=_data_config(dataset, request.data_options),
             space_name=chosen.name,
             space_place=lasting(chosen.place),
-            space=kept(chosen),
+            space=kept(chosen) if self._own is None else {},
             search=SearchConfig(
                 oracle=oracle,
                 sampler=sampler,
@@ -283,6 +313,7 @@ class Tuning(Session):
                 **self._search_numbers(chosen) | self._epochs(chosen, len(dataset.train)),
             ),
             formats=request.formats,
+            hypermodel=None if self._own is None else self._own.config,
         )
 
     def _name(self, config: RunConfig) -> str:
@@ -297,7 +328,8 @@ class Tuning(Session):
             except folders.NameTakenError:  # by another process, a moment ago
                 if self.request.name is not None:
                     raise
-        folders.write_aside(run.folder / "space.yaml", self._space_text)
+        if self._space_text:
+            folders.write_aside(run.folder / "space.yaml", self._space_text)
         return run
 
 

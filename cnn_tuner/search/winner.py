@@ -25,6 +25,7 @@ from cnn_tuner.runs.store import RunStore
 from cnn_tuner.search.candidate import Candidate
 from cnn_tuner.search.observer import Observer
 from cnn_tuner.training import fit
+from cnn_tuner.training.network import Networks
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,13 @@ class Export:
     differences: dict[str, float]
 
 
-def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Observer) -> Winner:
-    """Saves the best model as `best.keras` and evaluates it on the test part, once: unless it is the winner already."""
+def crown(
+    store: RunStore, dataset: Dataset, candidate: Candidate, observer: Observer, networks: Networks | None = None
+) -> Winner:
+    """Saves the best model as `best.keras` and evaluates it on the test part, once: unless it is the winner already.
+
+    `networks` built it; None: the seven steps.
+    """
     earlier = store.winner()
     trial, result = candidate.trial, candidate.result
     is_known = earlier is not None and (earlier.job, earlier.epochs) == (candidate.job.number, candidate.epochs)
@@ -44,8 +50,8 @@ def crown(store: RunStore, dataset: Dataset, candidate: Candidate, observer: Obs
         return earlier
     observer.phase("evaluating on the test part")
     started = time.monotonic()
-    model = fit.load_best(candidate.job)
-    twin = model if candidate.twin == candidate.job else fit.load_best(candidate.twin)
+    model = fit.load_best(candidate.job, networks)
+    twin = model if candidate.twin == candidate.job else fit.load_best(candidate.twin, networks)
     metric = store.config.objective.metric
     # By the twin, which was not trained on the validation part.
     said = fit.predict(twin, dataset.val.x)
@@ -105,7 +111,7 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
     if winner is None or not store.best_model.is_file() or live is None:
         raise SearchError(f"{store.folder}: has no best.keras with an evaluation.npz to export")
     observer.phase("exporting, and verifying in a new process")
-    model = saved_model.in_float32(keras_file.load(store.best_model))
+    model = saved_model.in_float32(keras_file.load(store.best_model, is_chain=store.config.hypermodel is None))
     facts = dataset.task, dataset.class_names, dataset.train.x
     source = Source(model, *facts, store.best_model, winner.temperature, store.config.data.fit)
     folder = store.folder / "export" / dataset.name

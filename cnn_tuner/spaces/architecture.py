@@ -221,9 +221,14 @@ def fit(space: SearchSpace, values: Point, image_shape: tuple[int, int, int], ou
 def why_infeasible(
     space: SearchSpace, image_shape: tuple[int, int, int], output: Output
 ) -> Callable[[Point], str | None]:
-    """A function from a point to the reason why it cannot be trained, or None when it can."""
+    """A function from a point to the reason why it cannot be trained, or None when it can.
+
+    Of a person's own networks it knows of no reason.
+    """
 
     def reason(values: Point) -> str | None:
+        if space.hypermodel:
+            return None
         try:
             fit(space, values, image_shape, output)
         except InfeasibleError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from contextlib import ExitStack
+from typing import Any
 
 import keras_tuner
 
+from cnn_tuner.errors import SpaceError
 from cnn_tuner.spaces.tree import Parameter, Point, SearchSpace, Value
 
 
@@ -77,3 +80,47 @@ def _register(parameter: Parameter, hp: keras_tuner.HyperParameters, default: Va
         sampling = "log" if parameter.is_log else "linear"
         return hp.Float(parameter.name, parameter.low, parameter.high, sampling=sampling, default=default)
     return hp.Choice(parameter.name, list(parameter.values), default=default)
+
+
+MOST_WHOLE = 1000  # values of one whole number; of more, as many from one end to the other
+
+
+def parameter_of(hp: Any, parent: str | None = None, parent_values: tuple[Value, ...] = ()) -> Parameter:
+    """A hyperparameter of KerasTuner as one of a space.
+
+    Raises:
+        SpaceError: it is of a kind that is not known here.
+    """
+    settings = hp.get_config()
+    kind, name = type(hp).__name__, str(hp.name)
+    if kind == "Fixed":
+        return Parameter(name, (hp.value,), parent=parent, parent_values=parent_values)
+    if kind == "Boolean":
+        return Parameter(name, (False, True), parent=parent, parent_values=parent_values)
+    if kind == "Choice":
+        return Parameter(name, tuple(hp.values), parent=parent, parent_values=parent_values)
+    if kind not in ("Int", "Float"):
+        raise SpaceError(f"hyperparameter {name}: of the kind {kind}; known are Choice, Int, Float, Boolean, Fixed")
+    low, high = settings["min_value"], settings["max_value"]
+    is_log = settings.get("sampling") == "log"
+    step = settings.get("step")
+    if kind == "Float" and step is None:
+        return Parameter(name, (), float(low), float(high), is_log, parent, parent_values)
+    values = _stepped(low, high, step, is_log, kind == "Int")
+    return Parameter(name, values, parent=parent, parent_values=parent_values)
+
+
+def _stepped(low: float, high: float, step: float | None, is_log: bool, is_whole: bool) -> tuple[Value, ...]:
+    """The values from one end to the other, by equal steps, or factors."""
+    if is_log and step is not None:
+        found = [low * step**n for n in range(int(math.log(high / low, step) + 1e-8) + 1)]
+    elif is_log:
+        found = [low * (high / low) ** (n / (MOST_WHOLE - 1)) for n in range(MOST_WHOLE)]
+    else:
+        by = 1 if step is None else step
+        found = [low + by * n for n in range(int((high - low) / by + 1e-8) + 1)]
+    if is_whole:
+        found = sorted({round(value) for value in found})
+    if len(found) > MOST_WHOLE:
+        found = [found[n * (len(found) - 1) // (MOST_WHOLE - 1)] for n in range(MOST_WHOLE)]
+    return tuple(found)

@@ -11,6 +11,7 @@ from typing import Any
 
 from cnn_tuner.spaces.tree import Point
 
+BATCH_SIZE = 32  # of a point that does not say it: Keras's own
 STEPS_AT_ONCE = 32  # batches at most that run before Python is asked again: a divisor of an epoch's
 FEW_AT_ONCE = 16  # to have at least so many, an epoch may leave out its last batches, which are others each time
 
@@ -70,7 +71,7 @@ def steps_of_epoch(images: int, values: Point) -> int:
 
     Of 37 batches each would run by itself, and small networks wait for Python.
     """
-    steps = math.ceil(images / int(values["batch_size"]))
+    steps = math.ceil(images / int(values.get("batch_size", BATCH_SIZE)))
     return next(n for n in range(steps, 0, -1) if divisor(n, STEPS_AT_ONCE) >= min(FEW_AT_ONCE, n))
 
 

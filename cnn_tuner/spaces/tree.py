@@ -101,7 +101,8 @@ class SearchSpace:
     """What may vary: hyperparameters in the order in which data meets them, limits and the search's defaults.
 
     `start` are points that a search is to try first, as the file names them.
-    `source` is the YAML text, `place` the file or the name that messages begin with.
+    `source` is the YAML text, `place` the file or the name that messages begin with. `hypermodel` names what builds its
+    networks, where they are a person's own; nothing is known of those before they are built.
     """
 
     name: str
@@ -112,6 +113,7 @@ class SearchSpace:
     source: str
     place: str
     start: tuple[Start, ...] = ()
+    hypermodel: str = ""
 
     @cached_property
     def _children(self) -> dict[str | None, list[Parameter]]:
@@ -297,6 +299,12 @@ def from_text(text: str, where: str) -> SearchSpace:
     return SearchSpace(
         name, file.description, tuple(_parameters(file)), file.limits, file.search, text, where, file.start
     )
+
+
+def of_hypermodel(name: str, parameters: Sequence[Parameter], place: str) -> SearchSpace:
+    """The space of a person's own networks, which a function called `name` builds."""
+    about = f"The hyperparameters of {name}."
+    return SearchSpace(name, about, tuple(parameters), Limits(), SearchDefaults(), "", place or name, hypermodel=name)
 
 
 AUTO = "auto"  # the name of the space that is made for a run's images: see `cnn_tuner.spaces.auto`

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cnn_tuner.metrics.tasks import Objective
-from cnn_tuner.report.texts import reached, summary
+from cnn_tuner.report.texts import reached, summary, summary_title
 from cnn_tuner.runs.pareto import COSTS, cost_of
 from cnn_tuner.runs.records import Trial
 
@@ -25,7 +25,7 @@ def table(found: Sequence[Trial], objective: Objective, cost: str) -> Table:
     rows = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("trial", cost, objective.name):
         rows.add_column(title, justify="right", no_wrap=True)
-    rows.add_column("blocks | dense | training", overflow="fold")
+    rows.add_column(summary_title(found), overflow="fold")
     for trial in found:
         rows.add_row(str(trial.number), cost_text(trial, cost), reached(trial), escape(summary(trial.values)))
     return rows

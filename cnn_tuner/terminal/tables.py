@@ -20,6 +20,7 @@ from cnn_tuner.report.texts import (
     SUMMARY_LEGEND,
     duration,
     epochs,
+    is_custom,
     metric,
     reached,
     score,
@@ -27,6 +28,7 @@ from cnn_tuner.report.texts import (
     sparkline,
     step_rows,
     summary,
+    summary_title,
 )
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Trial, Winner
 from cnn_tuner.search.session import Outcome
@@ -80,7 +82,7 @@ def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
         box=None,
         pad_edge=False,
         header_style="bold",
-        caption=SUMMARY_LEGEND,
+        caption=None if any(is_custom(trial.values) for trial in trials) else SUMMARY_LEGEND,
         caption_justify="left",
         caption_style="dim",
     )
@@ -89,7 +91,7 @@ def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
     has_curves = any(len(trial.epochs) > 1 for trial in trials)
     if has_curves:
         table.add_column("curve", no_wrap=True)
-    table.add_column("blocks | dense | training", overflow="fold")
+    table.add_column(summary_title(trials), overflow="fold")
     for trial in trials:
         what = f"failed: {trial.message}" if trial.status == "failed" else summary(trial.values)
         if trial.status in ("running", "stopped"):

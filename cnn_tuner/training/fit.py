@@ -21,18 +21,15 @@ from cnn_tuner.data.dataset import Images, Part, pieces
 from cnn_tuner.data.shared import opened
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import TASKS, Output
-from cnn_tuner.models import builder
 from cnn_tuner.models.latency import measure_latency
 from cnn_tuner.runs.records import Epoch, Job, Result
-from cnn_tuner.spaces import architecture
-from cnn_tuner.spaces.recipe import recipe_of
 from cnn_tuner.training import devices, network
 from cnn_tuner.training.batches import EVALUATION_BATCH, Data
 from cnn_tuner.training.folds import train_folds
-from cnn_tuner.training.network import KeptNetwork, Network
+from cnn_tuner.training.network import KeptNetwork, Network, Networks
 from cnn_tuner.training.recorder import Recorder, StopRequestedError
+from cnn_tuner.training.seven_steps import SevenSteps, steps_of
 from cnn_tuner.training.state import load_state, take_up
-from cnn_tuner.training.whitening import pays, whiten
 
 if TYPE_CHECKING:
     from cnn_tuner.executors.base import Settings, Train
@@ -44,8 +41,18 @@ def open_trainer(settings: Settings) -> Train:
     See `cnn_tuner.executors.base.load_trainer`.
     """
     devices.set_up(settings)
-    data, kept = Data(*opened(Path(settings.folder))), KeptNetwork(settings.is_own_process)
+    kept = KeptNetwork(networks_of(settings), settings.is_own_process)
+    data = Data(*opened(Path(settings.folder)))
     return lambda job, on_epoch, should_stop: train(job, data, on_epoch, should_stop, kept)
+
+
+def networks_of(settings: Settings) -> Networks:
+    """What builds the networks that are trained with these settings."""
+    if not settings.networks:
+        return SevenSteps()
+    from cnn_tuner.training import custom
+
+    return custom.unpacked(settings.networks)
 
 
 def train(
@@ -63,7 +70,8 @@ def train(
         on_epoch: told each epoch when it has ended, those of an earlier attempt at once.
         should_stop: asked after each execution of batches; when true, the epoch under way is dropped and what was
             reached before it counts.
-        kept: where the network of the job before is found, and this one's is left.
+        kept: what builds networks, where the one of the job before is found, and this one's is left; None: the seven
+            steps, and nothing is kept.
 
     Returns:
         The result. A failure of the trial is a result too: a loss that is not finite, memory that runs out.
@@ -71,17 +79,17 @@ def train(
     Raises:
         OSError: the state could not be written.
     """
-    kept = KeptNetwork() if kept is None else kept
+    kept = KeptNetwork(SevenSteps()) if kept is None else kept
     kept.begins_again = job.folds > 0
     by_class = TASKS[job.output.task].has_classes
     if not job.folds:
         return _train(job, data.redrawn(job.split, by_class), on_epoch, should_stop, kept)
-    latency = _latency(job)
+    latency = _latency(job, kept.networks)
     if (over := _over_the_limit(job, latency)) is not None:
         return Result(job.number, "failed", None, None, (), 0.0, over, job.attempt, latency_seconds=latency)
     parts = [data.redrawn(number, by_class) for number in range(job.folds)]
     # As many batches in each fold, so that what is traced for one serves all.
-    steps = min(network.steps_of(job, part) for part in parts)
+    steps = min(steps_of(job, part) for part in parts)
     even = replace(job, epoch_steps=steps, measures_latency=False)
     found = train_folds(even, on_epoch, lambda one, tell: _train(one, parts[one.split], tell, should_stop, kept))
     return replace(found, latency_seconds=latency)
@@ -97,7 +105,7 @@ def _train(
         return _failed(recorder, "the training that it goes on with was lost")
     for epoch in progress.epochs:
         on_epoch(epoch)
-    latency = _latency(job)
+    latency = _latency(job, kept.networks)
     if (over := _over_the_limit(job, latency)) is not None:
         return replace(_failed(recorder, over), latency_seconds=latency)
     return replace(_trained(job, data, recorder, found, kept), latency_seconds=latency)
@@ -114,6 +122,7 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
     if (not progress.epochs_done and not stopped) or progress.message:
         return _failed(recorder, progress.message)
     recorder.save(has_ended=not stopped)
+    params, macs = (recorder.network.size if recorder.network is not None else None) or (None, None)
     return Result(
         job.number,
         "stopped" if stopped else "completed",
@@ -123,6 +132,8 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
         recorder.seconds(),
         progress.message,
         job.attempt,
+        params=params,
+        macs=macs,
     )
 
 
@@ -141,12 +152,11 @@ def _over_the_limit(job: Job, latency: float | None) -> str | None:
     return f"one image takes {1000 * latency:.3g} ms, over the limit of {1000 * most:.3g} ms"
 
 
-def _latency(job: Job) -> float | None:
+def _latency(job: Job, networks: Networks) -> float | None:
     """What one image takes, by the model that computes in float32 as the exported one does."""
     if not job.measures_latency:
         return None
-    built = builder.build(architecture.build(job.values, job.image_shape, job.output), job.seed, "float32")
-    seconds = measure_latency(built)
+    seconds = measure_latency(networks.untrained(job))
     keras.utils.clear_session()
     return seconds
 
@@ -155,23 +165,25 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
     """Fits until the job's last epoch; whether it was stopped by request."""
     if recorder.should_stop():
         return True
-    taken = network.set_up(job, data) if found is None else found
+    networks = kept.networks
+    taken = networks.set_up(job, data) if found is None else found
     if kept.begins_again and found is None:
         taken = network.with_start(taken)
-    if not recorder.progress.epochs_done and pays(data.train_images):
-        whiten(taken.model, data.train_images, job.seed)
+    if not recorder.progress.epochs_done:
+        networks.begin(taken, job, data)
     network.take_up(taken, job, recorder.progress)
     first, recorder.network = recorder.progress.epochs_done, taken
     try:
         taken.model.fit(
-            _batches(job, data, taken, first),
+            networks.batches(job, data, taken, first),
             steps_per_epoch=taken.steps,
             initial_epoch=first,
             epochs=job.epochs,
-            validation_data=None if job.with_val else data.val,
-            callbacks=[recorder],
+            validation_data=None if job.with_val else networks.validation(data, taken),
+            callbacks=[*taken.callbacks, recorder],
             shuffle=False,
             verbose=0,
+            **taken.fit,
         )
     except StopRequestedError:
         return True
@@ -179,32 +191,27 @@ def _fit(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: 
     return False
 
 
-def _batches(job: Job, data: Data, taken: Network, first: int) -> tf.data.Dataset:
-    recipe = taken.recipe
-    weights = recipe.class_weights if TASKS[job.output.task].has_classes else "none"
-    return data.batches(job.seed, recipe.batch_size, first, recipe.augmentation, job.with_val, taken.steps, weights)
-
-
 def _failed(recorder: Recorder, message: str) -> Result:
     job, epochs = recorder.job, tuple(recorder.progress.epochs)
     return Result(job.number, "failed", None, None, epochs, recorder.seconds(), message, job.attempt)
 
 
-def load_best(job: Job) -> keras.Model:
-    """The model of a trained job with the average of its weights, compiled, computing in float32.
+def load_best(job: Job, networks: Networks | None = None) -> keras.Model:
+    """The model of a trained job as it was validated, compiled, computing in float32.
+
+    `networks` built it; None: the seven steps.
 
     Raises:
         FileNotFoundError: the job left no state.
     """
     # Of several folds the state is the first one's, whose epochs may have fewer batches than the job says.
-    built = network.averaged_model(job, load_state(Path(job.state_file), job, grows=job.folds > 0))
-    builder.compile_model(built, recipe_of(job.values), job.output)
-    return built
+    networks = SevenSteps() if networks is None else networks
+    return networks.trained(job, load_state(Path(job.state_file), job, grows=job.folds > 0))
 
 
-def outcomes(job: Job, part: Part) -> np.ndarray | None:
+def outcomes(job: Job, part: Part, networks: Networks | None = None) -> np.ndarray | None:
     """What each image of a part (N,) adds to the objective of a trained job; see `cnn_tuner.metrics.scores.of_each`."""
-    return scores.of_each(job.objective.metric, part.y, job.output.task, predict(load_best(job), part.x))
+    return scores.of_each(job.objective.metric, part.y, job.output.task, predict(load_best(job, networks), part.x))
 
 
 def evaluate(built: keras.Model, part: Part, output: Output, answers: np.ndarray | None = None) -> dict[str, float]:

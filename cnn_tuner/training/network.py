@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from cnn_tuner.models import builder
-from cnn_tuner.models.optimizers import Course, averages, averaging_optimizer
+from cnn_tuner.models.optimizers import Course
 from cnn_tuner.runs.records import Job
-from cnn_tuner.spaces import architecture
-from cnn_tuner.spaces.recipe import STEPS_AT_ONCE, Recipe, divisor, recipe_of, steps_of_epoch
+from cnn_tuner.spaces.recipe import STEPS_AT_ONCE, divisor
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.state import Progress, of_network
 
@@ -28,15 +29,28 @@ Start = tuple[list[np.ndarray], list[np.ndarray], np.ndarray]  # variables of a 
 class Network:
     """A compiled model that can be trained: by which jobs, in epochs of so many batches, `at_once` in a row.
 
-    `start` is where it began, if that was kept.
+    start: where it began, if that was kept. has_averages: whether what is validated and exported is the average of its
+    weights. Of a person's own: `batch_size`, and how many of its batches are one as jobs count them (`batches_each`);
+    metric_names: of those that it calls otherwise than they are called here; callbacks, fit: for Keras's `fit`;
+    size: its parameters and multiply-adds for one image, which are not known before it is built.
     """
 
     serves: str
     model: keras.Model
-    recipe: Recipe
     steps: int
     at_once: int
     start: Start | None = None
+    has_averages: bool = True
+    batch_size: int = 0
+    batches_each: float = 1.0
+    metric_names: Mapping[str, str] = field(default_factory=dict)
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+
+    def course_steps(self, job: Job) -> int:
+        """How many batches a job's learning rate takes for its course; 0: no end is in sight."""
+        return math.ceil(job.course_steps * self.batches_each)
 
     @property
     def course(self) -> Course:
@@ -45,14 +59,41 @@ class Network:
         return course
 
 
+class Networks(Protocol):
+    """What builds the networks of jobs, and has them learn: the seven steps, or a person's own."""
+
+    def set_up(self, job: Job, data: Data) -> Network:
+        """The network of a job, with its initial weights.
+
+        Raises:
+            ValueError: it cannot be built or trained.
+        """
+
+    def begin(self, network: Network, job: Job, data: Data) -> None:
+        """What is to be done with it before it learns for the first time."""
+
+    def batches(self, job: Job, data: Data, network: Network, first: int) -> tf.data.Dataset:
+        """What it learns from, from epoch `first` (counted from 0) on."""
+
+    def validation(self, data: Data, network: Network) -> tf.data.Dataset:
+        """What it is validated on, as it takes it."""
+
+    def untrained(self, job: Job) -> keras.Model:
+        """From images (N, H, W, C) uint8 to scores (N, units), in float32: as it is exported."""
+
+    def trained(self, job: Job, progress: Progress) -> keras.Model:
+        """The same with the weights that are validated, compiled with the loss and the metrics of the job's task."""
+
+
 class KeptNetwork:
-    """The network that was trained last: a job that trains it on needs neither to build nor to trace it again.
+    """What builds networks, and the one that was trained last: a job that trains it on need not build and trace it.
 
     To set up a network of `seven_steps` takes longer than one of its first epochs. With `begins_again` where a network
     began is kept, too, so that jobs of the same network can be trained from there, on other images.
     """
 
-    def __init__(self, is_own_process: bool = False) -> None:
+    def __init__(self, networks: Networks, is_own_process: bool = False) -> None:
+        self.networks = networks
         self._network: Network | None = None
         self._is_own_process = is_own_process
         self.begins_again = False
@@ -60,7 +101,7 @@ class KeptNetwork:
     def take(self, job: Job, progress: Progress) -> Network | None:
         """Hands over the network that takes a job up, if it may; every other one is freed."""
         network, self._network = self._network, None
-        if network is not None and network.serves == _served(job):
+        if network is not None and network.serves == served(job):
             if progress.epochs_done:
                 return network
             if network.start is not None:
@@ -80,7 +121,7 @@ class KeptNetwork:
         self._network = network
 
 
-def _served(job: Job) -> str:
+def served(job: Job) -> str:
     """The same for jobs whose network is traced the same. Its course does not count: a variable holds it."""
     return json.dumps([*of_network(job), job.epoch_steps, job.with_val], sort_keys=True)
 
@@ -99,12 +140,6 @@ def steps_per_execution(steps: int, macs_of_batch: int) -> int:
     return divisor(steps, max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch))))
 
 
-def steps_of(job: Job, data: Data) -> int:
-    """The batches of an epoch."""
-    steps = steps_of_epoch(data.images(job.with_val), job.values)
-    return steps if job.epoch_steps is None else min(steps, job.epoch_steps)
-
-
 def with_start(network: Network) -> Network:
     """The same, which knows that it begins where it stands now."""
     model = network.model
@@ -119,18 +154,6 @@ def _begin(network: Network, start: Start) -> None:
     network.course.place.assign(place)
 
 
-def set_up(job: Job, data: Data) -> Network:
-    """The network of a job, with its initial weights."""
-    plan = architecture.build(job.values, job.image_shape, job.output)
-    recipe, steps = recipe_of(job.values), steps_of(job, data)
-    built = builder.build(plan, job.seed, job.precision, recipe)
-    at_once = steps_per_execution(steps, plan.macs * recipe.batch_size)
-    optimizer = averaging_optimizer(recipe, job.course_steps)
-    builder.compile_model(built, recipe, job.output, at_once, optimizer=optimizer, metric=job.objective.metric)
-    built.optimizer.build(built.trainable_variables)  # made while fit traces a step, they have it traced twice
-    return Network(_served(job), built, recipe, steps, at_once)
-
-
 def take_up(network: Network, job: Job, progress: Progress) -> None:
     """Brings a network where the job takes it up."""
     if progress.epochs_done:
@@ -139,15 +162,4 @@ def take_up(network: Network, job: Job, progress: Progress) -> None:
         if progress.course:
             network.course.place.assign(np.array(progress.course, np.float32))
         else:
-            network.course.begin_at_peak(int(network.model.optimizer.iterations.numpy()), job.course_steps)
-
-
-def averaged_model(job: Job, progress: Progress) -> keras.Model:
-    """The network of a trained job with the average of its weights, computing in float32, not compiled."""
-    recipe, plan = recipe_of(job.values), architecture.build(job.values, job.image_shape, job.output)
-    built = builder.build(plan, job.seed, "float32")
-    optimizer = averaging_optimizer(recipe, job.course_steps)
-    optimizer.build(built.trainable_variables)
-    assign(optimizer.variables, progress.optimizer)
-    assign(built.trainable_variables, values_of(averages(optimizer)))
-    return built
+            network.course.begin_at_peak(int(network.model.optimizer.iterations.numpy()), network.course_steps(job))

@@ -25,7 +25,7 @@ class StopRequestedError(Exception):
 
 
 class Recorder(keras.callbacks.Callback):
-    """The callback of a job's `fit`. What is validated is the average of the weights."""
+    """The callback of a job's `fit`. What is validated is the average of the weights, where the network keeps one."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Recorder(keras.callbacks.Callback):
         self._epoch_steps = self._steps
         if self.network is not None:
             begun = self._steps - (epoch - self.job.initial_epoch) * self.network.steps
-            self._last_step = begun + self.job.course_steps
+            self._last_step = begun + self.network.course_steps(self.job)
         self._pace.begin(self._steps)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -81,18 +81,26 @@ class Recorder(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         self._pace.pause()
+        if not self._has_averages:
+            return
         self._weights = values_of(self.model.trainable_variables)
         assign(self.model.trainable_variables, values_of(averages(self.model.optimizer)))
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        assign(self.model.trainable_variables, self._weights)
+        if self._has_averages:
+            assign(self.model.trainable_variables, self._weights)
+
+    @property
+    def _has_averages(self) -> bool:
+        return self.network is None or self.network.has_averages
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if self.should_stop():
             raise StopRequestedError
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        names = {} if self.network is None else self.network.metric_names
+        metrics = {names.get(name, name): float(value) for name, value in (logs or {}).items()}
         score = None if self.job.with_val else metrics[self.job.objective.name]
         if not (math.isfinite(metrics["loss"]) and (score is None or math.isfinite(score))):
             self.progress.message = (

@@ -14,8 +14,8 @@ from cnn_tuner.data.shared import opened
 from cnn_tuner.runs.records import Epoch, Job, Result
 from cnn_tuner.training import devices
 from cnn_tuner.training.batches import Data
-from cnn_tuner.training.network import set_up
 from cnn_tuner.training.recorder import StopRequestedError
+from cnn_tuner.training.seven_steps import SevenSteps
 
 if TYPE_CHECKING:
     from cnn_tuner.executors.base import Settings, Train
@@ -60,10 +60,11 @@ def measure(job: Job, data: Data, on_epoch: Callable[[Epoch], None], should_stop
     `seconds` of such an epoch is the time (monotonic) at which it was told.
     """
     keras.utils.clear_session()
-    network = set_up(job, data)
+    steps = SevenSteps()
+    network = steps.set_up(job, data)
     batch_size = int(job.values["batch_size"])
     stopwatch = _Stopwatch(batch_size, on_epoch, should_stop)
-    batches = data.batches(job.seed, batch_size, 0, network.recipe.augmentation)
+    batches = steps.batches(job, data, network, 0)
     with suppress(StopRequestedError):
         network.model.fit(
             batches, steps_per_epoch=network.steps, epochs=10**9, callbacks=[stopwatch], shuffle=False, verbose=0

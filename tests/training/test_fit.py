@@ -27,10 +27,11 @@ from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.models import builder
 from cnn_tuner.runs.records import Epoch, Job, Result
 from cnn_tuner.spaces.recipe import Augmentation
-from cnn_tuner.training import fit, network, recorder
+from cnn_tuner.training import fit, network, recorder, seven_steps
 from cnn_tuner.training import state as training_state
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.network import KeptNetwork, steps_per_execution
+from cnn_tuner.training.seven_steps import SevenSteps
 
 VALUES = {
     "blocks": 1,
@@ -129,11 +130,11 @@ def set_up(monkeypatch) -> list[Job]:
     """The jobs whose networks are set up, in their order."""
     jobs: list[Job] = []
 
-    def counted(job, data, original=network.set_up):
+    def counted(own, job, data, original=SevenSteps.set_up):
         jobs.append(job)
-        return original(job, data)
+        return original(own, job, data)
 
-    monkeypatch.setattr(network, "set_up", counted)
+    monkeypatch.setattr(SevenSteps, "set_up", counted)
     return jobs
 
 
@@ -149,7 +150,7 @@ def test_a_search_may_have_the_classes_count_alike(metric, job, data):
 
 
 def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, job, data, set_up):
-    kept, later = KeptNetwork(), continued(job, part, 1)
+    kept, later = KeptNetwork(SevenSteps()), continued(job, part, 1)
     first, then = train(part, data, kept), train(later, data, kept)
     assert set_up == [part]
     assert metrics(first) + metrics(then) == metrics(whole[1])
@@ -158,7 +159,7 @@ def test_a_network_that_is_still_set_up_trains_on_to_the_last_bit(whole, part, j
 
 @pytest.mark.slow
 def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_only(whole, part, data, set_up):
-    kept = KeptNetwork()
+    kept = KeptNetwork(SevenSteps())
     train(part, data, kept)
     other = replace(elsewhere(part), seed=1)
     train(other, data, kept)
@@ -171,7 +172,7 @@ def test_a_network_that_is_still_set_up_serves_its_own_trial_from_its_own_state_
 
 @pytest.mark.slow
 def test_a_network_that_was_stopped_within_an_epoch_is_set_up_anew(whole, part, job, data, set_up):
-    kept = KeptNetwork()
+    kept = KeptNetwork(SevenSteps())
     stopped = train(replace(part, epochs=4), data, kept, stops=True)
     assert (stopped.status, len(stopped.epochs)) == ("stopped", 1)
     later = continued(job, part, 1)
@@ -272,8 +273,8 @@ def test_the_time_of_a_job_that_is_gone_on_with_counts_from_its_new_beginning(jo
 @pytest.mark.parametrize(("pays", "begun"), [(True, [(1, 0)]), (False, [])])
 def test_where_it_pays_a_training_begins_with_filters_that_have_seen_the_images(job, data, monkeypatch, pays, begun):
     seen = []
-    monkeypatch.setattr(fit, "pays", lambda images: pays)
-    monkeypatch.setattr(fit, "whiten", lambda model, images, seed: seen.append((images.shape[-1], seed)))
+    monkeypatch.setattr(seven_steps, "pays", lambda images: pays)
+    monkeypatch.setattr(seven_steps, "whiten", lambda model, images, seed: seen.append((images.shape[-1], seed)))
     train(job, data)
     train(replace(job, epochs=job.epochs + 1, attempt=2), data)  # goes on from its own state
     assert seen == begun
@@ -281,7 +282,7 @@ def test_where_it_pays_a_training_begins_with_filters_that_have_seen_the_images(
 
 def test_an_epoch_of_one_execution_tells_the_time_too(job, data, monkeypatch):
     Clock(monkeypatch)
-    assert network.set_up(job, data).at_once == 5
+    assert SevenSteps().set_up(job, data).at_once == 5
     result = train(replace(job, seconds=0.35), data)
     assert len(result.epochs) == 3, "the first one compiles"
 
@@ -303,7 +304,7 @@ def grown(whole: tuple[Job, Result], name: str, **how) -> Job:
 
 
 def test_what_grows_in_the_process_of_its_trunk_is_not_traced_anew(whole, data, set_up):
-    kept, trunk = KeptNetwork(), elsewhere(whole[0], "kept")
+    kept, trunk = KeptNetwork(SevenSteps()), elsewhere(whole[0], "kept")
     train(trunk, data, kept)
     branch = grown((trunk, whole[1]), "twin")
     then = train(branch, data, kept)
@@ -784,18 +785,18 @@ def test_by_its_weight_each_class_counts_alike_and_an_image_on_average_as_1(colu
 
 def test_class_weights_are_for_tasks_whose_images_are_of_one_class(data, job):
     values = VALUES | {"class_weights": "balanced"}
-    weighted = network.set_up(replace(job, values=values), data)
-    batches = fit._batches(replace(job, values=values), data, weighted, 0)
+    weighted = SevenSteps().set_up(replace(job, values=values), data)
+    batches = SevenSteps().batches(replace(job, values=values), data, weighted, 0)
     assert len(batches.element_spec) == 3
     other = replace(job, values=values, output=replace(job.output, task="multilabel"))
-    assert len(fit._batches(other, data, weighted, 0).element_spec) == 2
+    assert len(SevenSteps().batches(other, data, weighted, 0).element_spec) == 2
 
 
 def test_sampled_classes_come_as_often_and_without_a_weight(job):
     x, y = toy_part("multiclass", 60, 0).x, np.repeat([0, 2], [50, 10]).astype(np.int32)
     own, values = Data(Part(x, y), Part(x[:4], y[:4])), VALUES | {"class_weights": "sampled"}
-    sampled = network.set_up(replace(job, values=values), own)
-    batches = list(fit._batches(replace(job, values=values), own, sampled, 0).take(3))
+    sampled = SevenSteps().set_up(replace(job, values=values), own)
+    batches = list(SevenSteps().batches(replace(job, values=values), own, sampled, 0).take(3))
     assert np.bincount(np.concatenate([labels for _, labels in batches])).tolist() == [30, 0, 30]
 
 

@@ -13,9 +13,10 @@ from toys import toy_part
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.checkpoints import fold_file
 from cnn_tuner.runs.records import Epoch, Job, Result
-from cnn_tuner.training import fit, folds, network
+from cnn_tuner.training import fit, folds
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.network import KeptNetwork
+from cnn_tuner.training.seven_steps import SevenSteps
 from cnn_tuner.training.state import Progress, save_state
 
 VALUES = {
@@ -88,11 +89,11 @@ def test_each_image_is_for_validation_in_one_fold_alone(data):
 
 @pytest.mark.slow
 def test_a_network_that_is_set_up_once_gives_what_a_new_one_does(job, data, monkeypatch):
-    set_up, original = [], network.set_up
-    monkeypatch.setattr(network, "set_up", lambda *given: set_up.append(1) or original(*given))
+    set_up, original = [], SevenSteps.set_up
+    monkeypatch.setattr(SevenSteps, "set_up", lambda *given: set_up.append(1) or original(*given))
     expected, _ = train(replace(job, state_file=job.state_file.replace("00001", "00002")), data)
     assert len(set_up) == 1, "though an epoch of two folds would have a batch more"
-    kept = KeptNetwork()
+    kept = KeptNetwork(SevenSteps())
     found, _ = train(job, data, kept)
     assert metrics(found.epochs) == metrics(expected.epochs)
     later = replace(job, epochs=3, initial_epoch=2, initial_state=job.state_file, state_file=job.state_file + "3.npz")

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from cnn_tuner.data.files import shown
 from cnn_tuner.export.checks.checkpoint import check_variables, size_of
 from cnn_tuner.export.checks.container import refused
-from cnn_tuner.export.checks.operations import ALLOWED, CALLS, DECODING, RESIZES, SAVING
+from cnn_tuner.export.checks.operations import ALLOWED, CALLS, DECODING, PADS, RESIZES, SAVING
 from cnn_tuner.export.checks.reach import called, check_decoding, check_saver
 from cnn_tuner.export.checks.starting import check_assets
 
@@ -114,7 +114,7 @@ def _check_shape(path: Path, shape: Any) -> None:
 
 
 def _check_functions(path: Path, graph: Any) -> None:
-    """Functions end: none calls itself, and calls within calls stay few. A resize has a fixed, bearable size."""
+    """Functions end: none calls itself, calls within calls stay few. Resizes and pads have a fixed, bearable size."""
     library = graph.graph_def.library
     if library.gradient or library.registered_gradients:
         raise refused(path, "holds gradients of its own, which an export needs none of")
@@ -136,23 +136,24 @@ def _check_functions(path: Path, graph: Any) -> None:
         return sizes[name]
 
     for body in (graph.graph_def.node, *bodies.values()):
-        _check_resizes(path, body)
+        _check_sizes(path, body)
         for node in body:
             for name in called(node):
                 size(name, 0)
 
 
-def _check_resizes(path: Path, body: Any) -> None:
+def _check_sizes(path: Path, body: Any) -> None:
     constants = {node.name: node.attr["value"].tensor for node in body if node.op == "Const"}
     for node in body:
-        if node.op not in RESIZES:
+        if node.op not in RESIZES | PADS:
             continue
         tensor = constants.get(node.input[1].partition(":")[0] if len(node.input) > 1 else "")
+        does = "pads by" if node.op in PADS else "resizes to"
         if tensor is None:
-            raise refused(path, f"node {shown(node.name)} resizes to a size that is not fixed")
-        sides = _whole_numbers(tensor)
-        if not sides or not all(0 < side <= MAX_SIDE for side in sides):
-            raise refused(path, f"node {shown(node.name)} resizes to {sides}; allowed are {MAX_SIDE} pixels a side")
+            raise refused(path, f"node {shown(node.name)} {does} a size that is not fixed")
+        sides, least = _whole_numbers(tensor), 0 if node.op in PADS else 1
+        if not sides or not all(least <= side <= MAX_SIDE for side in sides):
+            raise refused(path, f"node {shown(node.name)} {does} {sides}; allowed are {MAX_SIDE} pixels a side")
 
 
 def _whole_numbers(tensor: Any) -> list[int]:

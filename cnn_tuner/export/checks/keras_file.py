@@ -27,8 +27,11 @@ MAX_OBJECTS = 10_000  # in the file of weights
 MAX_DEPTH = 10  # of its groups
 
 
-def check_keras(path: Path) -> None:
+def check_keras(path: Path, is_chain: bool = True) -> None:
     """Looks at a `.keras` file; load it with `compile=False, safe_mode=True` afterwards.
+
+    With `is_chain` its layers must be those of the seven steps, one after the other, which is known to need no more
+    memory than the file has weights. A run's own networks may be any of Keras's own layers.
 
     Raises:
         VerificationError: a member, layer or weight that our models do not have, or sizes that do not fit.
@@ -38,8 +41,11 @@ def check_keras(path: Path) -> None:
             _check_members(path, archive)
             config = json.loads(archive.read("config.json"))
             weights = _weights(path, archive.read("model.weights.h5"))
-        _check_classes(path, config)
-        _check_weights(path, check_layers(path, config), weights)
+        if is_chain:
+            _check_classes(path, config)
+            _check_weights(path, check_layers(path, config), weights)
+        else:
+            _check_own_classes(path, config)
     except VerificationError:
         raise
     except RecursionError as error:
@@ -80,6 +86,7 @@ CLASSES = frozenset(
         ),
     ]
 )
+RUN_CODE = frozenset(("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"))  # Keras's, with code
 _TENSOR = (None, "__keras_tensor__")  # how a layer's input is written
 
 
@@ -104,6 +111,15 @@ def _check_classes(path: Path, config: Any) -> None:
             raise refused(path, f"holds the class {shown('.'.join(map(str, name)))}, which is not of our models")
         if found.get("registered_name") not in (None, found["class_name"]):
             raise refused(path, f"holds the registered class {shown(str(found['registered_name']))}")
+
+
+def _check_own_classes(path: Path, config: Any) -> None:
+    for found in _dicts({key: value for key, value in config.items() if key != "compile_config"}):
+        module, name = str(found.get("module")), str(found.get("class_name", "__tuple__"))
+        is_registered = found.get("registered_name") not in (None, name)
+        is_kerass = name.startswith("__") or module == "keras" or module.startswith("keras.")
+        if not is_kerass or is_registered or name in RUN_CODE:
+            raise refused(path, f"holds the class {shown(f'{module}.{name}')}, which is no layer of Keras's own")
 
 
 def _weights(path: Path, content: bytes) -> list[tuple[int, ...]]:

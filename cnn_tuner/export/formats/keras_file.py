@@ -14,13 +14,15 @@ from cnn_tuner.export.checks.keras_file import check_keras
 from cnn_tuner.export.formats.registry import Source
 
 
-def load(path: Path) -> keras.Model:
+def load(path: Path, is_chain: bool = True) -> keras.Model:
     """The model in a file that may be anybody's, without how it was compiled.
+
+    `is_chain`: see `check_keras`.
 
     Raises:
         VerificationError: it holds what is not to be loaded, or cannot be read.
     """
-    check_keras(path)
+    check_keras(path, is_chain)
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises almost anything on a damaged file, or on one of a newer Keras

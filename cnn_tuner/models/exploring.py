@@ -1,0 +1,134 @@
+"""The search space of a hypermodel: which hyperparameters it asks for, and under which values of others.
+
+A hyperparameter shows only where it is asked for, so that networks are built: as it is by default, and with each other
+value of each hyperparameter that may bring further ones about.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+import keras_tuner
+
+from cnn_tuner.errors import UsageError
+from cnn_tuner.models.custom import CustomModels, hyperparameters
+from cnn_tuner.spaces.hyperparameters import parameter_of
+from cnn_tuner.spaces.tree import Parameter, Point, Value
+
+MOST_BUILDS = 60  # networks that are built to find them all
+MOST_VALUES = 8  # of a hyperparameter of more values only the first and the last are looked at
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A hypermodel's space: its hyperparameters, their values by default, and the parameters of its largest network."""
+
+    parameters: tuple[Parameter, ...]
+    start: Point
+    largest_params: int
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Values to build a network with: what was changed last, to what, and what had been asked for before that."""
+
+    values: Point = field(default_factory=dict)
+    changed: str = ""
+    to: Value = ""
+    before: frozenset[str] = frozenset()
+
+
+@dataclass
+class _Found:
+    """A hyperparameter: whether it is there by default, and which values of which others change that."""
+
+    hp: Any
+    is_default: bool
+    changes: dict[str, list[Value]] = field(default_factory=dict)
+
+
+def explore(models: CustomModels, part: Any) -> Explored:
+    """Builds some networks of a hypermodel, and says which space they are of. `part`: see `CustomModels.fitting`.
+
+    Raises:
+        UsageError: it cannot be built as it is by default, or asks for nothing.
+        SpaceError: a hyperparameter is of a kind that is not known here.
+    """
+    found: dict[str, _Found] = {}
+    left = deque([_Attempt()])
+    largest, start, builds = 0, dict[str, Value](), 0
+    while left and builds < MOST_BUILDS:
+        attempt, builds = left.popleft(), builds + 1
+        hp = hyperparameters(attempt.values)
+        try:
+            model = models.built(hp, seed=0)
+            models.fitting(hp, model, part)
+        except ValueError as error:
+            if not attempt.changed:
+                raise UsageError(f"hypermodel {error}") from error
+            continue  # trials of such points fail, and say why
+        largest = max(largest, model.count_params())
+        del model
+        keras.utils.clear_session()
+        start = start or dict(hp.values)
+        names = frozenset(each.name for each in hp.space)
+        for name in (attempt.before - names) if attempt.changed else ():
+            if found[name].is_default:
+                found[name].changes.setdefault(attempt.changed, []).append(attempt.to)
+        for each in hp.space:
+            if each.name not in found:
+                found[each.name] = _Found(each, is_default=not attempt.changed)
+                scope = {str(condition.name): condition.values[0] for condition in each.conditions}
+                values = attempt.values | scope
+                left.extend(_Attempt(values | {each.name: v}, each.name, v, names) for v in _others(each))
+            if not found[each.name].is_default and each.name not in attempt.before:
+                found[each.name].changes.setdefault(attempt.changed, []).append(attempt.to)
+    parameters = tuple(_in_order([_parameter(each, found) for each in found.values()]))
+    if all(parameter.is_fixed for parameter in parameters):
+        raise UsageError(f"hypermodel {models.name}: asks for no hyperparameter, so that there is nothing to search")
+    by_default = {p.name: start[p.name] for p in parameters if p.name in start}
+    return Explored(parameters, by_default, largest)
+
+
+def _others(hp: Any) -> list[Value]:
+    """The values beside the default one with which others may be asked for."""
+    values = list(parameter_of(hp).values)
+    if len(values) > MOST_VALUES:
+        values = [values[0], values[-1]]
+    return [value for value in values if value != hp.default]
+
+
+def _parameter(known: _Found, found: dict[str, _Found]) -> Parameter:
+    """With the condition that KerasTuner was told of, or the one under which it was met alone."""
+    hp = known.hp
+    if hp.conditions:
+        last = hp.conditions[-1]
+        return parameter_of(hp, str(last.name), tuple(last.values))
+    if len(known.changes) != 1:
+        return parameter_of(hp)
+    [(parent, changing)] = known.changes.items()
+    values = parameter_of(found[parent].hp).values
+    if len(values) > MOST_VALUES:
+        return parameter_of(hp)
+    return parameter_of(hp, parent, tuple(value for value in values if (value in changing) != known.is_default))
+
+
+def _in_order(parameters: list[Parameter]) -> Iterator[Parameter]:
+    """Parents before their children."""
+    told: set[str] = set()
+    left = list(parameters)
+    while left:
+        free = [each for each in left if each.parent is None or each.parent in told]
+        free = free or [replace(left[0], parent=None, parent_values=())]  # two that wait for each other
+        yield from free
+        told |= {each.name for each in free}
+        left = [each for each in left if each.name not in told]
+
+
+def is_hypermodel(value: Any) -> bool:
+    """Whether KerasTuner takes it for one."""
+    return isinstance(value, keras_tuner.HyperModel) or callable(value)

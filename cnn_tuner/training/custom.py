@@ -1,0 +1,102 @@
+"""Networks of a person's own, trained as they were compiled: with their optimizer, loss, metrics and callbacks.
+
+What the search adds: a learning rate that was left constant falls to nothing in the final training, whose end is known.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cloudpickle
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cnn_tuner.models import builder
+from cnn_tuner.models.custom import METRIC_NAMES, CustomModels, hyperparameters, macs_of
+from cnn_tuner.models.optimizers import GivenCourse
+from cnn_tuner.runs.records import Job
+from cnn_tuner.spaces.recipe import BATCH_SIZE, Recipe, steps_of_epoch
+from cnn_tuner.training.batches import Data
+from cnn_tuner.training.network import Network, assign, served, steps_per_execution
+from cnn_tuner.training.seven_steps import steps_of
+from cnn_tuner.training.state import Progress
+
+
+class CustomNetworks:
+    """Builds them, and has them learn. See `cnn_tuner.training.network.Networks`."""
+
+    def __init__(self, models: CustomModels) -> None:
+        self.models = models
+
+    def set_up(self, job: Job, data: Data) -> Network:
+        model, hp = self.models.build(job.values, job.seed, job.precision), hyperparameters(job.values)
+        fitting = self.models.fitting(hp, model, lambda: self._whole(model, data))
+        known = int(job.values.get("batch_size", BATCH_SIZE))  # by which the job counts batches
+        counted = steps_of(job, data)
+        images = data.images(job.with_val)
+        if job.epoch_steps is not None:
+            images = min(images, job.epoch_steps * known)
+        steps = steps_of_epoch(images, {"batch_size": fitting.batch_size})
+        course_steps = math.ceil(job.course_steps * (steps / counted))
+        optimizer, macs = model.optimizer, macs_of(model)
+        optimizer.learning_rate = GivenCourse(_rate(optimizer), course_steps)
+        optimizer.build(model.trainable_variables)
+        at_once = steps_per_execution(steps, max(1, macs) * fitting.batch_size)
+        model.steps_per_execution = at_once
+        return Network(
+            served(job),
+            model,
+            steps,
+            at_once,
+            has_averages=False,
+            metric_names=METRIC_NAMES,
+            callbacks=fitting.callbacks,
+            fit=fitting.arguments,
+            size=(model.count_params(), macs),
+            batch_size=fitting.batch_size,
+            batches_each=steps / counted,
+        )
+
+    def _whole(self, model: keras.Model, data: Data) -> tuple[np.ndarray, np.ndarray]:
+        """All training images and labels, as a hypermodel's own `fit` may want to see them."""
+        found, labels = self.models.adapted(model, data.train_images[:], data.y)
+        return np.asarray(found), np.asarray(labels)
+
+    def begin(self, network: Network, job: Job, data: Data) -> None:
+        """Its weights are as it was built."""
+
+    def batches(self, job: Job, data: Data, network: Network, first: int) -> tf.data.Dataset:
+        found = data.batches(job.seed, network.batch_size, first, None, job.with_val, network.steps)
+        return found.map(lambda images, labels: self.models.adapted(network.model, images, labels))
+
+    def validation(self, data: Data, network: Network) -> tf.data.Dataset:
+        return data.val.map(lambda images, labels: self.models.adapted(network.model, images, labels))
+
+    def untrained(self, job: Job) -> keras.Model:
+        return self.models.served(self.models.build(job.values, job.seed))
+
+    def trained(self, job: Job, progress: Progress) -> keras.Model:
+        keras.utils.clear_session(free_memory=False)  # names count from the beginning: the same network, the same bytes
+        model = self.models.build(job.values, job.seed)
+        assign(model.variables, progress.variables)
+        found = self.models.served(model)
+        builder.compile_model(found, Recipe(0.001, BATCH_SIZE), self.models.output)
+        return found
+
+
+def _rate(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Its learning rate: a number, or a schedule."""
+    rate = optimizer._learning_rate
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else float(np.asarray(rate))
+
+
+def packed(models: CustomModels) -> bytes:
+    """What another process makes them of, whose code may be a script's or a notebook's."""
+    return bytes(cloudpickle.dumps(models))
+
+
+def unpacked(content: bytes) -> CustomNetworks:
+    """The networks of what this very program packed; never of what came from anywhere else."""
+    return CustomNetworks(cloudpickle.loads(content))

@@ -210,7 +210,7 @@ class RunLogs:
     def _row(self, trial: Trial) -> list[summary_pb2.Summary]:
         row: dict[str, Any] = {_column(p): _cell(p, trial.values.get(p.name)) for p in self.parameters}
         row[STATUS] = "completed" if trial.status == "running" else trial.status  # that runs on has completed before
-        row[SIZE] = math.log10(trial.params)
+        row[SIZE] = math.log10(max(1, trial.params))  # of a network that could not be built nothing is known
         ended = api_pb2.STATUS_FAILURE if STATUSES[row[STATUS]] == "failure" else api_pb2.STATUS_SUCCESS
         name = trial_run(trial.number)
         return [

@@ -110,8 +110,10 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
     `runs` is where what was measured of this machine is remembered, `loading_seconds` what was needed to get here.
 
     Raises:
+        UsageError: the run has networks of a person's own, of which nothing is known before they are built.
         SearchError: the points could not be trained.
     """
+    config.check_seven_steps("plan")
     sample = _sample(config)
     measurable = _measurable(config, sample)
     part = _part_of(dataset, _images(measurable))

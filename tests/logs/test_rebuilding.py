@@ -27,7 +27,7 @@ def test_what_is_rebuilt_is_what_the_search_wrote(tmp_path):
     run = toy_run(tmp_path, oracle="asha", max_trials=9, epochs=9)
     searched(run, FormulaExecutor(slots=2, node="node-7"))
     expected = read(run.tensorboard)
-    assert expected["trial-0001", "trial/node"][-1] == (9, [b"node-7"])
+    assert expected["trial-0001", "trial/node"][-1] == (9, b"node-7")
     (run.tensorboard / "left-over").mkdir()
     rebuilding.rebuild(run)
     found = read(run.tensorboard)

@@ -98,6 +98,21 @@ def test_a_failed_trial_has_a_row_and_no_objective(logs):
     assert "trial/objective" not in tags
 
 
+def test_a_network_that_could_not_be_built_has_a_row_all_the_same(logs):
+    logs.trial_ended(replace(trial(1, LARGE, "failed", None), params=0, macs=0))
+    start = hparams(read(logs), "trial-0001", metadata.SESSION_START_INFO_TAG)
+    assert start.hparams["2 size"].number_value == 0
+
+
+def test_the_node_of_a_trial_is_there(logs):
+    logs.trial_ended(replace(trial(1, LARGE), where="node-7"))
+    logs.trial_ended(trial(2, LARGE))
+    events = read(logs)
+    [found] = events.Tensors("trial-0001", "trial/node")
+    assert make_ndarray(found.tensor_proto).tolist() == b"node-7"
+    assert "trial/node" not in events.Runs()["trial-0002"]["tensors"]
+
+
 def test_the_objective_is_the_first_metric(logs):
     infos = hparams(read(logs), ".", metadata.EXPERIMENT_TAG).metric_infos
     assert [info.display_name for info in infos] == [

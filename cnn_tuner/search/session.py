@@ -97,6 +97,7 @@ class Session:
         self.began = time.monotonic()
         self.has_begun = False  # whether there is a run whose best could be exported
         self.trainer = TRAINER
+        self.hypermodel: Any = None  # what builds the networks in another way
         self._search: Search | None = None
         self._executor: Executor | None = None
         self._has_gpus = False

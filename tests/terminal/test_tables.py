@@ -15,7 +15,7 @@ from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, Baseline, Epoch, Trial, Winner
 from cnn_tuner.search.session import Outcome
-from cnn_tuner.terminal import live_view, tables
+from cnn_tuner.terminal import live_view, tables, view_state
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
 
@@ -171,11 +171,11 @@ def test_a_trial_that_ended_leaves_the_other_and_counts(live):
 
 def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
     live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
-    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(view_state.time, "monotonic", lambda: 1000.0)
     live.time_left(300.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     assert state(live) == (4, "4/10 done, 5:00 left")
-    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(view_state.time, "monotonic", lambda: 1060.0)
     live.epoch_ended(5, EPOCHS[0])
     assert state(live)[1] == "4/10 done, 4:00 left"
 
@@ -183,7 +183,7 @@ def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
 def test_without_a_number_of_trials_the_bar_is_of_the_time(live, run, monkeypatch):
     run.config = toy_config(max_trials=None, budget_seconds=600)
     live.started = 1000.0
-    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(view_state.time, "monotonic", lambda: 1060.0)
     live.time_left(540.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     [task] = live._progress.tasks

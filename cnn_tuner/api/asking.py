@@ -6,8 +6,10 @@ The keywords are the flags of the command line with underscores, but for a few: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from cnn_tuner.api import words
@@ -75,7 +77,7 @@ def request(
     hypermodel: Any = None,
     command: str = "",
 ) -> Request:
-    """What is asked of a new run. `command`: as it was typed.
+    """What is asked of a new run. `command`: as it was typed, or called.
 
     Raises:
         UsageError: a value breaks its rule.
@@ -248,3 +250,20 @@ def extending(
 def moved(data: Any) -> Any:
     """Where a run's images lie now: a name, or data in memory; None where they were."""
     return str(data) if isinstance(data, Path) else data
+
+
+def call(function: str, asked: Callable[..., Any], given: dict[str, Any]) -> str:
+    """A call as it can be typed again, without what is as it is by default; what is in memory is told by its name.
+
+    Args:
+        function: its name. asked: which function here has the same keywords. given: those, with their values.
+    """
+    defaults = {each.name: each.default for each in inspect.signature(asked).parameters.values()}
+    told = []
+    for name, value in given.items():
+        plain = str(value) if isinstance(value, Path) else value
+        if name in ("data", "hypermodel") and not isinstance(plain, (str, NoneType)):
+            told.append(f"{name}={name}")
+        elif value != defaults[name]:
+            told.append(f"{name}={plain!r}")
+    return f"{function}({', '.join(told)})"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnn_tuner.errors import UsageError
 from cnn_tuner.runs.records import Epoch, Trial
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Callback:
         ...     def on_trial_end(self, trial, best):
         ...         if best is not None and best.score > 0.9:
         ...             self.stop()
-        >>> run = cnn_tuner.tune(data, space=space, max_trials=3, max_epochs=4, callbacks=[Patience()], verbose=0)
+        >>> run = cnn_tuner.tune(data, space, max_trials=1, max_epochs=2, runs=folder, callbacks=[Patience()])
     """
 
     _session: Session | None = None
@@ -152,6 +153,9 @@ class Telling:
     def __init__(
         self, reporter: Reporter, callbacks: Sequence[Callback] = (), opened: Callable[[Path], Run] | None = None
     ) -> None:
+        for each in callbacks:
+            if not isinstance(each, Callback):
+                raise UsageError(f"callbacks: must be objects of classes of cnn_tuner.Callback, got {each!r}")
         self.reporter, self.callbacks, self.opened = reporter, callbacks, opened
         self.failure: Exception | None = None
 

@@ -202,7 +202,7 @@ class Run:
                 words.formats(formats),
                 asking.moved(data),
                 running.hushed(words.cache_options(), verbose),
-                "cnn_tuner.Run.export",
+                "run.export()",
                 hypermodel,
             )
         return Export(made.path)
@@ -313,7 +313,8 @@ class Run:
         """
         given = dict(locals())  # every keyword, as `asking.resuming` has them
         del given["self"], given["callbacks"], given["verbose"]
-        return self._go_on(*asking.resuming(**given), "cnn_tuner.Run.resume", callbacks, verbose)
+        command = asking.call("run.resume", asking.resuming, given)
+        return self._go_on(*asking.resuming(**given), command, callbacks, verbose)
 
     @told_in_keywords()
     def extend(
@@ -359,7 +360,8 @@ class Run:
         """
         given = dict(locals())  # every keyword, as `asking.extending` has them
         del given["self"], given["callbacks"], given["verbose"]
-        return self._go_on(*asking.extending(**given), "cnn_tuner.Run.extend", callbacks, verbose)
+        command = asking.call("run.extend", asking.extending, given)
+        return self._go_on(*asking.extending(**given), command, callbacks, verbose)
 
     def _go_on(
         self, wishes: Wishes, workers: Workers, command: str, callbacks: Sequence[Callback], verbose: Verbose

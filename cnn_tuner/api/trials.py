@@ -32,7 +32,7 @@ class Trials(list[Trial]):
             UsageError: pandas is not installed.
 
         Example:
-            >>> table = run.trials.to_pandas()  # doctest: needs pandas
+            >>> table = run.trials.to_pandas()
         """
         try:
             import pandas

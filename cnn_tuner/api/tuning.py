@@ -139,13 +139,13 @@ def tune(
         VerificationError: the export does not predict what was measured, or lacks a format; the run is there.
 
     Example:
-        >>> run = cnn_tuner.tune(data, space=space, max_trials=2, max_epochs=4, runs=folder, verbose=0)
+        >>> run = cnn_tuner.tune(data, space, max_trials=1, max_epochs=2, runs=folder, verbose=0)
         >>> print(run.best.score, run.test["accuracy"])
     """
     given = dict(locals())  # every keyword, as `asking.request` has them
     del given["callbacks"], given["verbose"]
     from cnn_tuner.search.tuning import Tuning
 
-    request = asking.request(**given, command="cnn_tuner.tune")
+    request = asking.request(**given, command=asking.call("cnn_tuner.tune", asking.request, given))
     request = replace(request, cache=running.hushed(request.cache, verbose))
     return completed(lambda observer: Tuning(request, observer), callbacks, verbose)

@@ -203,10 +203,9 @@ def _cluster(
 
 def keywords(text: str) -> str:
     """A message as a Python program can follow it: `--max-trials` is `max_trials`; whole commands stay as they are."""
-    pieces = re.split(r"(cnn-tuner [^;,]*)", text)
-    return "".join(
-        piece if place % 2 else re.sub(r"--([a-z][a-z-]*)(:?)", _keyword, piece) for place, piece in enumerate(pieces)
-    )
+    pieces = re.split(r"(cnn-tuner [^;,]*)", text)  # every other one is a command
+    pieces[::2] = (re.sub(r"(?<![\w-])--([a-z][a-z-]*)(:?)", _keyword, piece) for piece in pieces[::2])
+    return "".join(pieces)
 
 
 def _keyword(flag: re.Match[str]) -> str:

@@ -124,8 +124,8 @@ def evaluate(
     from cnn_tuner.report import texts
 
     options: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
-    options |= {"follow_links": follow_links or None, "leave_out": leave_out, "image_column": image_column}
-    options |= {"label_column": label_column, "split_column": split_column, "all_parts": all_parts or None}
+    options |= {"follow_links": follow_links or None, "leave_out": leave_out or None, "image_column": image_column}
+    options |= {"label_column": label_column or None, "split_column": split_column, "all_parts": all_parts or None}
     given = {name: value for name, value in options.items() if value is not None}
     if data is None:
         found = _on_own_data(model, folder, given)

@@ -239,6 +239,8 @@ def _find(source: str) -> tuple[Source, str]:
         if bool(argument) != bool(chosen.takes) or bool(colon) != bool(chosen.takes):
             raise UsageError(f"--data {shown(source)}: must be written {chosen.usage}")
         return chosen, argument or name
+    if source == calling.GIVEN:
+        raise UsageError(f"--data {source}: so is data called that a Python program has; a folder is ./{source}")
     path = expanded(source)
     if source and _holds(path.is_dir):
         return SOURCES["folder"], source

@@ -88,6 +88,8 @@ def request(
     from cnn_tuner.export.formats.registry import SAVED_MODEL
     from cnn_tuner.search.tuning import Request
 
+    if data is None:
+        raise UsageError("--data: must be images with labels, or say where they lie, got None")
     is_named = isinstance(data, (str, Path))
     options = DataOptions(
         task=task,

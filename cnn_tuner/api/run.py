@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,15 +53,10 @@ class Run:
         with self._store():
             pass
 
-    @contextmanager
-    def _store(self) -> Iterator[RunStore]:
+    def _store(self) -> closing[RunStore]:
         from cnn_tuner.runs.store import RunStore
 
-        store = RunStore.open(self.path)
-        try:
-            yield store
-        finally:
-            store.close()
+        return closing(RunStore.open(self.path))
 
     @property
     def name(self) -> str:

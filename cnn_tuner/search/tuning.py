@@ -13,7 +13,6 @@ import numpy as np
 
 from cnn_tuner.data import registry as data_registry
 from cnn_tuner.data import split_file
-from cnn_tuner.data.calling import GIVEN
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.leaks import has_copies
 from cnn_tuner.data.options import DataOptions
@@ -187,7 +186,7 @@ class Tuning(Session):
 
     def _load(self) -> Dataset:
         asked = self.request
-        if asked.data == GIVEN:
+        if asked.given is not None:
             return data_registry.load_given(asked.given, asked.data_options, asked.cache)
         return data_registry.load(asked.data, asked.data_options, asked.cache)
 

@@ -92,7 +92,6 @@ def test_files_are_the_same_as_their_folder_and_are_decoded_once(tmp_path):
     ("data", "message"),
     [
         (5, r"^memory: train: must be \(images, labels\), .*, got int$"),
-        (None, r"^memory: train: must be \(images, labels\), .*, got NoneType$"),
         ({"test": 5}, r"^memory: is a dict without train$"),
         (
             (["a.png", "b.png"], [1]),
@@ -117,6 +116,11 @@ def test_a_folder_that_is_called_as_data_in_memory_is(tmp_path, monkeypatch):
     told = r"^data memory: so is data called that a Python program has; a folder is ./memory$"
     with pytest.raises(UsageError, match=told):
         cnn_tuner.tune("memory", verbose=0)
+
+
+def test_data_is_to_be_there():
+    with pytest.raises(UsageError, match=r"^data: must be images with labels, or say where they lie, got None$"):
+        cnn_tuner.tune(None, verbose=0)
 
 
 def test_options_for_files_are_refused_for_arrays(toy):

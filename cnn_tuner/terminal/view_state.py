@@ -82,13 +82,14 @@ class ViewState(Reporter):
         self._ends_at = time.monotonic() + seconds
 
     def epoch_ended(self, trial: int, epoch: Epoch) -> None:
-        value = self._value(epoch)
         if trial in self.running:
             self.running[trial] = (epoch.number, self.running[trial][1])
-            self._curves[trial].append(value)
+            self._curves[trial].append(self._value(epoch))
         else:
             self._epochs += 1
-            self._last = f", trial {trial} {score(value) if self.run else '-'}{self._where(trial)}"
+            objective = self.run.config.search.objective if self.run else ""
+            reached = score(epoch.metrics.get(objective))  # a training on train and validation has none
+            self._last = f", trial {trial} {reached}{self._where(trial)}"
         self.show()
 
     def phase(self, text: str, epochs: int = 0) -> None:

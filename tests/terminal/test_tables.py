@@ -231,6 +231,12 @@ def test_the_final_training_is_a_bar_of_its_own(live):
     assert live._progress.tasks[0].description == "training trial 1 to the end"
 
 
+def test_a_training_on_train_and_validation_has_no_score(live):
+    live.phase("training trial 1 again, on train and validation", 9)
+    live.epoch_ended(1, Epoch(1, {"accuracy": 0.8, "loss": 0.3}, 1.0))
+    assert state(live) == (1, "1/9 epochs, trial 1 -")
+
+
 def test_lines_and_bar_go_to_the_terminal_together(live):
     live.trial_started(trial(1, "running", None, epochs_done=0), 4)
     live.job_lost(1, "it hung")

@@ -20,7 +20,14 @@ import os
 
 
 class CnnTunerError(Exception):
-    """An error that one line explains; the command line prints it without a traceback."""
+    """An error that one line explains; the command line prints it without a traceback.
+
+    Example:
+        >>> try:
+        ...     cnn_tuner.tune(data, task="classes")
+        ... except cnn_tuner.CnnTunerError as error:
+        ...     print(error)
+    """
 
     exit_code = 1
 

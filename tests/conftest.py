@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cnn_tuner import cli
-from cnn_tuner.commands.data_options import FOLDER
+from cnn_tuner.api.words import FOLDER
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,6 +26,7 @@ from tensorboard import program
 from toys import SPACE, FormulaExecutor, NoLogs, toy_config, toy_part, toy_run
 
 from cnn_tuner import cli
+from cnn_tuner.api import stopping
 from cnn_tuner.commands import tensorboard, tune
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.runs.machine import Workers
@@ -844,7 +845,7 @@ def test_a_lost_terminal_is_written_to_no_more(monkeypatch):
         os.close(main)  # the terminal's window is closed
         with pytest.raises(OSError, match="Input/output error"):
             os.write(1, b"x")
-        tune._let_go_of_the_terminal()
+        stopping._let_go_of_the_terminal()
         assert os.write(1, b"x") == 1
         os.write(2, b"y")
     finally:
@@ -861,10 +862,10 @@ def test_a_hangup_asks_a_run_to_end(is_ignored, monkeypatch):
     """As SIGTERM does; under nohup it is ignored, and stays so."""
     asked = []
     session = SimpleNamespace(is_stopping=False, has_begun=True, request_stop=lambda: asked.append("stop"))
-    monkeypatch.setattr(tune, "_let_go_of_the_terminal", lambda: asked.append("let go"))
+    monkeypatch.setattr(stopping, "_let_go_of_the_terminal", lambda: asked.append("let go"))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
     try:
-        with tune._stopping_on_signal(session, lambda text: None):
+        with stopping.stopping_on_signal(session, lambda text: None):
             os.kill(os.getpid(), signal.SIGHUP)
         assert asked == ([] if is_ignored else ["let go", "stop"])
         assert signal.getsignal(signal.SIGHUP) == (signal.SIG_IGN if is_ignored else signal.SIG_DFL)

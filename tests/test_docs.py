@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,18 @@ def test_the_example_space_is_valid():
 @pytest.mark.parametrize("example", blocks("python"))
 def test_examples_are_python(example):
     compile(example, "README.md", "exec")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "run"), [("load_digits", "memory-auto-1"), ("def build(hp)", "digits-build-1")])
+def test_the_examples_from_python_run(tmp_path, what, run):
+    [example] = [block for block in blocks("python") if what in block]
+    script = tmp_path / "script.py"
+    script.write_text(example.replace('"2m"', '"50s"'))
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    told = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert (tmp_path / "runs" / run / "report.html").is_file()
 
 
 @pytest.mark.parametrize("word", [*SOURCES, *ORACLES, *TASKS, *space.shipped_names()])

@@ -14,6 +14,7 @@ FLOORS = (
     "__main__",
     "cli",
     "commands",
+    "api",
     "terminal",
     "search",
     "logs",
@@ -40,11 +41,11 @@ FLOORS = (
 )
 # Which rooms may import what is heavy, and the single modules of other rooms that may.
 HEAVY = {
-    "tensorflow": {"models", "training", "export", "explain", "logs", "commands.quiet"},
+    "tensorflow": {"models", "training", "export", "explain", "logs", "api.loading"},
     "keras": {"models", "training", "export", "explain", "logs", "data.keras_datasets"},
-    "keras_tuner": {"oracles", "spaces.hyperparameters", "models.hypermodel", "models.custom", "models.exploring"},
+    "keras_tuner": {"oracles", "spaces.hyperparameters", "models.custom", "models.exploring"},
     "optuna": {"oracles", "analysis.importance"},
-    "rich": {"cli", "commands", "terminal"},
+    "rich": {"cli", "commands", "api", "terminal"},
     "tf2onnx": {"export.formats.onnx_file"},
     "onnxruntime": {"export.reader"},
     "ai_edge_litert": {"export.checks.litert", "export.reader"},
@@ -145,8 +146,9 @@ def test_heavy_packages_stay_where_they_belong(module, heavy):
 
 # Where processes begin: the commands, and the worker that a driver starts, which says nothing to anybody but has a GPU
 # to choose before TensorFlow looks for it, and has to end at once when its driver is gone. The reader of an export is a
-# program of its own, which nothing imports. Ray reads what it is to be from the environment when it is loaded.
-ENTRIES = ("cli", "commands", "executors.connecting", "executors.worker", "export.reader")
+# program of its own, which nothing imports. Ray reads what it is to be from the environment when it is loaded. A Python
+# program comes in by the API: it may name the cache in the environment, and has Keras choose its backend there.
+ENTRIES = ("cli", "commands", "api.words", "api.loading", "executors.connecting", "executors.worker", "export.reader")
 
 
 def calls(tree: ast.AST) -> set[str]:

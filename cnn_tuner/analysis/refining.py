@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from cnn_tuner.analysis.importance import CHANCE, is_best, measured, why_unknown
+from cnn_tuner.data.calling import GIVEN
 from cnn_tuner.errors import SpaceError, UsageError
 from cnn_tuner.runs.records import Trial, ranked
 from cnn_tuner.runs.store import RunStore
@@ -306,11 +307,13 @@ def _allows(key: Key, space: SearchSpace, value: Any) -> bool:
 def _head(run: RunStore, evidence: Evidence, file_name: str) -> list[str]:
     name, config, top = run.folder.name, run.config, evidence.best[0]
     best, all_ = len(evidence.best), len(evidence.trials)
-    words = ["cnn-tuner", "tune", "--space", file_name, "--data", config.data.source]
+    command = shlex.join(["cnn-tuner", "tune", "--space", file_name, "--data", config.data.source])
+    if config.data.source == GIVEN:
+        command = f"cnn_tuner.tune(data, space={file_name!r})"
     objective = config.search.objective
     lines = [
         f"# Purpose:  {config.space_name}, narrowed to what the best {best} of {all_} trials of {name} support.",
-        f"# Command:  {shlex.join(words)}",
+        f"# Command:  {command}",
         f"# Made by:  cnn-tuner refine {name}; its best, trial {top.number}, has {objective} {top.score:.4g}",
         f"description: {_yaml(f'{config.space_name}, narrowed by {all_} trials of {name}.')}",
         "",

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.data_options import CacheLimitOption, CacheOption, cache_options
+from cnn_tuner.api.words import cache_options
+from cnn_tuner.commands.data_options import CacheLimitOption, CacheOption
 from cnn_tuner.commands.options import JsonOption
-from cnn_tuner.commands.output import console, say
+from cnn_tuner.commands.output import say
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
+from cnn_tuner.terminal.screen import console
 
 if TYPE_CHECKING:
     from cnn_tuner.data.cache import Entry

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cnn_tuner.api.words import cache_options, sizes
 from cnn_tuner.commands.data_options import (
     CacheLimitOption,
     CacheOption,
@@ -20,13 +21,13 @@ from cnn_tuner.commands.data_options import (
     SkipBrokenOption,
     SplitColumnOption,
     TaskOption,
-    cache_options,
 )
-from cnn_tuner.commands.options import JsonOption, sizes
-from cnn_tuner.commands.output import console, say
+from cnn_tuner.commands.options import JsonOption
+from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import DataError, UsageError, storage_error
 from cnn_tuner.metrics import strict_json
+from cnn_tuner.terminal.screen import console
 
 if TYPE_CHECKING:
     from cnn_tuner.audit.auditing import Audit

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-FOLDER, LIMIT = "CNN_TUNER_CACHE", "CNN_TUNER_CACHE_LIMIT"  # environment variables
 
 TaskOption = Annotated[
     str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
@@ -60,12 +57,3 @@ LabelColumnOption = Annotated[
 SplitColumnOption = Annotated[
     str | None, typer.Option("--split-column", help="Of a table: the column that says train, val or test.")
 ]
-
-
-def cache_options(folder: str | None, limit: str | None) -> Any:
-    """The cache that is asked for, which shows how far it is in a terminal."""
-    from cnn_tuner.data import cache
-    from cnn_tuner.terminal.progress import Bar
-
-    name = "--cache-limit" if limit else LIMIT
-    return cache.chosen(folder or os.environ.get(FOLDER), limit or os.environ.get(LIMIT), name, Bar("decoding"))

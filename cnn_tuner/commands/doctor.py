@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import HANG_SECONDS, AddressOption, CpusOption, GpusOption, JsonOption, worker_options
+from cnn_tuner.api.words import HANG_SECONDS, worker_options
+from cnn_tuner.commands.options import AddressOption, CpusOption, GpusOption, JsonOption
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, JsonOption, RunsOption, open_run
+from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands.options import JsonOption, RunsOption, open_run
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.data.listing import SUFFIXES

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cnn_tuner.commands.data_options import ImageColumnOption, LabelColumnOption, SplitColumnOption, cache_options
+from cnn_tuner.api import exported, words
+from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands.data_options import ImageColumnOption, LabelColumnOption, SplitColumnOption
 from cnn_tuner.commands.options import (
-    HANG_SECONDS,
-    RUNS,
     JsonOption,
     ModelArgument,
     RunArgument,
@@ -18,12 +18,12 @@ from cnn_tuner.commands.options import (
     command_line,
     open_export,
     open_run,
-    worker_options,
 )
-from cnn_tuner.commands.output import console, say
+from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
+from cnn_tuner.terminal.screen import console
 
 
 def export(
@@ -46,25 +46,19 @@ def export(
 
     A run that was cut short has its finalists trained to the end first.
     """
-    from cnn_tuner.export.formats import registry as registry
-    from cnn_tuner.search.session import Session
-    from cnn_tuner.search.tuning import export_run
+    from cnn_tuner.api import running
     from cnn_tuner.terminal import live_view, tables
 
-    chosen = None if formats is None else registry.choose(formats)
+    chosen = words.formats(formats)
     opened = open_run(folder, run)
     reporter = live_view.reporter(console(as_json))
-    reporter.run = opened
-    try:
-        with quiet_tensorflow():
-            session = Session(reporter, worker_options("1", "auto", HANG_SECONDS), command_line())
-            exported = export_run(opened, session, trial, chosen, data, cache_options(None, None))
-    finally:
-        reporter.close()
-    reporter.line(f"export    {exported.path}")
-    reporter.line(tables.verified_line(exported.differences))
+    with quiet_tensorflow():
+        kept = words.cache_options()
+        made = running.export(opened, reporter, trial, chosen, data, kept, command_line())
+    reporter.line(f"export    {made.path}")
+    reporter.line(tables.verified_line(made.differences))
     if as_json:
-        facts = {"run": opened.folder.name, "export": str(exported.path), "verified": exported.differences}
+        facts = {"run": opened.folder.name, "export": str(made.path), "verified": made.differences}
         print(strict_json.dumps(facts))
 
 
@@ -79,10 +73,8 @@ def verify(
     """
     folder = open_export(runs, model)
     with quiet_tensorflow():
-        from cnn_tuner.export.verification import verify_folder
-
         steps = []
-        for step in verify_folder(folder):
+        for step in exported.verified(folder):
             steps.append(step)
             if not as_json:
                 say(f"{step.name:<14}  {step.status}   {step.text}")
@@ -132,14 +124,15 @@ def evaluate(
     from cnn_tuner.report import texts
 
     options: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "skip_broken": skip_broken or None}
-    options |= {"follow_links": follow_links or None, "leave_out": tuple(leave_out) if leave_out else None}
-    options |= {"image_column": image_column, "split_column": split_column}
-    options |= {"label_columns": tuple(label_column) if label_column else None}
+    options |= {"follow_links": follow_links or None, "leave_out": leave_out or None, "image_column": image_column}
+    options |= {"label_column": label_column or None, "split_column": split_column, "all_parts": all_parts or None}
     given = {name: value for name, value in options.items() if value is not None}
     if data is None:
-        found = _on_own_data(model, folder, given | ({"all_parts": True} if all_parts else {}))
+        found = _on_own_data(model, folder, given)
     else:
-        found = _on_data(open_export(folder, model), data, given, all_parts)
+        export = open_export(folder, model)
+        with quiet_tensorflow():
+            found = exported.evaluated(export, data, **given)
     if as_json:
         print(strict_json.dumps(found))
         return
@@ -167,14 +160,4 @@ def _on_own_data(model: str | None, folder: Path, given: dict[str, Any]) -> dict
         raise UsageError(f"{model}: an export is without its data; name some with --data, such as --data photos/")
     opened = open_run(folder, model)
     with quiet_tensorflow():
-        return evaluate_run(opened, cache_options(None, None))
-
-
-def _on_data(export: Path, data: str, given: dict[str, Any], has_all_parts: bool) -> dict[str, Any]:
-    from cnn_tuner.data.options import DataOptions
-
-    options = DataOptions(**given)
-    with quiet_tensorflow():
-        from cnn_tuner.predict import evaluating
-
-        return evaluating.evaluate_export(export, data, options, has_all_parts, cache_options(None, None))
+        return evaluate_run(opened, cache=words.cache_options())

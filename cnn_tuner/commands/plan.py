@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from cnn_tuner.commands.output import console, say
+from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.commands.searching import takes_a_search
 from cnn_tuner.metrics import strict_json
+from cnn_tuner.terminal.screen import console
 
 if TYPE_CHECKING:
     from cnn_tuner.search.tuning import Request

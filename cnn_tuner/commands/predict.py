@@ -14,7 +14,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import MODEL_HELP, RUNS, JsonOption, RunsOption, open_export
+from cnn_tuner.api import words
+from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands.options import MODEL_HELP, JsonOption, RunsOption, open_export
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.data.files import printable
 from cnn_tuner.errors import UsageError
@@ -58,8 +60,8 @@ def predict(
     Folders are searched to their depths, in the order of names. Some hundred images are in memory at once.
     """
     form = _format(form, as_json)
-    words = images or []
-    _check(words, files_from)
+    asked = images or []
+    _check(asked, files_from)
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"--output: {output.absolute().parent}: no such folder")
     exported = open_export(folder, model)
@@ -68,32 +70,12 @@ def predict(
         from cnn_tuner.predict import answers, inputs
 
         served = Served(exported)
-        thresholds = () if threshold is None else _thresholds(threshold, exported, served.task, len(served.class_names))
+        thresholds = words.thresholds(threshold, exported, served.task, len(served.class_names))
         skip = _skipped if skip_broken else None
         with _listed(files_from) as listed:
             stdin = None if files_from == STDIN else sys.stdin.buffer
-            found = inputs.sources(chain(words, listed), stdin, follow_links, _told)
+            found = inputs.sources(chain(asked, listed), stdin, follow_links, _told)
             _write(answers.FORMATS[form](inputs.predict(served, found, skip, thresholds)), form, output)
-
-
-def _thresholds(text: str, exported: Path, task: str, classes: int) -> tuple[float, ...]:
-    """One a unit of the last layer."""
-    from cnn_tuner.export import manifest
-
-    if task not in ("binary", "multilabel"):
-        raise UsageError(f"--threshold: is for two classes, or for labels; {exported} is of a {task} task")
-    if text == "val":
-        found = manifest.read(exported).thresholds
-        if not found:
-            raise UsageError(f"--threshold val: {exported} was exported without; cnn-tuner export makes a new one")
-        return found
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UsageError(f"--threshold: must be a number from 0 to 1, or val, got {text!r}")
-    return (value,) * (1 if task == "binary" else classes)
 
 
 def _format(form: str | None, as_json: bool) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, RunArgument, RunsOption, open_run
+from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands.options import RunArgument, RunsOption, open_run
 from cnn_tuner.commands.output import say
 from cnn_tuner.errors import UsageError
 

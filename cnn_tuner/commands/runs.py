@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, multiclass, open_run, sizes
-from cnn_tuner.commands.output import console, say
+from cnn_tuner.api.words import RUNS, sizes
+from cnn_tuner.commands.options import JsonOption, RunArgument, RunsOption, multiclass, open_run
+from cnn_tuner.commands.output import say
 from cnn_tuner.errors import CnnTunerError, UsageError
 from cnn_tuner.metrics import strict_json
+from cnn_tuner.terminal.screen import console
 
 if TYPE_CHECKING:
     from cnn_tuner.runs.records import Trial, Winner

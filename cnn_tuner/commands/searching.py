@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cnn_tuner.api import asking
+from cnn_tuner.api.words import HANG_SECONDS, RUNS
 from cnn_tuner.commands.data_options import (
     AllowLeakageOption,
     CacheLimitOption,
@@ -23,11 +25,8 @@ from cnn_tuner.commands.data_options import (
     SplitColumnOption,
     SplitOption,
     TaskOption,
-    cache_options,
 )
 from cnn_tuner.commands.options import (
-    HANG_SECONDS,
-    RUNS,
     AddressOption,
     BudgetOption,
     CpusOption,
@@ -46,13 +45,7 @@ from cnn_tuner.commands.options import (
     SharedDirOption,
     TimeoutOption,
     WorkersOption,
-    budget_seconds,
-    check_prefer,
     command_line,
-    latency_seconds,
-    limits,
-    sizes,
-    worker_options,
 )
 
 if TYPE_CHECKING:
@@ -62,9 +55,9 @@ if TYPE_CHECKING:
 def takes_a_search(command: Callable[[Request, bool], None]) -> Callable[..., None]:
     """Gives a command the options of `_asked`: it is called with the request, and whether it prints for machines."""
 
-    @functools.wraps(_asked)  # typer reads the signature
-    def run(**given: Any) -> None:
-        command(*_asked(**given))
+    @functools.wraps(_asked)
+    def run(*, no_refit: bool, as_json: bool, **given: Any) -> None:
+        command(asking.request(**given, refit=not no_refit, command=command_line()), as_json)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     return run
@@ -83,6 +76,10 @@ def _asked(
         typer.Option(
             help="auto, made for your images; a shipped space by name; a YAML file. Default: auto; quick for digits."
         ),
+    ] = None,
+    hypermodel: Annotated[
+        str | None,
+        typer.Option(help="MODULE:NAME of a function build(hp) or a KerasTuner HyperModel: networks of your own."),
     ] = None,
     task: TaskOption = None,
     budget: BudgetOption = None,
@@ -162,60 +159,5 @@ def _asked(
     name: Annotated[str | None, typer.Option(help="The run's name. Default: data-space-number.")] = None,
     runs: RunsOption = RUNS,
     as_json: JsonOption = False,
-) -> tuple[Any, bool]:  # typer looks up what is named here: a Request would be imported for --help
-    from cnn_tuner.data.files import expanded
-    from cnn_tuner.data.options import DataOptions
-    from cnn_tuner.export.formats import registry as registry
-    from cnn_tuner.search.tuning import Request
-
-    size = None if image_size is None else sizes("--image-size", image_size, 2)
-    options = DataOptions(
-        task=task,
-        seed=seed,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        folds=folds,
-        image_size=size,
-        channels=channels,
-        fit=fit,
-        skip_broken=skip_broken,
-        follow_links=follow_links,
-        leave_out=tuple(leave_out or ()),
-        group_by=group_by,
-        split=None if split is None else str(expanded(split).absolute()),
-        allow_leakage=allow_leakage,
-        image_column=image_column,
-        label_columns=tuple(label_column or ()),
-        split_column=split_column,
-        group_column=group_column,
-    )
-    request = Request(
-        data,
-        space,
-        options,
-        oracle=oracle,
-        sampler=sampler,
-        objective=objective,
-        cost=cost,
-        max_latency_seconds=latency_seconds(max_latency),
-        budget_seconds=budget_seconds("--budget", budget),
-        max_trials=max_trials,
-        epochs=max_epochs,
-        final_epochs=final_epochs,
-        finalists=finalists,
-        final_seeds=final_seeds,
-        refits=not no_refit,
-        prefer=check_prefer(prefer),
-        limits=limits(max_params, max_macs, max_activation_bytes),
-        seed=seed,
-        runs=runs,
-        name=name,
-        command=command_line(),
-        workers=worker_options(
-            workers, precision, timeout, executor, address, cpus_per_trial, gpus_per_trial, shared_dir
-        ),
-        keep=keep,
-        formats=registry.choose(formats or registry.SAVED_MODEL),
-        cache=cache_options(cache, cache_limit),
-    )
-    return request, as_json
+) -> None:
+    """Only its signature counts: typer reads it, and `asking.request` has the same keywords."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, ModelArgument, RunsOption, open_export
+from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands.options import ModelArgument, RunsOption, open_export
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError

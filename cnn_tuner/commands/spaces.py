@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_tuner.commands.options import multiclass, sizes
-from cnn_tuner.commands.output import console, say
+from cnn_tuner.api.words import sizes
+from cnn_tuner.commands.options import multiclass
+from cnn_tuner.commands.output import say
+from cnn_tuner.terminal.screen import console
 
 if TYPE_CHECKING:
     from cnn_tuner.metrics.tasks import Output

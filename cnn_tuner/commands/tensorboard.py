@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cnn_tuner.commands.options import RUNS, JsonOption, RunArgument, RunsOption, open_run
+from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands.options import JsonOption, RunArgument, RunsOption, open_run
 from cnn_tuner.commands.output import INTERRUPTED, say
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError

@@ -1,13 +1,14 @@
-"""python:MODULE:FUNCTION: what a function returns: arrays, or data sets of Keras and TensorFlow.
+"""Data of Python: what a function returns (python:MODULE:FUNCTION), or what a program has in memory.
 
-A part is a pair of arrays (images, labels), a `tf.data.Dataset` of such pairs, batched or not, or a
-`keras.utils.PyDataset`. The function returns one, which is for training; or a dict of them by part, whose key
-`class_names` may name the classes; or a pair of them, for training and test, as `keras.datasets` has it.
+A part is a pair of arrays (images, labels), a pair (paths of image files, labels), a `tf.data.Dataset` of pairs
+of arrays, batched or not, or a `keras.utils.PyDataset`. Data is one part, which is for training; or a dict of them by
+part, whose key `class_names` may name the classes; or a pair, for training and test, as `keras.datasets` has it.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,19 +17,22 @@ from typing import Any
 import numpy as np
 
 from cnn_tuner.data.dataset import PARTS, Part, RawData
-from cnn_tuner.data.files import listed, one_line, shown
+from cnn_tuner.data.files import expanded, listed, one_line, shown
 from cnn_tuner.data.memory import check_memory
 from cnn_tuner.data.options import DataOptions
+from cnn_tuner.data.picture_files import Pictures, of_disk
+from cnn_tuner.data.pictures import opened
 from cnn_tuner.errors import DataError, UsageError
 
+GIVEN = "memory"  # how data is called that a program has there
 NAMES = "class_names"
 ENDLESS = -1  # how tf.data says that there is no end
 MOST_CHANNELS = 4
 CHECKED_BATCHES = 32  # memory is looked at after so many
 
 
-def load(argument: str, options: DataOptions) -> RawData:
-    """The arrays that the function returns or yields. Its module is looked for in the current folder too.
+def load(argument: str, options: DataOptions) -> RawData | Pictures:
+    """What the function returns or yields. Its module is looked for in the current folder too.
 
     Raises:
         UsageError: there is no such function.
@@ -40,27 +44,74 @@ def load(argument: str, options: DataOptions) -> RawData:
         returned = function()
     except Exception as error:
         raise DataError(f"{place}: failed with {type(error).__name__}: {one_line(error)}") from error
-    names = None
-    if isinstance(returned, Mapping):
-        names = returned.get(NAMES)
-        returned = {name: value for name, value in returned.items() if name != NAMES}
-        if unknown := sorted(set(map(str, returned)) - set(PARTS)):
-            raise DataError(f"{place}: returned a dict with {listed(unknown)}; its keys are {listed(PARTS)}, {NAMES}")
-        if "train" not in returned:
-            raise DataError(f"{place}: returned a dict without train")
-    elif _is_pair_of_parts(returned):
-        returned = dict(zip(("train", "test"), returned, strict=True))
-    else:
-        returned = {"train": returned}
-    parts = {part: _part(returned[part], f"{place}: {part}", options) for part in PARTS if part in returned}
+    return of(returned, place, options, argument.rpartition(":")[2])
+
+
+def of(value: Any, place: str, options: DataOptions, name: str) -> RawData | Pictures:
+    """What a value holds: arrays, or image files with their labels. `place` begins messages; `name` is the data's.
+
+    Raises:
+        DataError: it is something else, or cannot be read.
+    """
+    given, names = _parts_of(value, place)
+    class_names = None if names is None else tuple(map(str, names))
+    if any(map(_has_files, given.values())):
+        return _pictures(given, place, name, class_names)
+    parts = {part: _part(each, f"{place}: {part}", options) for part, each in given.items()}
     return RawData(
-        name=argument.rpartition(":")[2],
+        name=name,
         place=place,
         train=parts["train"],
         val=parts.get("val"),
         test=parts.get("test"),
-        class_names=None if names is None else tuple(map(str, names)),
+        class_names=class_names,
     )
+
+
+def has_files(value: Any) -> bool:
+    """Whether a value holds image files.
+
+    Raises:
+        DataError: it is a dict, but not of parts.
+    """
+    return any(map(_has_files, _parts_of(value, GIVEN)[0].values()))
+
+
+def _parts_of(value: Any, place: str) -> tuple[dict[str, Any], Any]:
+    """What a value holds by part, train first, and the names of the classes, None where it has none."""
+    names = None
+    if isinstance(value, Mapping):
+        names = value.get(NAMES)
+        value = {part: each for part, each in value.items() if part != NAMES}
+        if unknown := sorted(set(map(str, value)) - set(PARTS)):
+            raise DataError(f"{place}: is a dict with {listed(unknown)}; its keys are {listed(PARTS)}, {NAMES}")
+        if "train" not in value:
+            raise DataError(f"{place}: is a dict without train")
+    elif _is_pair_of_parts(value):
+        value = dict(zip(("train", "test"), value, strict=True))
+    else:
+        value = {"train": value}
+    return {part: value[part] for part in PARTS if part in value}, names
+
+
+def _pictures(given: Mapping[str, Any], place: str, name: str, class_names: tuple[str, ...] | None) -> Pictures:
+    """Image files, by part a pair of their paths and labels."""
+    files: list[Path] = []
+    labels: list[np.ndarray] = []
+    for part, value in given.items():
+        if not _has_files(value):
+            raise DataError(f"{place}: {part}: must be image files with their labels, as another part is")
+        paths, y = value[0], _array(value[1])
+        if y.ndim == 0 or len(paths) != len(y):
+            told = f"got {len(paths)} files and {len(y) if y.ndim else 'no'} labels"
+            raise DataError(f"{place}: {part}: files and labels must be equally many, {told}")
+        files += [expanded(os.fspath(path)).absolute() for path in paths]
+        labels.append(y)
+    sizes = {part: len(y) for part, y in zip(given, labels, strict=True)}
+    if len({(y.shape[1:], y.dtype.kind) for y in labels}) > 1:
+        raise DataError(f"{place}: labels must be of one kind and shape in all parts")
+    y = np.concatenate(labels)
+    return Pictures(name, place, files, y, sizes, class_names, opener=opened, stamp=of_disk)
 
 
 def _function(argument: str) -> Any:
@@ -85,12 +136,33 @@ def _is_pair_of_parts(returned: Any) -> bool:
     """Whether it is (train, test), each a pair or a data set, and no pair of arrays."""
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         return False
-    return all(_is_dataset(each) or (isinstance(each, (tuple, list)) and _is_pair(each)) for each in returned)
+    return all(_is_dataset(each) or _has_files(each) or _is_pair(each) for each in returned)
 
 
 def _is_pair(value: Any) -> bool:
     """Whether it is (images, labels), of which the first are arrays of three dimensions at least."""
-    return len(value) == 2 and len(getattr(value[0], "shape", ())) >= 3
+    return isinstance(value, (tuple, list)) and len(value) == 2 and len(getattr(value[0], "shape", ())) >= 3
+
+
+def _has_files(value: Any) -> bool:
+    """Whether it is (paths of image files, labels)."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or isinstance(value[0], (str, os.PathLike)):
+        return False
+    paths = value[0]
+    return (
+        hasattr(paths, "__len__")
+        and len(paths) > 0
+        and len(getattr(paths, "shape", (1,))) == 1
+        and all(isinstance(path, (str, os.PathLike)) for path in paths)
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    """Labels as an array; text that pandas or NumPy keep as objects is text again."""
+    found = np.asarray(value)
+    if found.dtype == object and all(isinstance(each, str) for each in found.flat):
+        return found.astype(str)
+    return found
 
 
 def _is_dataset(value: Any) -> bool:
@@ -107,12 +179,15 @@ def _is_keras(value: Any) -> bool:
 
 def _part(value: Any, place: str, options: DataOptions) -> Part:
     if isinstance(value, (tuple, list)) and len(value) == 2:
-        x, y = (np.asarray(each) for each in value)
+        x, y = np.asarray(value[0]), _array(value[1])
         check_memory(2 * x.nbytes, options, place)
         return Part(x, y)
     if not _is_dataset(value):
         kind = type(value).__name__
-        raise DataError(f"{place}: must be (images, labels), a tf.data.Dataset or a keras.utils.PyDataset, got {kind}")
+        raise DataError(
+            f"{place}: must be (images, labels), (paths of images, labels), a tf.data.Dataset or a "
+            f"keras.utils.PyDataset, got {kind}"
+        )
     pieces: list[tuple[np.ndarray, np.ndarray]] = []
     taken = 0
     for number, piece in enumerate(_pieces(value, place)):

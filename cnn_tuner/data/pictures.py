@@ -127,6 +127,13 @@ def box(height: int, width: int, aspect: tuple[int, int], fit: str) -> tuple[int
     return 0, top, width, top + new
 
 
+def opened(path: Path) -> BinaryIO:
+    """As `on_disk`; a file that is missing may be skipped as a broken one may."""
+    if not path.exists():
+        raise BrokenImageError(f"{shown(path)}: no such file")
+    return on_disk(path)
+
+
 @contextmanager
 def _opened(stream: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Image.Image, int]]:
     """An image that is not decoded yet, and its orientation."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cnn_tuner.data import (
     archive,
@@ -151,13 +152,45 @@ def load_parts(source: str, options: DataOptions, cache: Cache | None = None) ->
     return assemble_parts(_raw(source, options, cache), source, options)
 
 
+def load_given(value: Any, options: DataOptions, cache: Cache | None = None) -> Dataset:
+    """As `load`, of data in memory or image files with their labels: see `cnn_tuner.data.calling`.
+
+    Raises:
+        UsageError: an option means nothing to it.
+        DataError: images or labels cannot be read or break a rule.
+    """
+    return assemble(_raw_of_given(value, options, cache), calling.GIVEN, options)
+
+
+def load_given_parts(value: Any, options: DataOptions, cache: Cache | None = None) -> Parts:
+    """As `load_given`, with nothing split off: one image is enough.
+
+    Raises:
+        UsageError, DataError: as `load_given`.
+    """
+    return assemble_parts(_raw_of_given(value, options, cache), calling.GIVEN, options)
+
+
 def _raw(source: str, options: DataOptions, cache: Cache | None) -> RawData:
     chosen, argument = _find(source)
+    _check_options(options, chosen.options, shown(source))
+    return _decoded(chosen.load(argument, options), options, cache)
+
+
+def _raw_of_given(value: Any, options: DataOptions, cache: Cache | None) -> RawData:
+    found = calling.of(value, calling.GIVEN, options, calling.GIVEN)
+    _check_options(options, () if isinstance(found, RawData) else PICTURES, "data in memory")
+    return _decoded(found, options, cache)
+
+
+def _check_options(options: DataOptions, known: Iterable[str], source: str) -> None:
+    """Raises UsageError for an option that means nothing to a source, of those that do not to every one."""
     for field, flag in (PICTURES | TREE | COLUMNS).items():
-        given = getattr(options, field)
-        if given not in (None, False, (), STRETCH) and field not in chosen.options:
-            raise UsageError(f"{flag}: is for {_FOR[field]}; {shown(source)} is none")
-    found = chosen.load(argument, options)
+        if getattr(options, field) not in (None, False, (), STRETCH) and field not in known:
+            raise UsageError(f"{flag}: is for {_FOR[field]}; {source} is none")
+
+
+def _decoded(found: RawData | Pictures, options: DataOptions, cache: Cache | None) -> RawData:
     if isinstance(found, RawData):
         return found
     try:
@@ -166,13 +199,13 @@ def _raw(source: str, options: DataOptions, cache: Cache | None) -> RawData:
         found.close()
 
 
-def reads_pictures(source: str) -> bool:
-    """Whether `source` names image files, which are made of any size.
+def reads_pictures(source: Any) -> bool:
+    """Whether `source` names image files, which are made of any size, or is some in memory.
 
     Raises:
         UsageError, DataError: no source is called so.
     """
-    return _find(source)[0].reads_pictures
+    return _find(source)[0].reads_pictures if isinstance(source, str) else calling.has_files(source)
 
 
 def lasting(source: str) -> str:
@@ -181,6 +214,8 @@ def lasting(source: str) -> str:
     Raises:
         UsageError, DataError: no source is called so.
     """
+    if source == calling.GIVEN:
+        return source
     chosen, argument = _find(source)
     if not chosen.takes or not chosen.is_path:
         return source
@@ -204,6 +239,8 @@ def _find(source: str) -> tuple[Source, str]:
         if bool(argument) != bool(chosen.takes) or bool(colon) != bool(chosen.takes):
             raise UsageError(f"--data {shown(source)}: must be written {chosen.usage}")
         return chosen, argument or name
+    if source == calling.GIVEN:
+        raise UsageError(f"--data {source}: so is data called that a Python program has; a folder is ./{source}")
     path = expanded(source)
     if source and _holds(path.is_dir):
         return SOURCES["folder"], source

@@ -11,18 +11,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from cnn_tuner.data.columns import Table, read
 from cnn_tuner.data.dataset import PARTS
-from cnn_tuner.data.files import expanded, listed, on_disk, shown
+from cnn_tuner.data.files import expanded, listed, shown
 from cnn_tuner.data.layout import PART_OF
 from cnn_tuner.data.listing import SUFFIXES
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.picture_files import Pictures, of_disk
-from cnn_tuner.data.pictures import BrokenImageError
+from cnn_tuner.data.pictures import opened
 from cnn_tuner.errors import DataError
 
 # What columns are usually called, in lower case, the commonest first.
@@ -60,7 +59,7 @@ def load(argument: str, options: DataOptions) -> Pictures:
         class_names=class_names,
         notes=columns.notes,
         groups=groups,
-        opener=_opened,
+        opener=opened,
         stamp=of_disk,
     )
 
@@ -205,10 +204,3 @@ def _place(folder: Path, cell: str) -> Path:
     if "\\" in cell and not path.exists():
         return folder / Path(cell.replace("\\", "/"))
     return path
-
-
-def _opened(path: Path) -> BinaryIO:
-    """As `on_disk`; a file that is missing may be skipped as a broken one may."""
-    if not path.exists():
-        raise BrokenImageError(f"{shown(path)}: no such file")
-    return on_disk(path)

@@ -82,9 +82,13 @@ class Served:
 
         `thresholds`: from which probability on a label is there, or the second of two classes; one a unit, else 0.5.
         """
-        found = self.answer("serving_default", images)
-        answers = {name: _decimal(values) for name, values in (found | self._decided(found, thresholds)).items()}
+        answers = {name: _decimal(values) for name, values in self.decided(images, thresholds).items()}
         return [self._record({name: values[i] for name, values in answers.items()}) for i in range(len(images))]
+
+    def decided(self, images: Images, thresholds: Sequence[float] = ()) -> dict[str, np.ndarray]:
+        """The same as arrays of N rows, an output each: those of the signature `serving_default`."""
+        found = self.answer("serving_default", images)
+        return found | self._decided(found, thresholds)
 
     def _decided(self, found: dict[str, np.ndarray], thresholds: Sequence[float]) -> dict[str, np.ndarray]:
         """What other thresholds than 0.5 change of answers."""

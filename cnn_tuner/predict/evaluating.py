@@ -12,6 +12,7 @@ import numpy as np
 from cnn_tuner.data import registry
 from cnn_tuner.data.assembling import divided
 from cnn_tuner.data.cache import Cache
+from cnn_tuner.data.calling import GIVEN
 from cnn_tuner.data.dataset import Part, Parts
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
@@ -21,28 +22,34 @@ from cnn_tuner.metrics.intervals import measure_intervals
 
 
 def evaluate_export(
-    export: Path, source: str, options: DataOptions, has_all_parts: bool = False, cache: Cache | None = None
+    export: Path,
+    source: Any,
+    options: DataOptions,
+    has_all_parts: bool = False,
+    cache: Cache | None = None,
+    served: Served | None = None,
 ) -> dict[str, Any]:
-    """What an export says of data of the registry: of its test part, or with `has_all_parts` of every image.
+    """What an export says of data of the registry, or in memory: of its test part, or with `has_all_parts` of all.
 
-    Image files are made of the export's size and channels.
+    Image files are made of the export's size and channels. `served`: the export, where it is loaded already.
 
     Raises:
         UsageError: the folder holds no export, or no data is called so.
         DataError: the data cannot be read, or its classes or images are not those of the export.
         VerificationError: the export holds what an export must not hold.
     """
-    served = Served(export)
+    served = Served(export) if served is None else served
+    name, load = (source, registry.load_parts) if isinstance(source, str) else (GIVEN, registry.load_given_parts)
     fitted = replace(options, task=served.task, known_classes=served.class_names)
     if registry.reads_pictures(source):
         height, width, channels = served.image_shape
         fitted = replace(fitted, image_size=(height, width), channels=channels, fit=served.fit)
-    found = registry.load_parts(source, fitted, cache)
+    found = load(source, fitted, cache)
     if found.image_shape != served.image_shape:
         got, wanted = ("x".join(map(str, shape)) for shape in (found.image_shape, served.image_shape))
-        raise DataError(f"{source}: has images of {got}, but {export} takes {wanted}")
+        raise DataError(f"{name}: has images of {got}, but {export} takes {wanted}")
     parts = found.parts if has_all_parts else {"test": _test_part(found, fitted)}
-    return {"data": source} | evaluated(export, parts, served)
+    return {"data": name} | evaluated(export, parts, served)
 
 
 def _test_part(found: Parts, options: DataOptions) -> Part:

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cnn_tuner.data.files import expanded, shown
+from cnn_tuner.data.images import to_uint8
 from cnn_tuner.data.listing import SUFFIXES, Listing
 from cnn_tuner.data.pictures import STRETCH, BrokenImageError, read_image, read_image_bytes
-from cnn_tuner.errors import DataError
+from cnn_tuner.errors import DataError, UsageError
 from cnn_tuner.export.served import Served
 
 BATCH = 256  # images in memory at once
@@ -84,6 +85,35 @@ def _of_folder(folder: Path, follow_links: bool, tell: Callable[[str], None]) ->
         tell(f"{shown(folder)}: {note}")
     if not found:
         raise DataError(f"{shown(folder)}: holds no images ({', '.join(SUFFIXES)})")
+
+
+def pixels(images: Any, image_shape: tuple[int, int, int], fit: str = STRETCH) -> np.ndarray:
+    """Images of Python as an export takes them: (N, H, W, C) uint8.
+
+    Args:
+        images: the path of an image file, or a sequence of such; or an array (N, H, W, C) or (N, H, W), or of one image
+            (H, W, C) or (H, W), with pixels as `cnn_tuner.data.images` has them.
+        image_shape: (H, W, C) of the export. fit: what becomes of image files of another aspect.
+
+    Raises:
+        UsageError: no images.
+        DataError: a file cannot be read, or an array is of another shape.
+    """
+    if isinstance(images, (str, os.PathLike)):
+        images = [images]
+    if isinstance(images, Sequence) and images and isinstance(images[0], (str, os.PathLike)):
+        return np.stack([read_image(Path(path), image_shape, fit=fit) for path in images])
+    array = np.asarray(images)
+    if not array.size:
+        raise UsageError("no images: a prediction takes one at least")
+    height, width, channels = image_shape
+    if array.shape == image_shape or (channels == 1 and array.shape == (height, width)):
+        array = array[np.newaxis]
+    found, _ = to_uint8({"images": array}, "predict")
+    if found["images"].shape[1:] != image_shape:
+        got, wanted = ("x".join(map(str, shape)) for shape in (found["images"].shape[1:], image_shape))
+        raise DataError(f"predict: images are of {got}, the export takes {wanted}")
+    return found["images"]
 
 
 def predict(

@@ -166,7 +166,8 @@ def _data(config: RunConfig) -> str:
 
 def _how(run: RunStore, winner: Winner) -> str:
     rows = sheets.search_sheet(run.config, run.trials()).rows
-    command = code(without_places(run.config.command), "sh")
+    told = run.config.command
+    command = code(without_places(told), "sh" if told.startswith("cnn-tuner ") else "python")
     cut = " A path is cut to its last name." if CUT in command else ""
     own = winner.finalist
     trained = f"trained for {epochs(winner.epochs, winner.passes)}{LENGTHS.get(winner.refit, FULL_LENGTH)}"

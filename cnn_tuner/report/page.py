@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnn_tuner.analysis import findings
 from cnn_tuner.analysis.findings import Picture
@@ -113,6 +113,16 @@ def gather(run: RunStore) -> Report:
         sheets.sessions_sheet(run.sessions()),
         tuple(f"{change.at}: {change.text}" for change in config.changes),
     )
+
+
+def head(run: RunStore) -> dict[str, Any]:
+    """What the head of the page tells, and with what the winner is compared, for `head.html`."""
+    winner = run.winner()
+    return {
+        "name": run.folder.name,
+        "facts": _facts(run, run.trials(), winner, latest_export(run)),
+        "baselines": None if winner is None else sheets.baselines_sheet(winner),
+    }
 
 
 def render(report: Report) -> str:

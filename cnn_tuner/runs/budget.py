@@ -62,9 +62,17 @@ def parse_seconds(flag: str, text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"{flag}: must be a duration such as 90s, 30m or 1h30m, got {text!r}")
-    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if seconds < LEAST_SECONDS:
-        raise UsageError(f"{flag}: must be at least {LEAST_SECONDS:g}s, to load, export and verify, got {text!r}")
+    return checked(flag, sum(float(number) * UNITS[unit] for number, unit in parts), text)
+
+
+def checked(flag: str, seconds: float, given: str | float) -> float:
+    """The same seconds, which were given as a word or a number.
+
+    Raises:
+        UsageError: they are fewer than a run can take.
+    """
+    if not seconds >= LEAST_SECONDS:
+        raise UsageError(f"{flag}: must be at least {LEAST_SECONDS:g}s, to load, export and verify, got {given!r}")
     return seconds
 
 

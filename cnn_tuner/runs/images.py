@@ -7,6 +7,7 @@ from typing import Any
 
 from cnn_tuner.data import registry, split_file
 from cnn_tuner.data.cache import Cache
+from cnn_tuner.data.calling import GIVEN
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.errors import DataError
@@ -14,8 +15,8 @@ from cnn_tuner.runs.config import DataConfig
 from cnn_tuner.runs.store import RunStore
 
 
-def load_data(run: RunStore, source: str | None = None, cache: Cache | None = None) -> Dataset:
-    """The data of a run, read again as it was when the run began; with `source`, from where it lies now.
+def load_data(run: RunStore, source: Any = None, cache: Cache | None = None) -> Dataset:
+    """The data of a run, read again as it was when the run began; with `source`, from where it lies now, or in memory.
 
     `cache`: of decoded images.
 
@@ -23,6 +24,11 @@ def load_data(run: RunStore, source: str | None = None, cache: Cache | None = No
         DataError: it cannot be read, or is not what it was; the message says what differs.
     """
     config = run.config.data
+    if source is None and config.source == GIVEN:
+        again = f"hand them over again: cnn_tuner.load({str(run.folder)!r}).resume(data=...)"
+        raise DataError(f"{run.folder}: its images were given in Python and are not kept; {again}")
+    if source is not None and not isinstance(source, str):
+        return _known(run, GIVEN, registry.load_given(source, _options(run), cache))
     place = source or config.place or config.source
     try:
         dataset = registry.load(place, _options(run), cache)
@@ -30,6 +36,12 @@ def load_data(run: RunStore, source: str | None = None, cache: Cache | None = No
         if source is not None or registry.is_there(place):
             raise
         raise DataError(f"{error}; if they have moved, --data says where they lie now") from error
+    return _known(run, place, dataset)
+
+
+def _known(run: RunStore, place: str, dataset: Dataset) -> Dataset:
+    """The same, once it is known to be what the run began with."""
+    config = run.config.data
     if not dataset.has_fingerprint(config.fingerprint):
         differs = f"not what {run.folder.name} was trained on: {_differs(config, dataset)}"
         raise DataError(f"{place}: {differs}; scores compare only on the same data: start a new run")

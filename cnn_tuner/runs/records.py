@@ -23,7 +23,11 @@ Precision = Literal["float32", "bfloat16"]  # in which layers compute; weights a
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a trial, counted from 1: its metrics (`loss`, `val_accuracy`, ...) and its seconds."""
+    """One epoch of a trial, counted from 1: its metrics (`loss`, `val_accuracy`, ...) and its seconds.
+
+    Example:
+        >>> print([epoch.metrics["val_accuracy"] for epoch in run.best.epochs])
+    """
 
     number: int
     metrics: dict[str, float]
@@ -145,6 +149,9 @@ class Trial:
     `epochs` are those that the search trained, the ones of a job under way too; `epochs_done` counts those of ended
     jobs, and `state_job` is the last of them that left a training state. `where` is on which node of a cluster its last
     job is or was.
+
+    Example:
+        >>> print(run.best.number, run.best.values["learning_rate"], run.best.params, run.best.macs)
     """
 
     number: int

@@ -9,6 +9,7 @@ from typing import Any
 
 from cnn_tuner.data import registry
 from cnn_tuner.data.cache import Cache
+from cnn_tuner.data.calling import GIVEN
 from cnn_tuner.errors import UsageError
 from cnn_tuner.oracles import registry as oracle_registry
 from cnn_tuner.runs import images
@@ -32,14 +33,14 @@ class Wishes:
     """What a person wants changed in a run that is gone on with.
 
     `settings` has values for fields of `SearchConfig`; `space` and `data` are as for a new run, None where they are to
-    stay. An edited space file is a change too: `accepts_changes` takes it up, `keeps_space` leaves it. `more_trials`
-    adds to the number of trials, `more_seconds` to the budget. `cache`: of decoded images. `hypermodel`: of a run on a
-    person's own networks, handed over once more.
+    stay; `data` may be in memory. An edited space file is a change too: `accepts_changes` takes it up, `keeps_space`
+    leaves it. `more_trials` adds to the number of trials, `more_seconds` to the budget. `cache`: of decoded images.
+    `hypermodel`: of a run on a person's own networks, handed over once more.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     space: str | None = None
-    data: str | None = None
+    data: Any = None
     more_trials: int | None = None
     more_seconds: float | None = None
     accepts_changes: bool = False
@@ -125,9 +126,10 @@ class Resuming(Session):
             if is_other_space and wishes.space is None:
                 how += ", --keep-space with the search space as it was"
             raise UsageError(f"{self.store.folder}: {'; '.join(map(str, unasked))}; {how}")
-        if wishes.data is not None and wishes.data != config.data.source:
-            found.append(Difference("data", config.data.source, wishes.data))  # load_data proves that it is the same
-            moved = {"source": wishes.data, "place": registry.lasting(wishes.data)}
+        source = wishes.data if isinstance(wishes.data, str) else GIVEN
+        if wishes.data is not None and source != config.data.source:
+            found.append(Difference("data", config.data.source, source))  # load_data proves that it is the same
+            moved = {"source": source, "place": registry.lasting(source)}
             config = config.model_copy(update={"data": config.data.model_copy(update=moved)})
         if not found:
             return config

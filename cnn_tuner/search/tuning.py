@@ -51,6 +51,7 @@ class Request:
     """What a person asks of a search. None leaves a choice to the space, the task or the data.
 
     `hypermodel`: a function `build(hp)`, a `keras_tuner.HyperModel`, or MODULE:NAME of one, in the place of a space.
+    `given` is data in memory, whose `data` is called `calling.GIVEN`.
     """
 
     data: str = "digits"
@@ -78,6 +79,7 @@ class Request:
     keep: int = 3
     formats: tuple[str, ...] = ("tf_saved_model",)
     cache: Cache | None = None
+    given: Any = None
     hypermodel: Any = None
 
     @property
@@ -148,7 +150,7 @@ class Tuning(Session):
 
     def __init__(self, request: Request, observer: Observer) -> None:
         super().__init__(observer, request.workers, request.command)
-        self.request = request
+        self.request, self.hypermodel = request, request.hypermodel
         self._space_text = ""
         self._own: custom.Prepared | None = None  # a hypermodel, once it was tried
 
@@ -178,7 +180,7 @@ class Tuning(Session):
             UsageError, DataError, SpaceError, StorageError: the request cannot be met.
         """
         chosen = self._check_request()
-        dataset = data_registry.load(self.request.data, self.request.data_options, self.request.cache)
+        dataset = self._load()
         if self.hypermodel is not None:
             self._own = custom.prepare(self.hypermodel, self._hypermodel_place, dataset, _output(dataset))
             dataset = self._own.dataset
@@ -187,6 +189,12 @@ class Tuning(Session):
             chosen = self._made_for(dataset)
         self._space_text = chosen.source
         return self._config(chosen, dataset), dataset
+
+    def _load(self) -> Dataset:
+        asked = self.request
+        if asked.given is not None:
+            return data_registry.load_given(asked.given, asked.data_options, asked.cache)
+        return data_registry.load(asked.data, asked.data_options, asked.cache)
 
     def _made_for(self, dataset: Dataset) -> SearchSpace:
         """The space that fits the images and the objective."""
@@ -338,13 +346,13 @@ def export_run(
     session: Session,
     trial: int | None = None,
     formats: Sequence[str] | None = None,
-    data: str | None = None,
+    data: Any = None,
     cache: Cache | None = None,
 ) -> Export:
     """Exports a run's winner as the next version; a run that was cut short has its finalists trained to the end first.
 
     With `trial`, that one is trained to the end, evaluated, and the winner from now on. Without `formats`, those that
-    the run was asked for. `data` says where its images lie now, if they have moved.
+    the run was asked for. `data` says where its images lie now, if they have moved, or is them.
 
     Raises:
         UsageError: the run has no such trial.
@@ -359,8 +367,10 @@ def export_run(
     return session.export(run, images.load_data(run, data, cache), trial, formats)
 
 
-def evaluate_run(run: RunStore, cache: Cache | None = None) -> dict[str, Any]:
+def evaluate_run(run: RunStore, data: Any = None, cache: Cache | None = None) -> dict[str, Any]:
     """What a run's newest export says of the run's test part: metrics, their 95 % intervals, each class by itself.
+
+    `data` as for `export_run`.
 
     Raises:
         UsageError: the run has no export.
@@ -369,5 +379,5 @@ def evaluate_run(run: RunStore, cache: Cache | None = None) -> dict[str, Any]:
     from cnn_tuner.predict import evaluating
 
     folder = run.latest_export()
-    dataset = images.load_data(run, cache=cache)
+    dataset = images.load_data(run, data, cache)
     return {"run": run.folder.name} | evaluating.evaluated(folder, {"test": dataset.test})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_tuner.commands.options import worker_options
+from cnn_tuner.api.words import worker_options
 from cnn_tuner.errors import UsageError
 from cnn_tuner.executors import connecting
 from cnn_tuner.runs.machine import Cluster

@@ -10,7 +10,7 @@ from collections import namedtuple
 
 import pytest
 
-from cnn_tuner.commands import data_options
+from cnn_tuner.api import words
 from cnn_tuner.data import cache as cache_module
 from cnn_tuner.data.cache import FACTS, Cache, parse_bytes
 from cnn_tuner.errors import StorageError, UsageError
@@ -163,13 +163,13 @@ def test_what_is_no_size(text):
 
 
 def test_the_environment_names_it_and_an_option_goes_before(tmp_path, monkeypatch):
-    monkeypatch.setenv(data_options.FOLDER, str(tmp_path / "a"))
-    monkeypatch.setenv(data_options.LIMIT, "3MB")
-    found = data_options.cache_options(None, None)
+    monkeypatch.setenv(words.FOLDER, str(tmp_path / "a"))
+    monkeypatch.setenv(words.LIMIT, "3MB")
+    found = words.cache_options(None, None)
     assert (found.folder, found.limit) == (tmp_path / "a", 3 * 10**6)
-    found = data_options.cache_options(str(tmp_path / "b"), "5MB")
+    found = words.cache_options(str(tmp_path / "b"), "5MB")
     assert (found.folder, found.limit) == (tmp_path / "b", 5 * 10**6)
-    assert data_options.cache_options(None, "0") is None
-    monkeypatch.setenv(data_options.LIMIT, "much")
+    assert words.cache_options(None, "0") is None
+    monkeypatch.setenv(words.LIMIT, "much")
     with pytest.raises(UsageError, match=r"^CNN_TUNER_CACHE_LIMIT: must be a size"):
-        data_options.cache_options(None, None)
+        words.cache_options(None, None)

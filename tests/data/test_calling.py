@@ -72,9 +72,9 @@ def test_classes_may_be_named(tmp_path, monkeypatch):
     ("body", "message"),
     [
         ("raise RuntimeError('no disk')", r"^python:my_images:images: failed with RuntimeError: no disk$"),
-        ("return 5", r"must be \(images, labels\), a tf.data.Dataset or a keras.utils.PyDataset, got int$"),
-        ("return {'test': 5}", r"returned a dict without train$"),
-        ("return {'train': 5, 'other': 5}", r"returned a dict with other; its keys are train, val, test, class_names$"),
+        ("return 5", r"must be \(images, labels\), .*, a tf.data.Dataset or a keras.utils.PyDataset, got int$"),
+        ("return {'test': 5}", r"is a dict without train$"),
+        ("return {'train': 5, 'other': 5}", r"is a dict with other; its keys are train, val, test, class_names$"),
         (
             f"import tensorflow as tf; return tf.data.Dataset.from_tensor_slices(({PAIR})).repeat()",
             r"train: repeats without an end; leave out .repeat\(\)$",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnn_tuner.commands import options
+from cnn_tuner.api import words
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.machine import Workers, memory_share
@@ -37,4 +37,4 @@ def test_the_versions_name_what_decides_a_result():
 
 
 def test_the_timeout_of_the_commands_is_that_of_the_workers():
-    assert options.HANG_SECONDS == machine.HANG_SECONDS == Settings("", "").hang_seconds
+    assert words.HANG_SECONDS == machine.HANG_SECONDS == Settings("", "").hang_seconds

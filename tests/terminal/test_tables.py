@@ -15,7 +15,7 @@ from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, Baseline, Epoch, Trial, Winner
 from cnn_tuner.search.session import Outcome
-from cnn_tuner.terminal import live_view, tables
+from cnn_tuner.terminal import live_view, tables, view_state
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
 
@@ -171,11 +171,11 @@ def test_a_trial_that_ended_leaves_the_other_and_counts(live):
 
 def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
     live.search_restored([trial(n) for n in (1, 2, 3, 4)], trial(1))
-    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(view_state.time, "monotonic", lambda: 1000.0)
     live.time_left(300.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     assert state(live) == (4, "4/10 done, 5:00 left")
-    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(view_state.time, "monotonic", lambda: 1060.0)
     live.epoch_ended(5, EPOCHS[0])
     assert state(live)[1] == "4/10 done, 4:00 left"
 
@@ -183,7 +183,7 @@ def test_the_time_left_is_what_the_run_says_and_runs_down(live, monkeypatch):
 def test_without_a_number_of_trials_the_bar_is_of_the_time(live, run, monkeypatch):
     run.config = toy_config(max_trials=None, budget_seconds=600)
     live.started = 1000.0
-    monkeypatch.setattr(live_view.time, "monotonic", lambda: 1060.0)
+    monkeypatch.setattr(view_state.time, "monotonic", lambda: 1060.0)
     live.time_left(540.0)
     live.trial_started(trial(5, "running", None, epochs_done=0), 4)
     [task] = live._progress.tasks
@@ -229,6 +229,12 @@ def test_the_final_training_is_a_bar_of_its_own(live):
     live.epoch_ended(2, Epoch(1, {"val_accuracy": 0.7}, 1.0))
     assert state(live) == (2, "2/9 epochs, trial 2 0.7000")
     assert live._progress.tasks[0].description == "training trial 1 to the end"
+
+
+def test_a_training_on_train_and_validation_has_no_score(live):
+    live.phase("training trial 1 again, on train and validation", 9)
+    live.epoch_ended(1, Epoch(1, {"accuracy": 0.8, "loss": 0.3}, 1.0))
+    assert state(live) == (1, "1/9 epochs, trial 1 -")
 
 
 def test_lines_and_bar_go_to_the_terminal_together(live):

@@ -146,13 +146,13 @@ class Run:
             >>> print(run.model().count_params())
         """
         with self._store() as store:
-            file = store.best_model
+            file, is_chain = store.best_model, store.config.hypermodel is None
         if not file.is_file():
             raise UsageError(f"{self.path}: has no model yet; resume() goes on, export() trains the best so far")
         with quiet_tensorflow():
             from cnn_tuner.export.formats import keras_file
 
-            return keras_file.load(file)
+            return keras_file.load(file, is_chain)
 
     @told_in_keywords()
     def export(

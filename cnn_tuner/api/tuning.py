@@ -126,7 +126,7 @@ def tune(
         hypermodel: networks of your own, in the place of a space: a function `build(hp)` that returns a compiled
             `keras.Model`, a `keras_tuner.HyperModel`, or `"module:name"` of one. Its networks are given pixels as
             floats from 0 to 255, or from 0 to 1 where `data` has such floats. Epochs, callbacks and stopping are the
-            search's; a learning rate that is a number falls in the final training.
+            search's; weights are averaged, and a learning rate that is a number falls in the final training.
         callbacks: are told what the run does, and can stop it.
         verbose: `"auto"`: a live view in a notebook or a terminal, a line a trial elsewhere; 0: silent; 1: a line a
             trial.

@@ -63,6 +63,7 @@ class CustomModels:
     ) -> None:
         is_whole = isinstance(hypermodel, keras_tuner.HyperModel)
         self.hypermodel, self.name = hypermodel if is_whole else _OfFunction(hypermodel), name_of(hypermodel)
+        self.module = str(getattr(hypermodel, "__module__", ""))  # where it is defined
         self.image_shape, self.output, self.has_unit_pixels = image_shape, output, has_unit_pixels
 
     def build(self, values: Point, seed: int, precision: Precision = "float32") -> keras.Model:
@@ -95,11 +96,11 @@ class CustomModels:
         """How many units the last layer of its networks has."""
         return int(self.built(hyperparameters({}), seed=0, units=ANY).output_shape[-1])
 
-    def asked_for(self, values: Point) -> dict[str, Any]:
-        """The hyperparameters that it asks for with these values, and theirs."""
+    def asked_for(self, values: Point, part: Any) -> set[str]:
+        """The hyperparameters that it asks for with these values, those of other scopes too. `part`: see `fitting`."""
         hp = hyperparameters(values)
-        self.built(hp, seed=0)
-        return {each.name: hp.values.get(each.name) for each in hp.space if not each.conditions}
+        self.fitting(hp, self.built(hp, seed=0), part)
+        return {str(each.name) for each in hp.space}
 
     def try_out(self, images: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
         """What a network measures of some images, by the names that metrics have here.

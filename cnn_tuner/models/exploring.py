@@ -20,7 +20,7 @@ from cnn_tuner.spaces.hyperparameters import parameter_of
 from cnn_tuner.spaces.tree import Parameter, Point, Value
 
 MOST_BUILDS = 60  # networks that are built to find them all
-MOST_VALUES = 8  # of a hyperparameter of more values only the first and the last are looked at
+MOST_VALUES = 8  # of a number of more values only the first and the last are looked at
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ class Explored:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """Values to build a network with: what was changed last, to what, and what had been asked for before that."""
+    """Values to build a network with: what was changed last, to what, and what had been asked for before that.
+
+    `between` are further values of what was changed, to be looked at if it makes a difference.
+    """
 
     values: Point = field(default_factory=dict)
     changed: str = ""
     to: Value = ""
     before: frozenset[str] = frozenset()
+    between: tuple[Value, ...] = ()
 
 
 @dataclass
@@ -73,9 +77,11 @@ def explore(models: CustomModels, part: Any) -> Explored:
             continue  # trials of such points fail, and say why
         largest = max(largest, model.count_params())
         del model
-        keras.utils.clear_session()
         start = start or dict(hp.values)
         names = frozenset(each.name for each in hp.space)
+        if attempt.between and names != attempt.before:  # so that it matters how many
+            values, changed = attempt.values, attempt.changed
+            left.extend(_Attempt(values | {changed: v}, changed, v, attempt.before) for v in attempt.between)
         for name in (attempt.before - names) if attempt.changed else ():
             if found[name].is_default:
                 found[name].changes.setdefault(attempt.changed, []).append(attempt.to)
@@ -84,9 +90,10 @@ def explore(models: CustomModels, part: Any) -> Explored:
                 found[each.name] = _Found(each, is_default=not attempt.changed)
                 scope = {str(condition.name): condition.values[0] for condition in each.conditions}
                 values = attempt.values | scope
-                left.extend(_Attempt(values | {each.name: v}, each.name, v, names) for v in _others(each))
+                left.extend(replace(one, values=values | {each.name: one.to}, before=names) for one in _others(each))
             if not found[each.name].is_default and each.name not in attempt.before:
                 found[each.name].changes.setdefault(attempt.changed, []).append(attempt.to)
+    keras.utils.clear_session()
     parameters = tuple(_in_order([_parameter(each, found) for each in found.values()]))
     if all(parameter.is_fixed for parameter in parameters):
         raise UsageError(f"hypermodel {models.name}: asks for no hyperparameter, so that there is nothing to search")
@@ -94,12 +101,16 @@ def explore(models: CustomModels, part: Any) -> Explored:
     return Explored(parameters, by_default, largest)
 
 
-def _others(hp: Any) -> list[Value]:
-    """The values beside the default one with which others may be asked for."""
-    values = list(parameter_of(hp).values)
-    if len(values) > MOST_VALUES:
-        values = [values[0], values[-1]]
-    return [value for value in values if value != hp.default]
+def _others(hp: Any) -> list[_Attempt]:
+    """The values beside the default one with which others may be asked for; of a number's only the ends at first."""
+    values = [value for value in parameter_of(hp).values if value != hp.default]
+    if isinstance(hp, (keras_tuner.engine.hyperparameters.Boolean, keras_tuner.engine.hyperparameters.Choice)):
+        return [_Attempt(changed=hp.name, to=value) for value in values]
+    if not isinstance(hp, keras_tuner.engine.hyperparameters.Int):
+        return []
+    between = tuple(values[1:-1]) if len(values) < MOST_VALUES else ()
+    ends = values if len(values) <= 2 else [values[0], values[-1]]
+    return [_Attempt(changed=hp.name, to=end, between=between) for end in ends]
 
 
 def _parameter(known: _Found, found: dict[str, _Found]) -> Parameter:

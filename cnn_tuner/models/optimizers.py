@@ -147,6 +147,21 @@ AVERAGING: dict[str, Any] = {
 }
 
 
+def averaging(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The same optimizer, which keeps an average of the weights besides, and whose learning rate is to be set again.
+
+    One that keeps an average of its own is left as it is.
+    """
+    if optimizer.use_ema:
+        return optimizer
+    kind = type(optimizer)
+    rate, optimizer._learning_rate = optimizer._learning_rate, 0.0  # a schedule of a person's own may have no config
+    settings = optimizer.get_config() | {"use_ema": True, "learning_rate": 0.0}
+    optimizer._learning_rate = rate
+    averaging_kind: Any = type(f"Averaging{kind.__name__}", (_Averaging, kind), {})
+    return averaging_kind.from_config(settings)
+
+
 def averages(optimizer: Any) -> list[Any]:
     """The averaged weights that an optimizer of `averaging_optimizer` keeps, in the order of the trainable weights."""
     return list(optimizer._model_variables_moving_average)

@@ -11,6 +11,7 @@ from cnn_tuner.errors import UsageError
 LEAST_SECONDS = 30.0  # loading TensorFlow, exporting and verifying take most of that
 FINAL_SHARE = 0.55  # of a budget is kept for the final training, at most: see benchmarks/recipe.md
 LARGEST_FINAL_SHARE = 0.7  # where the winner would have fewer than `ENOUGH_EPOCHS` in that: each more is worth much
+CUSTOM_FINAL_SHARE = 0.4  # the same where networks are a person's own: of those none is known to be a good one
 ENOUGH_EPOCHS = 12
 TYPICAL_POINTS = 100.0  # of a search whose length is not known
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

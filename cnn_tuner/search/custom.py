@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,8 @@ def prepare(hypermodel: Any, place: str, dataset: Dataset, output: Output) -> Pr
         metrics = own.try_out(np.asarray(few.x), few.y)
         if unknown := sorted(own.operations() - ALLOWED):
             raise UsageError(f"hypermodel {own.name}: calculates with {', '.join(unknown)}, which no export may hold")
-        explored = exploring.explore(own, lambda: own.whole(np.asarray(few.x), few.y))
+        part = cache(lambda: own.whole(np.asarray(few.x), few.y))
+        explored = exploring.explore(own, part)
     except ValueError as error:
         raise UsageError(f"hypermodel {error}") from error
     config = HypermodelConfig(
@@ -149,10 +151,16 @@ def again(config: RunConfig, hypermodel: Any) -> CustomModels:
     found = find(known.place if hypermodel is None else hypermodel)
     models = custom.CustomModels(found, config.data.image_shape, config.output, known.has_unit_pixels)
     try:
-        asks = models.asked_for(dict(known.start))
+        asks = models.asked_for(dict(known.start), lambda: models.whole(*_blank(config)))
     except ValueError as error:
         raise UsageError(f"hypermodel {error}") from error
     before = {each["name"] for each in known.parameters}
-    if missing := sorted(set(known.start) - set(asks)) or sorted(set(asks) - before):
-        raise UsageError(f"hypermodel {models.name}: asks for other hyperparameters now: {missing[0]}; {OTHER}")
+    if others := sorted(set(known.start) - asks) or sorted(asks - before):
+        raise UsageError(f"hypermodel {models.name}: asks for other hyperparameters now: {others[0]}; {OTHER}")
     return models
+
+
+def _blank(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Two images and labels, for a `fit` that is asked what it asks for."""
+    units = () if config.data.task == "multiclass" else (config.output.units,)
+    return np.zeros((2, *config.data.image_shape), np.uint8), np.zeros((2, *units), np.int32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cnn_tuner.runs import budget as budgets
-from cnn_tuner.runs.budget import ENOUGH_EPOCHS, Budget, final_room
+from cnn_tuner.runs.budget import CUSTOM_FINAL_SHARE, ENOUGH_EPOCHS, Budget, final_room
 from cnn_tuner.runs.config import BACKWARDS, RunConfig
 from cnn_tuner.runs.records import Epoch, Job, Result, Trial
 from cnn_tuner.search.final_plan import FinalPlan, Pace, plan_final, side_by_side
@@ -132,6 +132,8 @@ class Forecast:
             room = None
         elif now is None:
             room = final_room(self.budget.seconds, self.startup_seconds + pace.wide(ENOUGH_EPOCHS))
+            if self.config.hypermodel is not None:
+                room = min(room, CUSTOM_FINAL_SHARE * self.budget.seconds)
         else:
             room = max(0.0, self.training_ends_at(best) - now)
         return plan_final(self.config.search, pace, room, known)

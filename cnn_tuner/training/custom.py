@@ -1,11 +1,16 @@
 """Networks of a person's own, trained as they were compiled: with their optimizer, loss, metrics and callbacks.
 
-What the search adds: a learning rate that was left constant falls to nothing in the final training, whose end is known.
+What the search adds: what is validated and exported is the average of the weights over the last steps, and a learning
+rate that was left constant falls to nothing in the final training, whose end is known.
 """
 
 from __future__ import annotations
 
 import math
+import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -15,11 +20,11 @@ import tensorflow as tf
 
 from cnn_tuner.models import builder
 from cnn_tuner.models.custom import METRIC_NAMES, CustomModels, hyperparameters, macs_of
-from cnn_tuner.models.optimizers import GivenCourse
+from cnn_tuner.models.optimizers import GivenCourse, averages, averaging
 from cnn_tuner.runs.records import Job
 from cnn_tuner.spaces.recipe import BATCH_SIZE, Recipe, steps_of_epoch
 from cnn_tuner.training.batches import Data
-from cnn_tuner.training.network import Network, assign, served, steps_per_execution
+from cnn_tuner.training.network import Network, assign, served, steps_per_execution, values_of
 from cnn_tuner.training.seven_steps import steps_of
 from cnn_tuner.training.state import Progress
 
@@ -40,9 +45,7 @@ class CustomNetworks:
             images = min(images, job.epoch_steps * known)
         steps = steps_of_epoch(images, {"batch_size": fitting.batch_size})
         course_steps = math.ceil(job.course_steps * (steps / counted))
-        optimizer, macs = model.optimizer, macs_of(model)
-        optimizer.learning_rate = GivenCourse(_rate(optimizer), course_steps)
-        optimizer.build(model.trainable_variables)
+        macs, has_averages = macs_of(model), self._prepare(model, course_steps)
         at_once = steps_per_execution(steps, max(1, macs) * fitting.batch_size)
         model.steps_per_execution = at_once
         return Network(
@@ -50,7 +53,7 @@ class CustomNetworks:
             model,
             steps,
             at_once,
-            has_averages=False,
+            has_averages=has_averages,
             metric_names=METRIC_NAMES,
             callbacks=fitting.callbacks,
             fit=fitting.arguments,
@@ -58,6 +61,14 @@ class CustomNetworks:
             batch_size=fitting.batch_size,
             batches_each=steps / counted,
         )
+
+    def _prepare(self, model: keras.Model, course_steps: int) -> bool:
+        """Gives its optimizer a rate that may fall and an average of the weights; whether the latter is ours."""
+        has_averages = not model.optimizer.use_ema
+        rate, model.optimizer = _rate(model.optimizer), averaging(model.optimizer)
+        model.optimizer.learning_rate = GivenCourse(rate, course_steps)
+        model.optimizer.build(model.trainable_variables)
+        return has_averages
 
     def _whole(self, model: keras.Model, data: Data) -> tuple[np.ndarray, np.ndarray]:
         """All training images and labels, as a hypermodel's own `fit` may want to see them."""
@@ -81,6 +92,9 @@ class CustomNetworks:
         keras.utils.clear_session(free_memory=False)  # names count from the beginning: the same network, the same bytes
         model = self.models.build(job.values, job.seed)
         assign(model.variables, progress.variables)
+        if self._prepare(model, 0):
+            assign(model.optimizer.variables, progress.optimizer)
+            assign(model.trainable_variables, values_of(averages(model.optimizer)))
         found = self.models.served(model)
         builder.compile_model(found, Recipe(0.001, BATCH_SIZE), self.models.output)
         return found
@@ -89,12 +103,32 @@ class CustomNetworks:
 def _rate(optimizer: keras.optimizers.Optimizer) -> Any:
     """Its learning rate: a number, or a schedule."""
     rate = optimizer._learning_rate
+    if callable(rate) and not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        raise ValueError("the learning rate is a function; a search follows a number or a schedule of Keras")
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else float(np.asarray(rate))
 
 
 def packed(models: CustomModels) -> bytes:
-    """What another process makes them of, whose code may be a script's or a notebook's."""
-    return bytes(cloudpickle.dumps(models))
+    """What another process makes them of, whose code may be a script's or a notebook's.
+
+    Code that is not installed goes along: another machine has no such file, and this one need not run it again.
+    """
+    module = sys.modules.get(models.module)
+    is_local = module is not None and models.module != "__main__" and not _is_installed(module)
+    if is_local:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        return bytes(cloudpickle.dumps(models))
+    finally:
+        if is_local:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _is_installed(module: ModuleType) -> bool:
+    """Whether it is of an installed package, or of Python itself."""
+    file = getattr(module, "__file__", None)
+    places = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")}
+    return file is None or any(Path(file).is_relative_to(place) for place in places if place)
 
 
 def unpacked(content: bytes) -> CustomNetworks:

@@ -17,6 +17,7 @@ from cnn_tuner.models.custom import CustomModels, hyperparameters, macs_of, name
 from cnn_tuner.spaces import architecture
 
 OUTPUT = Output("multiclass", 4)
+COMMON = {"normalised", "momentum", "rate", "learning_rate"}
 PART = toy_part("multiclass", 12, 0)
 
 
@@ -205,4 +206,4 @@ def test_an_existing_hypermodel_may_declare_before_it_builds():
         def build(self, hp):
             return hypermodels.small(hp)
 
-    assert models(Declares()).asked_for({})["blocks"] == 2
+    assert models(Declares()).asked_for({}, None) == {"blocks", "filters_0", "filters_1", *COMMON}

@@ -14,6 +14,7 @@ import toys
 from search.test_tuning import INLINE, write_request
 from toys import toy_dataset
 
+from cnn_tuner.api.run import Run
 from cnn_tuner.errors import UsageError
 from cnn_tuner.export import verification
 from cnn_tuner.metrics.tasks import Output
@@ -51,6 +52,7 @@ def test_a_search_ends_in_a_verified_export_and_in_all_that_is_shown(tmp_path, c
     outcome = tuned(own_request(tmp_path, formats=("tf_saved_model", "onnx", "litert")))
     run = RunStore.open(outcome.folder)
     assert outcome.winner.params == keras.saving.load_model(run.best_model, compile=False).count_params()
+    assert Run(outcome.folder).model().count_params() == outcome.winner.params
     assert outcome.winner.macs > 0
     assert max(outcome.differences.values()) <= 1e-5
     steps = {step.name: step.status for step in verification.verify_folder(outcome.export)}

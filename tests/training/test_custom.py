@@ -135,6 +135,38 @@ def test_a_schedule_of_its_own_is_left_alone(job, data):
         assert found == pytest.approx([0.1 * 0.5**n for n in range(6)])
 
 
+def test_what_is_validated_is_the_average_of_the_weights_but_where_it_keeps_its_own(job, data):
+    assert networks().set_up(job, data).has_averages
+
+    def own_average(hp):
+        model = hypermodels.small(hp)
+        model.compile(keras.optimizers.Adam(0.01, use_ema=True), model.loss, metrics=["accuracy"])
+        return model
+
+    own = networks(own_average)
+    assert not own.set_up(job, data).has_averages
+    result = train(job, data, own)
+    found = fit.evaluate(fit.load_best(job, own), toy_part("multiclass", 32, 1), OUTPUT)
+    assert found["accuracy"] == pytest.approx(result.score)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "AdamW", "Lion", "Nadam", "Adagrad", "Lamb", "Adafactor"])
+def test_any_optimizer_of_kerass_goes_on_exactly(job, data, name):
+    def build(hp):
+        model = hypermodels.small(hp)
+        optimizer = getattr(keras.optimizers, name)(0.003, clipnorm=1.0)
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    own, twice = networks(build), replace(job, epochs=2)
+    expected = train(twice, data, own)
+    first = replace(elsewhere(job, "first"), epochs=1)
+    then = replace(elsewhere(job, "then"), epochs=2, initial_epoch=1, initial_state=first.state_file)
+    train(first, data, own)
+    assert train(then, data, own).epochs[0].metrics == expected.epochs[1].metrics
+
+
 def test_a_build_that_fails_is_a_failed_trial(job, data):
     def build(hp):
         raise RuntimeError("no memory for that")

@@ -85,7 +85,8 @@ def test_the_examples_from_python_run(tmp_path, what, run):
     script.write_text(example.replace('"2m"', '"50s"'))
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     told = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (told.returncode, told.stderr) == (0, "")
+    assert told.returncode == 0, told.stderr
+    assert not told.stderr or example.startswith("import keras"), "which says what TensorFlow says"
     assert (tmp_path / "runs" / run / "report.html").is_file()
 
 

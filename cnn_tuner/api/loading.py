@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -28,7 +29,13 @@ def quiet_tensorflow(is_debug: bool = False) -> Iterator[None]:
             import tensorflow  # noqa: F401  # now, so that what is called inside finds it loaded
         else:
             _load_unheard()
-    yield
+    logger = logging.getLogger("tensorflow")
+    before = logger.level
+    logger.setLevel(before if is_debug else logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)  # who loaded it themselves may want to hear it
 
 
 def choose_backend() -> None:

@@ -49,3 +49,17 @@ class WithFit(keras_tuner.HyperModel):
             **kwargs,
         )
         return max(history.history["val_accuracy"])
+
+
+def backbone(hp):
+    """One of Keras's applications behind a resize, with Keras's own preparation of pixels."""
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Concatenate()([keras.layers.Resizing(32, 32)(inputs)] * 3)
+    x = keras.applications.mobilenet_v2.preprocess_input(x)
+    alpha = hp.Choice("alpha", [0.35, 0.5])
+    base = keras.applications.MobileNetV2((32, 32, 3), alpha=alpha, include_top=False, weights=None, pooling="avg")
+    x = keras.layers.Dropout(hp.Float("rate", 0.0, 0.5, step=0.25))(base(x))
+    model = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(1e-3), loss, metrics=["accuracy"])
+    return model

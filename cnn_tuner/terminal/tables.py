@@ -202,7 +202,8 @@ def outcome_lines(outcome: Outcome, program: str) -> list[str]:
     """The winner, where it lies, and what to do next with `program`, the command as this person can type it."""
     home = outcome.folder.parent
     there = "" if home.resolve() == Path("runs").resolve() else f" --runs {shlex.quote(str(home))}"
-    ways = "; ".join(f"{program} {words}{there}" for words in ("explain", "tensorboard", "predict IMAGE..."))
+    told = (() if is_custom(outcome.values) else ("explain",)) + ("tensorboard", "predict IMAGE...")
+    ways = "; ".join(f"{program} {words}{there}" for words in told)
     return [
         *winner_lines(outcome.winner, outcome.objective.name),
         f"export    {outcome.export}",

@@ -17,6 +17,7 @@ from toys import toy_dataset
 from cnn_tuner.api.run import Run
 from cnn_tuner.errors import UsageError
 from cnn_tuner.export import verification
+from cnn_tuner.export.served import Served
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.predict import evaluating
 from cnn_tuner.runs import folders
@@ -105,6 +106,15 @@ def test_a_run_that_was_stopped_is_gone_on_with_to_the_same_end(tmp_path, unread
     assert facts(outcome.folder) == facts(whole.folder)
     for name in ("saved_model.pb", "variables/variables.data-00000-of-00001"):
         assert (outcome.export / name).read_bytes() == (whole.export / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_backbone_of_kerass_is_searched_exported_and_verified(tmp_path):
+    outcome = tuned(own_request(tmp_path, "hypermodels:backbone", max_trials=1, epochs=1, final_epochs=1, refits=False))
+    served = Served(outcome.export)
+    found = served.predict(np.asarray(toy_dataset().test.x[:3]))
+    assert [sum(each["probabilities"].values()) for each in found] == pytest.approx([1, 1, 1], abs=1e-5)
+    assert (outcome.folder / "report.html").is_file()
 
 
 @pytest.mark.slow

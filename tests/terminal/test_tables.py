@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -399,9 +400,10 @@ def test_what_comes_next_finds_the_run(home, there, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = Path(home) / "toy-1"
     outcome = Outcome(
-        folder, [], Objective("val_accuracy", "max"), winner(), {}, folder / "export", {"keras": 0.0}, 1.0, False
+        folder, [], Objective("val_accuracy", "max"), winner(), VALUES, folder / "export", {"keras": 0.0}, 1.0, False
     )
     told = tables.outcome_lines(outcome, "cnn-tuner")[-1]
     assert (
         told == f"next      cnn-tuner explain{there}; cnn-tuner tensorboard{there}; cnn-tuner predict IMAGE...{there}"
     )
+    assert "explain" not in tables.outcome_lines(replace(outcome, values={"units": 8}), "cnn-tuner")[-1]

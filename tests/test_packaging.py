@@ -109,6 +109,7 @@ def test_a_wheel_holds_the_package_and_the_search_spaces_only(tmp_path: Path) ->
     spaces = {f"cnn_tuner/search_spaces/{path.name}" for path in (ROOT / "search_spaces").glob("*.yaml")}
     pages = {f"cnn_tuner/report/pages/{path.name}" for path in (ROOT / "cnn_tuner" / "report" / "pages").iterdir()}
     assert spaces
-    assert {name for name in names if ".dist-info/" not in name} == modules | spaces | pages
+    typed = {"cnn_tuner/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == modules | spaces | pages | typed
     assert f"cnn_tuner-{version}.dist-info/licenses/LICENSE" in names
     assert commands.split("\n")[:2] == ["[console_scripts]", "cnn-tuner = cnn_tuner.cli:main"]

@@ -159,7 +159,11 @@ def averaging(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimiz
     settings = optimizer.get_config() | {"use_ema": True, "learning_rate": 0.0}
     optimizer._learning_rate = rate
     averaging_kind: Any = type(f"Averaging{kind.__name__}", (_Averaging, kind), {})
-    return averaging_kind.from_config(settings)
+    found = averaging_kind.from_config(settings)
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):  # which are in no config
+        if hasattr(optimizer, name):
+            setattr(found, name, getattr(optimizer, name))
+    return found
 
 
 def averages(optimizer: Any) -> list[Any]:

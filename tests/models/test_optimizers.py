@@ -9,6 +9,7 @@ from cnn_tuner.models.optimizers import (
     OPTIMIZERS,
     Course,
     averages,
+    averaging,
     averaging_optimizer,
     learning_rate,
     make_optimizer,
@@ -153,3 +154,11 @@ def test_the_average_is_over_the_last_tenth_of_the_steps_and_weights_stay_their_
     assert reached[-1] == pytest.approx(999 - 1000 / 10, abs=10), "of a line, its value a tenth of the way back"
     optimizer.finalize_variable_values([weight])
     assert float(weight.numpy()[0]) == 999.0
+
+
+def test_an_optimizer_that_averages_decays_what_it_decayed_before():
+    weights = [keras.Variable(np.ones(1), name=name) for name in ("kernel", "bias", "gamma")]
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=weights[2:], var_names=["bias"])
+    found = averaging(optimizer)
+    assert [found._use_weight_decay(weight) for weight in weights] == [True, False, False]

@@ -7,6 +7,7 @@ own loaders would give them, and is exported behind the same input as any other:
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from cnn_tuner.spaces.tree import Point
 
 # What Keras calls a metric by its class's name, and what it is called here.
 METRIC_NAMES = {
+    "AUC": "auc",
     "acc": "accuracy",
     "binary_accuracy": "accuracy",
     "categorical_accuracy": "accuracy",
@@ -35,7 +37,16 @@ METRIC_NAMES = {
 METRIC_NAMES |= {f"val_{theirs}": f"val_{ours}" for theirs, ours in METRIC_NAMES.items()}
 # Arguments of Keras's `fit` that are the search's.
 _OURS = ("x", "y", "validation_data", "epochs", "initial_epoch", "shuffle", "verbose")
+# Callbacks that do what the search does: it sets the rate where it is asked to fall, and keeps the states.
+_REFUSED = (
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.ReduceLROnPlateau,
+    keras.callbacks.SwapEMAWeights,
+)
 ANY = -1  # number of units
+SCORES_SLACK = 1e-3  # by which probabilities may be outside 0 to 1, or sum to another number than 1
 _MACS = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2")  # operations
 
 
@@ -78,6 +89,8 @@ class CustomModels:
         self, hp: keras_tuner.HyperParameters, seed: int, precision: Precision = "float32", units: int | None = None
     ) -> keras.Model:
         """The same of KerasTuner's hyperparameters, of which it registers those that it asks for."""
+        # Names count from the beginning: a second AUC would be called auc_1, and an export have other bytes.
+        keras.utils.clear_session(free_memory=False)
         try:
             with builder.computing_in(precision), _seeded(seed):
                 self.hypermodel.declare_hyperparameters(hp)
@@ -106,7 +119,7 @@ class CustomModels:
         """What a network measures of some images, by the names that metrics have here.
 
         Raises:
-            ValueError: it cannot be evaluated on them.
+            ValueError: it cannot be evaluated on them, or answers otherwise than the task needs.
         """
         model = self.build({}, seed=0)
         x, y = self.adapted(model, images, labels)
@@ -114,17 +127,26 @@ class CustomModels:
             found = model.test_on_batch(x, y, return_dict=True)
         except Exception as error:
             raise ValueError(f"{self.name}: its model cannot be evaluated on the images: {_told(error)}") from error
+        self._check_scores(np.asarray(self.served(model)(images, training=False)))
         return tuple(METRIC_NAMES.get(name, name) for name in found)
 
-    def operations(self) -> frozenset[str]:
-        """What its exported networks calculate with, as TensorFlow calls it."""
-        model = self.served(self.build({}, seed=0))
-        spec = tf.TensorSpec((None, *self.image_shape), tf.uint8)
-        graph = tf.function(lambda images: model(images, training=False)).get_concrete_function(spec).graph
-        inner = (node for function in graph.as_graph_def().library.function for node in function.node_def)
-        return frozenset(node.op for node in (*graph.as_graph_def().node, *inner))
+    def _check_scores(self, scores: np.ndarray) -> None:
+        """Scores (N, units) of an untrained model must be probabilities already, but for a regression."""
+        if self.output.task == "regression":
+            return
+        known = "end with softmax or sigmoid, or compile with a loss of Keras's with from_logits=True"
+        if scores.min() < -SCORES_SLACK or scores.max() > 1 + SCORES_SLACK:
+            found = f"{scores.min():.3g} to {scores.max():.3g}"
+            raise ValueError(f"{self.name}: its model's answers, {found}, are no probabilities; {known}")
+        if self.output.task == "multiclass" and np.abs(scores.sum(axis=1) - 1).max() > SCORES_SLACK:
+            raise ValueError(f"{self.name}: its model's answers are no probabilities that sum to 1; {known}")
 
-    def whole(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def check_operations(self, unknown: frozenset[str]) -> None:
+        """Raises ValueError where there are operations that no export may hold."""
+        if unknown:
+            raise ValueError(f"{self.name}: calculates with {', '.join(sorted(unknown))}, which no export may hold")
+
+    def shown(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, H, W, C) uint8 and their labels as a hypermodel's own `fit` may want to see them."""
         found, labels = self.adapted(self.build({}, seed=0), images, labels)
         return np.asarray(found), np.asarray(labels)
@@ -154,8 +176,16 @@ class CustomModels:
             wanted = "a vector" if units == ANY else f"{units} unit{'' if units == 1 else 's'}"
             raise ValueError(f"{self.name}: its model gives {gives[1:]}, a {self.output.task} task needs {wanted}")
 
-    def fitting(self, hp: keras_tuner.HyperParameters, model: keras.Model, part: Any) -> Fitting:
-        """How its `fit` has a model trained. `part`, called, gives (images, labels) as `fit` expects them.
+    def fitting(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, part: Any, is_tried: bool = False
+    ) -> Fitting:
+        """How its `fit` has a model trained.
+
+        Args:
+            hp: the hyperparameters that the model was built with.
+            model: compiled; nothing is trained.
+            part: called, gives (images, labels) as `fit` expects them.
+            is_tried: whether `fit` is gone through to its end, to see what it does after its model's `fit`.
 
         Raises:
             ValueError: it does something that a search cannot take up.
@@ -163,31 +193,47 @@ class CustomModels:
         if type(self.hypermodel).fit is keras_tuner.HyperModel.fit:
             return Fitting(int(hp.values.get("batch_size", BATCH_SIZE)))
         x, y = part()
-        asked = self._asked(hp, model, x, y)
+        asked = self._asked(hp, model, x, y, is_tried)
         others = {name: value for name, value in asked.items() if name not in (*_OURS, "batch_size", "callbacks")}
         if asked.get("x") is not x or asked.get("y") is not y:
             raise ValueError(f"{self.name}: fit changes the images or labels; let layers of the model do that")
         if unknown := sorted(set(others) - {"class_weight"}):
             raise ValueError(f"{self.name}: fit hands {', '.join(unknown)} to model.fit, which the search decides")
         arguments = {name: value for name, value in others.items() if value is not None}
-        return Fitting(asked.get("batch_size") or BATCH_SIZE, tuple(asked.get("callbacks") or ()), arguments)
+        callbacks = tuple(asked.get("callbacks") or ())
+        if refused := [type(each).__name__ for each in callbacks if isinstance(each, _REFUSED)]:
+            instead = "the search keeps states, and sets a learning rate that no schedule of Keras sets"
+            raise ValueError(f"{self.name}: fit hands a {refused[0]} to model.fit; {instead}")
+        return Fitting(asked.get("batch_size") or BATCH_SIZE, callbacks, arguments)
 
-    def _asked(self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any) -> dict[str, Any]:
+    def _asked(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, x: Any, y: Any, is_tried: bool
+    ) -> dict[str, Any]:
         """The arguments with which its `fit` calls the model's own."""
+        calls: list[dict[str, Any]] = []
 
-        def fit(*positional: Any, **named: Any) -> None:
-            raise _AskedError(dict(zip(("x", "y", "batch_size", "epochs"), positional, strict=False)) | named)
+        def fit(*positional: Any, **named: Any) -> keras.callbacks.History:
+            calls.append(dict(zip(("x", "y", "batch_size", "epochs"), positional, strict=False)) | named)
+            if not is_tried:
+                raise _AskedError
+            history = keras.callbacks.History()
+            history.history = defaultdict(lambda: [0.0])
+            return history
 
         object.__setattr__(model, "fit", fit)
         try:
             self.hypermodel.fit(hp, model, x, y, validation_data=(x, y), epochs=1, callbacks=[], verbose=0)
-        except _AskedError as found:
-            return found.arguments
         except Exception as error:
-            raise ValueError(f"{self.name}: fit failed with {_told(error)}") from error
+            if not calls:
+                raise ValueError(f"{self.name}: fit failed with {_told(error)}") from error
         finally:
             object.__delattr__(model, "fit")
-        raise ValueError(f"{self.name}: fit does not call model.fit, which a search needs to train it on and stop it")
+        if not calls:
+            known = "which a search needs to train it on and stop it"
+            raise ValueError(f"{self.name}: fit does not call model.fit, {known}")
+        if len(calls) > 1:
+            raise ValueError(f"{self.name}: fit calls model.fit more than once; a search takes up one training")
+        return calls[0]
 
     def given(self, images: Any) -> Any:
         """Images (N, H, W, C) uint8 as its networks are given them, but for a missing axis of channels: float32."""
@@ -209,7 +255,7 @@ class CustomModels:
         if len(model.input_shape) == 3:
             x = keras.layers.Reshape(self.image_shape[:2], name="rows")(x)
         x = keras.Model(model.inputs[0], model.outputs[0], name="own")(x)  # without how it was compiled
-        if getattr(keras.losses.get(model.loss), "from_logits", False):
+        if getattr(_loss(model), "from_logits", False):
             activation = "softmax" if self.output.task == "multiclass" else "sigmoid"
             x = keras.layers.Activation(activation, dtype="float32", name="probabilities")(x)
         return keras.Model(inputs, x, name="cnn")
@@ -229,10 +275,6 @@ class _OfFunction(keras_tuner.HyperModel):
 class _AskedError(Exception):
     """What leaves a hypermodel's `fit` where it calls the model's."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        super().__init__()
-        self.arguments = arguments
-
 
 def name_of(hypermodel: Any) -> str:
     """What a function or a hypermodel is called."""
@@ -247,18 +289,37 @@ def hyperparameters(values: Point) -> keras_tuner.HyperParameters:
     return hp
 
 
-def macs_of(model: keras.Model) -> int:
-    """Multiply-adds for one image, of convolutions and matrix products, as TensorFlow counts them in its graph."""
+def graph_of(model: keras.Model) -> tf.Graph:
+    """What it calculates of one image."""
     spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
-    graph = tf.function(lambda images: model(images, training=False)).get_concrete_function(spec).graph
+    return tf.function(lambda images: model(images, training=False)).get_concrete_function(spec).graph
+
+
+def operations_of(graph: tf.Graph) -> frozenset[str]:
+    """What a graph calculates with, as TensorFlow calls it, in functions that it calls too."""
+    found = graph.as_graph_def()
+    inner = (node for function in found.library.function for node in function.node_def)
+    return frozenset(node.op for node in (*found.node, *inner))
+
+
+def macs_of(graph: tf.Graph) -> int:
+    """Multiply-adds of convolutions and matrix products, as TensorFlow counts them."""
     counted = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     counted |= {"output": "none", "account_type_regexes": [f"^{name}$" for name in _MACS]}
     found = tf.compat.v1.profiler.profile(graph, cmd="op", options=counted)
     return int(found.total_float_ops) // 2
 
 
+def _loss(model: keras.Model) -> Any:
+    """What it was compiled with, as Keras's class or function; a list or dict of one is that one."""
+    loss = model.loss
+    if isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
+        [loss] = loss.values() if isinstance(loss, dict) else loss
+    return keras.losses.get(loss)
+
+
 def _takes_one_hot(model: keras.Model) -> bool:
-    loss = keras.losses.get(model.loss)
+    loss = _loss(model)
     return str(getattr(loss, "name", None) or getattr(loss, "__name__", "")).startswith("categorical")
 
 

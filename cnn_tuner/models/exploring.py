@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import keras
 import keras_tuner
 
 from cnn_tuner.errors import UsageError
@@ -70,7 +69,7 @@ def explore(models: CustomModels, part: Any) -> Explored:
         hp = hyperparameters(attempt.values)
         try:
             model = models.built(hp, seed=0)
-            models.fitting(hp, model, part)
+            models.fitting(hp, model, part, is_tried=True)
         except ValueError as error:
             if not attempt.changed:
                 raise UsageError(f"hypermodel {error}") from error
@@ -93,7 +92,6 @@ def explore(models: CustomModels, part: Any) -> Explored:
                 left.extend(replace(one, values=values | {each.name: one.to}, before=names) for one in _others(each))
             if not found[each.name].is_default and each.name not in attempt.before:
                 found[each.name].changes.setdefault(attempt.changed, []).append(attempt.to)
-    keras.utils.clear_session()
     parameters = tuple(_in_order([_parameter(each, found) for each in found.values()]))
     if all(parameter.is_fixed for parameter in parameters):
         raise UsageError(f"hypermodel {models.name}: asks for no hyperparameter, so that there is nothing to search")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -81,6 +82,7 @@ def prepare(hypermodel: Any, place: str, dataset: Dataset, output: Output) -> Pr
         UsageError: it fails on this data, or does not fit it.
     """
     from cnn_tuner.models import custom, exploring
+    from cnn_tuner.training.custom import spread
 
     def models(output: Output) -> CustomModels:
         return custom.CustomModels(hypermodel, dataset.image_shape, output, dataset.has_unit_pixels)
@@ -89,11 +91,10 @@ def prepare(hypermodel: Any, place: str, dataset: Dataset, output: Output) -> Pr
         units = models(output).units()
         if dataset.task == "binary" and units == len(dataset.class_names):
             dataset, output = _of_two_units(dataset), Output("multiclass", units)
-        own, few = models(output), dataset.train.at(np.arange(min(TRIED, len(dataset.train))))
+        own, few = models(output), dataset.train.at(spread(dataset.train.y, TRIED, dataset.task))
         metrics = own.try_out(np.asarray(few.x), few.y)
-        if unknown := sorted(own.operations() - ALLOWED):
-            raise UsageError(f"hypermodel {own.name}: calculates with {', '.join(unknown)}, which no export may hold")
-        part = cache(lambda: own.whole(np.asarray(few.x), few.y))
+        _check_export(own)
+        part = cache(lambda: own.shown(np.asarray(few.x), few.y))
         explored = exploring.explore(own, part)
     except ValueError as error:
         raise UsageError(f"hypermodel {error}") from error
@@ -106,6 +107,29 @@ def prepare(hypermodel: Any, place: str, dataset: Dataset, output: Output) -> Pr
         has_unit_pixels=dataset.has_unit_pixels,
     )
     return Prepared(config, metrics, dataset)
+
+
+def _check_export(own: CustomModels) -> None:
+    """Whether what it builds by default can be saved, and read again without its code.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    from cnn_tuner.export.formats import keras_file
+    from cnn_tuner.models.custom import graph_of, operations_of
+
+    model = own.served(own.build({}, seed=0))
+    own.check_operations(operations_of(graph_of(model)) - ALLOWED)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.keras"
+        try:
+            keras_file.save(model, file)
+            keras_file.load(file, is_chain=False)
+        except OSError:
+            raise
+        except Exception as error:  # a person's own functions, and Keras of them, may raise anything
+            told = one_line(error).removeprefix(f"{file}: ")
+            raise ValueError(f"{own.name}: its model cannot be exported: {told}") from error
 
 
 def _of_two_units(dataset: Dataset) -> Dataset:
@@ -151,7 +175,7 @@ def again(config: RunConfig, hypermodel: Any) -> CustomModels:
     found = find(known.place if hypermodel is None else hypermodel)
     models = custom.CustomModels(found, config.data.image_shape, config.output, known.has_unit_pixels)
     try:
-        asks = models.asked_for(dict(known.start), lambda: models.whole(*_blank(config)))
+        asks = models.asked_for(dict(known.start), lambda: models.shown(*_blank(config)))
     except ValueError as error:
         raise UsageError(f"hypermodel {error}") from error
     before = {each["name"] for each in known.parameters}
@@ -161,6 +185,9 @@ def again(config: RunConfig, hypermodel: Any) -> CustomModels:
 
 
 def _blank(config: RunConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Two images and labels, for a `fit` that is asked what it asks for."""
-    units = () if config.data.task == "multiclass" else (config.output.units,)
-    return np.zeros((2, *config.data.image_shape), np.uint8), np.zeros((2, *units), np.int32)
+    """Some images and labels, one of each class, for a `fit` that is asked what it asks for."""
+    units = config.output.units
+    rows = np.eye(max(2, units))[:, :units]
+    y = {"binary": np.array([[0], [1]]), "multiclass": np.arange(units)}.get(config.data.task, rows)
+    images = np.random.default_rng(0).integers(0, 256, (len(y), *config.data.image_shape), np.uint8)
+    return images, y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -301,7 +301,7 @@ class Tuning(Session):
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=request.command,
             versions=versions(),
-            data=_data_config(dataset, request.data_options),
+            data=_data_config(dataset, self._data_options(dataset)),
             space_name=chosen.name,
             space_place=lasting(chosen.place),
             space=kept(chosen) if self._own is None else {},
@@ -323,6 +323,11 @@ class Tuning(Session):
             formats=request.formats,
             hypermodel=None if self._own is None else self._own.config,
         )
+
+    def _data_options(self, dataset: Dataset) -> DataOptions:
+        """Those by which the data is read again as it is now: a hypermodel of two units makes two classes two."""
+        asked = self.request.data_options
+        return asked if self._own is None or asked.task is not None else replace(asked, task=dataset.task)
 
     def _name(self, config: RunConfig) -> str:
         stem = f"{config.data.name}-{config.space_name}"

@@ -18,8 +18,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cnn_tuner.data.dataset import image_bytes
+from cnn_tuner.export.checks.operations import ALLOWED
+from cnn_tuner.metrics.tasks import TASKS
 from cnn_tuner.models import builder
-from cnn_tuner.models.custom import METRIC_NAMES, CustomModels, hyperparameters, macs_of
+from cnn_tuner.models.custom import METRIC_NAMES, CustomModels, graph_of, hyperparameters, macs_of, operations_of
 from cnn_tuner.models.optimizers import GivenCourse, averages, averaging
 from cnn_tuner.runs.records import Job
 from cnn_tuner.spaces.recipe import BATCH_SIZE, Recipe, steps_of_epoch
@@ -28,16 +31,20 @@ from cnn_tuner.training.network import Network, assign, served, steps_per_execut
 from cnn_tuner.training.seven_steps import steps_of
 from cnn_tuner.training.state import Progress
 
+MOST_SHOWN = 2**28  # bytes of images, as float32, that a hypermodel's own `fit` is shown
+
 
 class CustomNetworks:
     """Builds them, and has them learn. See `cnn_tuner.training.network.Networks`."""
+
+    failures = (Exception,)  # of a person's losses, metrics and callbacks, which may raise anything
 
     def __init__(self, models: CustomModels) -> None:
         self.models = models
 
     def set_up(self, job: Job, data: Data) -> Network:
         model, hp = self.models.build(job.values, job.seed, job.precision), hyperparameters(job.values)
-        fitting = self.models.fitting(hp, model, lambda: self._whole(model, data))
+        fitting = self.models.fitting(hp, model, lambda: self._shown(model, data))
         known = int(job.values.get("batch_size", BATCH_SIZE))  # by which the job counts batches
         counted = steps_of(job, data)
         images = data.images(job.with_val)
@@ -45,7 +52,9 @@ class CustomNetworks:
             images = min(images, job.epoch_steps * known)
         steps = steps_of_epoch(images, {"batch_size": fitting.batch_size})
         course_steps = math.ceil(job.course_steps * (steps / counted))
-        macs, has_averages = macs_of(model), self._prepare(model, course_steps)
+        graph = graph_of(model)
+        self.models.check_operations(operations_of(graph) - ALLOWED)
+        macs, has_averages = macs_of(graph), self._prepare(model, course_steps)
         at_once = steps_per_execution(steps, max(1, macs) * fitting.batch_size)
         model.steps_per_execution = at_once
         return Network(
@@ -70,9 +79,11 @@ class CustomNetworks:
         model.optimizer.build(model.trainable_variables)
         return has_averages
 
-    def _whole(self, model: keras.Model, data: Data) -> tuple[np.ndarray, np.ndarray]:
-        """All training images and labels, as a hypermodel's own `fit` may want to see them."""
-        found, labels = self.models.adapted(model, data.train_images[:], data.y)
+    def _shown(self, model: keras.Model, data: Data) -> tuple[np.ndarray, np.ndarray]:
+        """Training images and labels, as a hypermodel's own `fit` may want to see them: all, or what memory bears."""
+        y = data.y.numpy()
+        places = spread(y, max(1, MOST_SHOWN // (4 * image_bytes(data.train_images))), self.models.output.task)
+        found, labels = self.models.adapted(model, data.train_images[places], y[places])
         return np.asarray(found), np.asarray(labels)
 
     def begin(self, network: Network, job: Job, data: Data) -> None:
@@ -98,6 +109,18 @@ class CustomNetworks:
         found = self.models.served(model)
         builder.compile_model(found, Recipe(0.001, BATCH_SIZE), self.models.output)
         return found
+
+
+def spread(y: np.ndarray, most: int, task: str) -> np.ndarray:
+    """The places of at most so many labels, evenly spread, and of one of each class besides."""
+    if len(y) <= most:
+        return np.arange(len(y))
+    firsts = np.array([], int)
+    if TASKS[task].has_classes:
+        firsts = np.unique(y.reshape(-1), return_index=True)[1]
+    elif task == "multilabel":
+        firsts = y.argmax(axis=0)
+    return np.union1d(np.linspace(0, len(y) - 1, most).astype(int), firsts)
 
 
 def _rate(optimizer: keras.optimizers.Optimizer) -> Any:

@@ -117,7 +117,9 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
         stopped = not progress.has_ended and _fit(job, data, recorder, found, kept)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         return _failed(recorder, f"out of memory: {str(error).splitlines()[0] if str(error) else 'MemoryError'}")
-    except (tf.errors.OpError, ValueError, ArithmeticError) as error:
+    except OSError:  # the state could not be written
+        raise
+    except kept.networks.failures as error:
         return _failed(recorder, _reason(error))
     if (not progress.epochs_done and not stopped) or progress.message:
         return _failed(recorder, progress.message)
@@ -140,7 +142,7 @@ def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, ke
 def _reason(error: Exception) -> str:
     """In one line; of images that could not be read, what was raised there and not TensorFlow's first line."""
     raised = re.search(r"^(?:[\w.]+\.)?(?:BrokenImageError|DataError|OSError): (.+)$", str(error), re.MULTILINE)
-    told = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    told = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
     return raised[1].strip() if raised and isinstance(error, tf.errors.OpError) else told
 
 

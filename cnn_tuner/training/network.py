@@ -62,6 +62,10 @@ class Network:
 class Networks(Protocol):
     """What builds the networks of jobs, and has them learn: the seven steps, or a person's own."""
 
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """The exceptions by which a trial has failed, where every other one ends the search."""
+
     def set_up(self, job: Job, data: Data) -> Network:
         """The network of a job, with its initial weights.
 

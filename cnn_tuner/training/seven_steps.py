@@ -20,6 +20,8 @@ from cnn_tuner.training.whitening import pays, whiten
 class SevenSteps:
     """Builds them, and has them learn by their recipe. See `cnn_tuner.training.network.Networks`."""
 
+    failures = (tf.errors.OpError, ValueError, ArithmeticError)
+
     def set_up(self, job: Job, data: Data) -> Network:
         plan = architecture.build(job.values, job.image_shape, job.output)
         recipe, steps = recipe_of(job.values), steps_of(job, data)

@@ -13,7 +13,7 @@ from toys import toy_part, toy_space
 
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models import builder
-from cnn_tuner.models.custom import CustomModels, hyperparameters, macs_of, name_of
+from cnn_tuner.models.custom import CustomModels, graph_of, hyperparameters, macs_of, name_of
 from cnn_tuner.spaces import architecture
 
 OUTPUT = Output("multiclass", 4)
@@ -146,6 +146,39 @@ def test_callbacks_of_a_fit_are_taken_along():
     assert found.callbacks == (STOPS,)
 
 
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.ReduceLROnPlateau(),
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.1),
+        keras.callbacks.ModelCheckpoint("best.keras"),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_callbacks_that_do_what_the_search_does_are_refused(callback):
+    own = models(with_fit(lambda self, hp, model, *a, **k: model.fit(*a, **(k | {"callbacks": [callback]}))))
+    told = f"^Fitted: fit hands a {type(callback).__name__} to model.fit; the search keeps states, and sets a learning"
+    with pytest.raises(ValueError, match=told):
+        own.fitting(hyperparameters({}), own.build({}, 0), lambda: (np.zeros((2, 8, 8, 1)), np.zeros(2)))
+
+
+def test_a_fit_of_two_trainings_is_refused_where_it_is_tried():
+    def twice(self, hp, model, *args, **kwargs):
+        before = model.fit(*args, **kwargs).history["val_accuracy"]
+        model.layers[0].trainable = False
+        return max(before + model.fit(*args, **kwargs).history["val_accuracy"])
+
+    def part():
+        return np.zeros((2, 8, 8, 1)), np.zeros(2)
+
+    own = models(with_fit(twice))
+    assert own.fitting(hyperparameters({}), own.build({}, 0), part).batch_size == 32, "in a trial it ends at the first"
+    with pytest.raises(ValueError, match=r"^Fitted: fit calls model\.fit more than once; a search takes up one"):
+        own.fitting(hyperparameters({}), own.build({}, 0), part, is_tried=True)
+    once = models(hypermodels.WithFit())
+    assert once.fitting(hyperparameters({}), once.build({}, 0), part, is_tried=True).batch_size == 8
+
+
 @pytest.mark.parametrize("has_unit_pixels", [False, True])
 def test_what_is_exported_takes_raw_images_and_gives_probabilities(has_unit_pixels):
     own = models(hypermodels.logits, has_unit_pixels)
@@ -185,10 +218,48 @@ def test_it_is_tried_on_images_and_its_metrics_have_our_names():
         models(broken).try_out(PART.x, PART.y)
 
 
+def compiled(activation, loss, units=4, **others):
+    """A hypermodel with this last layer and this loss."""
+
+    def build(hp):
+        layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(units, activation)]
+        model = keras.Sequential(layers)
+        model.compile("adam", loss, **others)
+        return model
+
+    return build
+
+
+def test_answers_that_are_no_probabilities_are_refused():
+    def own_loss(y, logits):
+        return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+    told = "^build: its model's answers, .* to .*, are no probabilities; end with softmax or sigmoid, or compile with"
+    with pytest.raises(ValueError, match=told):
+        models(compiled(None, own_loss)).try_out(PART.x, PART.y)
+    with pytest.raises(ValueError, match=r"^build: its model's answers are no probabilities that sum to 1; end with"):
+        models(compiled("sigmoid", "sparse_categorical_crossentropy")).try_out(PART.x, PART.y)
+    numbers = toy_part("regression", 12, 0)
+    own = models(compiled(None, ["mse"], numbers.y.shape[1]), output=Output("regression", numbers.y.shape[1]))
+    assert own.try_out(numbers.x, numbers.y) == ("loss",)
+
+
+def test_a_metric_without_a_name_is_called_the_same_each_time():
+    part = toy_part("binary", 12, 0)
+    for metric in (lambda: "AUC", keras.metrics.AUC):
+
+        def build(hp, metric=metric):
+            return compiled("sigmoid", ["binary_crossentropy"], 1, metrics=[metric()])(hp)
+
+        own = models(build, output=Output("binary", 1))
+        assert own.units() == 1
+        assert set(own.try_out(part.x, part.y)) == {"loss", "auc"}
+
+
 def test_multiply_adds_are_those_of_the_arithmetic():
     for point in toy_space().points():
         plan = architecture.build(point, (8, 8, 1), OUTPUT)
-        assert macs_of(builder.build(plan, 0)) == plan.macs
+        assert macs_of(graph_of(builder.build(plan, 0))) == plan.macs
 
 
 def test_it_is_called_as_people_called_it():

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import hypermodels
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 import toys
 from search.test_tuning import INLINE, write_request
+from sklearn.utils.class_weight import compute_class_weight
 from toys import toy_dataset
 
 from cnn_tuner.api.run import Run
@@ -142,14 +144,66 @@ def prepared(hypermodel, task: str = "multiclass", **changes) -> custom.Prepared
     return custom.prepare(hypermodel, "", dataset, Output(task, dataset.outputs))
 
 
-def test_two_units_of_two_classes_make_it_a_task_of_two_classes():
-    def two(hp):
-        units = hp.Choice("units", [2, 4])
-        layers = [keras.layers.Flatten(), keras.layers.Dense(units), keras.layers.Dense(2, activation="softmax")]
+def two(hp):
+    """Two units for two classes."""
+    units = hp.Choice("units", [2, 4])
+    layers = [keras.layers.Flatten(), keras.layers.Dense(units), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.slow
+def test_a_run_of_two_units_for_two_classes_finds_its_data_again(tmp_path, unread):
+    asked = replace(write_request(tmp_path, "binary"), space=None, hypermodel=two, max_trials=2, final_epochs=2)
+    outcome = tuned(asked)
+    run = RunStore.open(outcome.folder)
+    other = next(trial.number for trial in outcome.trials if trial.number != outcome.winner.trial)
+    assert export_run(run, Resuming(run, Wishes(hypermodel=two), Silent(), INLINE), other).path.name == "2"
+
+
+def own_activation(x):
+    return keras.ops.relu(x) ** 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"activation": own_activation}, "hypermodel build: its model cannot be exported: "),
+        ({"kernel_initializer": lambda shape, dtype=None: keras.ops.ones(shape)}, "hypermodel build: its model cannot"),
+    ],
+)
+def test_what_only_its_own_code_can_read_again_is_refused_before_anything_is_trained(settings, told):
+    def build(hp):
+        hidden = keras.layers.Dense(hp.Choice("units", [2, 4]), **settings)
+        layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(4, activation="softmax")]
         model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model
 
+    with pytest.raises(UsageError, match=f"^{told}") as error:
+        prepared(build)
+    assert "\n" not in str(error.value)
+
+
+class Balanced(keras_tuner.HyperModel):
+    """Weighs classes as people do, which fails where one is missing."""
+
+    def build(self, hp):
+        return hypermodels.small(hp)
+
+    def fit(self, hp, model, x, y, **kwargs):
+        weights = compute_class_weight("balanced", classes=np.arange(4), y=y)
+        return model.fit(x, y, class_weight=dict(enumerate(weights)), **kwargs)
+
+
+def test_a_fit_that_weighs_classes_sees_all_of_them(tmp_path):
+    rare = replace(toy_dataset().train, y=np.repeat([0, 1, 2, 3], [len(toy_dataset().train) - 3, 1, 1, 1]))
+    found = prepared(Balanced(), train=replace(rare, y=rare.y.astype(np.int32)))
+    assert "blocks" in found.config.start
+
+
+def test_two_units_of_two_classes_make_it_a_task_of_two_classes():
     found = prepared(two, "binary")
     assert found.dataset.task == "multiclass"
     assert (found.dataset.train.y.dtype, found.dataset.train.y.ndim) == (np.int32, 1)

@@ -12,7 +12,7 @@ import pytest
 from toys import toy_part
 
 from cnn_tuner.metrics.tasks import Objective, Output
-from cnn_tuner.models.custom import CustomModels, macs_of
+from cnn_tuner.models.custom import CustomModels, graph_of, macs_of
 from cnn_tuner.runs.records import Job, Result
 from cnn_tuner.training import custom, fit
 from cnn_tuner.training.batches import Data
@@ -81,7 +81,7 @@ def test_what_is_loaded_is_what_was_validated(job, data):
 def test_its_size_is_told_and_metrics_have_our_names(job, data):
     result = train(replace(job, values={"units": 8}, epochs=1), data, networks(hypermodels.logits))
     model = networks(hypermodels.logits).models.build({"units": 8}, 0)
-    assert (result.params, result.macs) == (model.count_params(), macs_of(model)) == (556, 544)
+    assert (result.params, result.macs) == (model.count_params(), macs_of(graph_of(model))) == (556, 544)
     assert set(result.epochs[0].metrics) == {"accuracy", "loss", "val_accuracy", "val_loss"}
     assert result.score == result.epochs[0].metrics["val_accuracy"]
 
@@ -165,6 +165,67 @@ def test_any_optimizer_of_kerass_goes_on_exactly(job, data, name):
     then = replace(elsewhere(job, "then"), epochs=2, initial_epoch=1, initial_state=first.state_file)
     train(first, data, own)
     assert train(then, data, own).epochs[0].metrics == expected.epochs[1].metrics
+
+
+class Breaks(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise KeyError("val_f1")
+
+
+class WithCallback(hypermodels.WithFit):
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, **(kwargs | {"callbacks": [Breaks()]}))
+
+
+def log_softmax(hp):
+    model = hypermodels.small(hp)
+    outputs = keras.layers.Softmax()(keras.ops.log_softmax(model.outputs[0]))
+    model = keras.Model(model.inputs, outputs)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "told"),
+    [
+        (WithCallback(), "KeyError: 'val_f1'"),
+        (log_softmax, "ValueError: log_softmax: calculates with LogSoftmax, which no export may hold"),
+    ],
+)
+def test_what_a_persons_code_raises_in_training_is_a_failed_trial(job, data, hypermodel, told):
+    result = train(job, data, networks(hypermodel))
+    assert (result.status, result.message) == ("failed", told)
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "places"),
+    [
+        (np.array([0, 0, 0, 0, 1, 0, 2, 0]), "multiclass", [0, 3, 4, 6, 7]),
+        (np.eye(8), "multilabel", list(range(8))),
+        (np.arange(8.0).reshape(8, 1), "regression", [0, 3, 7]),
+    ],
+)
+def test_a_few_images_are_spread_and_of_every_class(y, task, places):
+    assert custom.spread(y, 3, task).tolist() == places
+    assert custom.spread(y, 8, task).tolist() == list(range(8))
+
+
+def test_a_fit_of_its_own_sees_no_more_images_than_memory_bears(job, data, monkeypatch):
+    seen = []
+
+    class Looking(hypermodels.WithFit):
+        def fit(self, hp, model, x, y, **kwargs):
+            seen.append((x.shape, x.dtype, sorted(set(y.tolist()))))
+            return model.fit(x, y, **kwargs)
+
+    own = networks(Looking())
+    own.set_up(job, data)
+    monkeypatch.setattr(custom, "MOST_SHOWN", 10 * 8 * 8 * 4)
+    own.set_up(job, data)
+    whole, few = seen
+    assert whole[0] == (data.images(), 8, 8, 1)
+    assert 10 <= few[0][0] <= 14
+    assert whole[1:] == few[1:] == (np.float32, [0, 1, 2, 3])
 
 
 def test_a_build_that_fails_is_a_failed_trial(job, data):

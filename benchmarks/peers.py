@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,8 @@ PEERS = {
     "Optuna TPE, successive halving": optuna_tool("halving"),
 }
 OWN = "cnn_tuner"
-TOOLS = (OWN, *PEERS)
+OWN_NETWORKS = "cnn_tuner, the peers' function"  # that builds their networks
+TOOLS = (OWN, OWN_NETWORKS, *PEERS)
 
 
 def run_peer(name: str, data: str, seed: int, started: float, seconds: float) -> dict[str, Any]:
@@ -247,10 +249,26 @@ def run_peer(name: str, data: str, seed: int, started: float, seconds: float) ->
     return {"epochs": watch.epochs, "trials": watch.trials, "test": test}
 
 
-def run_own(data: str, seed: int, seconds: float) -> dict[str, Any]:
-    """The command itself; what it reached when is read from its store."""
-    from cnn_tuner.runs.store import RunStore
+def run_own_networks(data: str, seed: int, started: float, seconds: float) -> dict[str, Any]:
+    """What the peers' function builds, searched by `cnn_tuner.tune`, in this process and its workers."""
+    import cnn_tuner
+    from cnn_tuner.data import registry
+    from cnn_tuner.data.options import DataOptions
 
+    dataset = registry.load(data, DataOptions(seed=seed))
+
+    def networks(hp: Any) -> Any:
+        hp.Fixed("batch_size", BATCH)  # the peers' argument of `search`
+        return build(OfKerasTuner(hp), dataset.image_shape, dataset.outputs)
+
+    with tempfile.TemporaryDirectory() as folder:
+        left = seconds - (time.time() - started)
+        cnn_tuner.tune(data, hypermodel=networks, budget=left, seed=seed, runs=folder, name="own", verbose=0)
+        return seen_by(Path(folder) / "own", started) | {"seconds": time.time() - started}
+
+
+def run_own(data: str, seed: int, seconds: float) -> dict[str, Any]:
+    """The command itself."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.time()
         command = [
@@ -268,20 +286,27 @@ def run_own(data: str, seed: int, seconds: float) -> dict[str, Any]:
         command += ["--budget", f"{seconds:g}s", "--runs", folder, "--name", "own", "--json"]
         subprocess.run(command, check=True, capture_output=True, text=True)
         ended = time.time() - started
-        with closing(RunStore.open(Path(folder) / "own")) as run:
-            trials = run.trials()
-            finals = [job for trial in trials for job in run.final_jobs(trial.number).values() if not job.is_refit]
-            jobs = {job.number: job for job in [*run.jobs(), *finals]}
-            seen = []
-            for job in jobs.values():
-                epochs = run.epochs(job.number)
-                at = job.started_at - started + max(0.0, job.seconds - sum(epoch.seconds for epoch in epochs))
-                for epoch in epochs:
-                    at += epoch.seconds
-                    if "val_accuracy" in epoch.metrics:
-                        seen.append((at, epoch.metrics["val_accuracy"]))
-        result = json.loads((Path(folder) / "own" / "result.json").read_text(encoding="utf-8"))
-        return {"epochs": sorted(seen), "trials": len(trials), "test": result["test"]["accuracy"], "seconds": ended}
+        return seen_by(Path(folder) / "own", started) | {"seconds": ended}
+
+
+def seen_by(folder: Path, started: float) -> dict[str, Any]:
+    """What a run of cnn_tuner reached when, as its store says."""
+    from cnn_tuner.runs.store import RunStore
+
+    with closing(RunStore.open(folder)) as run:
+        trials = run.trials()
+        finals = [job for trial in trials for job in run.final_jobs(trial.number).values() if not job.is_refit]
+        jobs = {job.number: job for job in [*run.jobs(), *finals]}
+        seen = []
+        for job in jobs.values():
+            epochs = run.epochs(job.number)
+            at = job.started_at - started + max(0.0, job.seconds - sum(epoch.seconds for epoch in epochs))
+            for epoch in epochs:
+                at += epoch.seconds
+                if "val_accuracy" in epoch.metrics:
+                    seen.append((at, epoch.metrics["val_accuracy"]))
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return {"epochs": sorted(seen), "trials": len(trials), "test": result["test"]["accuracy"]}
 
 
 def measured(tool: str, data: str, seed: int, seconds: float) -> dict[str, Any]:
@@ -371,12 +396,13 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--out", type=Path, help="JSON file, to which runs are added")
     parser.add_argument("--draw", type=Path, help="SVG file of the plot")
-    parser.add_argument("--one", choices=PEERS, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=(OWN_NETWORKS, *PEERS), help=argparse.SUPPRESS)
     parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     seconds = parse_seconds("--budget", asked.budget)
     if asked.one:
-        print(json.dumps(run_peer(asked.one, asked.data, asked.seeds[0], asked.started, seconds)))
+        run_one = run_own_networks if asked.one == OWN_NETWORKS else partial(run_peer, asked.one)
+        print(json.dumps(run_one(asked.data, asked.seeds[0], asked.started, seconds)))
         return
     runs = json.loads(asked.out.read_text()) if asked.out and asked.out.is_file() else []
     print(HEAD, "|---" * (HEAD.count(" | ") + 1) + "|", sep="\n", flush=True)

@@ -142,7 +142,7 @@ def _warning_lines(winner: Winner) -> list[str]:
     if best is None or Objective(name, direction).is_better(winner.test[name], best.test[name]):
         return []
     both = f"{name} {score(best.test[name])} on the test part, this network {score(winner.test[name])}"
-    todo = "use it, or search longer (--budget), with more images or in a larger space (--space)"
+    todo = "use it, or search longer (--budget), with more images or in a larger space"
     return [f"warning   {best.name} reaches {both}: {todo}"]
 
 

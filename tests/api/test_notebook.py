@@ -141,3 +141,46 @@ def test_a_real_notebook(toy, tmp_path, monkeypatch):
     assert not [each for each in tuned if each["output_type"] == "stream" and each["name"] == "stdout"]
     assert "memory-toy-1" in shown[0]["data"]["text/html"]
     assert said[0]["data"]["text/plain"] == "4"
+
+
+STOPPED = """
+import cnn_tuner
+import numpy as np
+rng = np.random.default_rng(0)
+y = np.arange(160) % 4
+x = rng.integers(0, 60, (160, 8, 8), dtype=np.uint8)
+x[np.arange(160), y] = 200
+
+class Begins(cnn_tuner.Callback):
+    def on_trial_end(self, trial, best):
+        print("ended", trial.number, flush=True)
+
+run = cnn_tuner.tune((x, y), {space!r}, max_trials=10**6, final_epochs=1, finalists=1, final_seeds=1, runs={runs!r},
+                     callbacks=[Begins()])
+print("exported", run.exported.path.is_dir(), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_the_stop_button_ends_a_search_with_its_best_exported(toy, tmp_path, monkeypatch):
+    pytest.importorskip("ipykernel")
+    jupyter_client = pytest.importorskip("jupyter_client")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+    manager, client = jupyter_client.manager.start_new_kernel(kernel_name="python3")
+    told = ""
+    try:
+        asked = client.execute(STOPPED.format(space=str(toy.space), runs=str(tmp_path)))
+        is_interrupted = False
+        while (message := client.get_iopub_msg(timeout=120))["msg_type"] != "status" or (
+            message["content"]["execution_state"] != "idle" or message["parent_header"].get("msg_id") != asked
+        ):
+            if message["msg_type"] == "stream":
+                told += message["content"]["text"]
+            if "ended 2" in told and not is_interrupted:
+                manager.interrupt_kernel()  # as the button does
+                is_interrupted = True
+            assert message["msg_type"] != "error", message["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert "exported True" in told

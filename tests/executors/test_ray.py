@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypermodels
 import pytest
 from executors.test_contract import SETTINGS, job, next_event, one_token, reap
 from search.test_tuning import write_request
@@ -318,6 +319,18 @@ def test_a_search_through_faults_equals_an_undisturbed_one(nodes, tmp_path):
     assert not list((Path(tempfile.gettempdir()) / f"cnn_tuner-{os.getuid()}").glob("*/x.npy")), (
         "the images that were sent"
     )
+
+
+def test_a_persons_own_networks_are_built_on_the_nodes(nodes, tmp_path):
+    def build(hp):  # of a script: no node can import it
+        return hypermodels.small(hp)
+
+    asked = replace(write_request(tmp_path, "multiclass"), space=None, hypermodel=build, max_trials=3, final_epochs=1)
+    quiet = Tuning(replace(asked, runs=tmp_path / "quiet", workers=Workers(count=2)), Silent()).run()
+    on_ray = Workers(executor="ray", cluster=Cluster(nodes.address))
+    outcome = Tuning(replace(asked, runs=tmp_path / "ray", workers=on_ray), Silent()).run()
+    assert {each[1] for each in trials(outcome.folder)} == {"completed"}
+    assert trials(outcome.folder) == trials(quiet.folder)
 
 
 def test_its_nodes_are_shown(nodes, cnn_tuner):

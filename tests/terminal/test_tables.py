@@ -364,7 +364,7 @@ def test_a_network_that_is_no_better_is_the_first_thing_that_is_told(accuracy):
     found = (baseline("constant", 0.1), baseline("RBF SVM", accuracy))
     assert tables.winner_lines(winner(baselines=found), "val_accuracy")[0] == (
         f"warning   RBF SVM reaches accuracy {accuracy:.4f} on the test part, this network 0.9300: use it, or search "
-        "longer (--budget), with more images or in a larger space (--space)"
+        "longer (--budget), with more images or in a larger space"
     )
 
 

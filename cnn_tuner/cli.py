@@ -41,7 +41,6 @@ LOGS = Path("~/.cache/cnn_tuner")  # of what was not foreseen
 app = typer.Typer(
     name="cnn-tuner",
     help="Search CNN architectures for your images, watch the runs in TensorBoard, export the best as a SavedModel.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -142,7 +141,8 @@ def main() -> NoReturn:
     if not is_debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        code = app([argument for argument in arguments if argument != "--debug"], standalone_mode=False)
+        given = [argument for argument in arguments if argument != "--debug"]
+        code = app(given, standalone_mode=False, prog_name=app.info.name)
     except typer.TyperException as error:
         code = _fail(UsageError(_explain(error, arguments)), UsageError.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):

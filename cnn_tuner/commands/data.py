@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_tuner.api.words import cache_options, sizes
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.data_options import (
     CacheLimitOption,
     CacheOption,
@@ -42,7 +43,12 @@ DRAWS = 12  # points of a space, whose changes are shown
 
 
 def data(
-    source: Annotated[str, typer.Argument(help="What --data of cnn-tuner tune would be: photos/, labels.csv, digits.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completing.data, help="What --data of cnn-tuner tune would be: photos/, labels.csv, digits."
+        ),
+    ],
     task: TaskOption = None,
     image_size: ImageSizeOption = None,
     channels: ChannelsOption = None,
@@ -55,7 +61,12 @@ def data(
     split_column: SplitColumnOption = None,
     seed: Annotated[int, typer.Option(help="Decides the test part of what simple models reach.")] = 0,
     augment: Annotated[
-        str | None, typer.Option(metavar="SPACE", help="With --page: show what this space's training will see.")
+        str | None,
+        typer.Option(
+            metavar="SPACE",
+            autocompletion=completing.spaces,
+            help="With --page: show what this space's training will see.",
+        ),
     ] = None,
     page: Annotated[
         Path | None, typer.Option(help="Write a page of pictures for a browser, such as data.html.")

@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
+from cnn_tuner.commands import completing
+from cnn_tuner.data.options import FITS
+from cnn_tuner.metrics.tasks import TASKS
+
 TaskOption = Annotated[
-    str | None, typer.Option(help="binary, multiclass, multilabel or regression. Default: seen from the labels.")
+    str | None,
+    typer.Option(
+        autocompletion=completing.among(*TASKS),
+        help="binary, multiclass, multilabel or regression. Default: seen from the labels.",
+    ),
 ]
 ImageSizeOption = Annotated[
     str | None, typer.Option(help="HEIGHTxWIDTH for image files. Default: from the images, at most 128x128.")
@@ -16,7 +24,12 @@ ChannelsOption = Annotated[
     int | None, typer.Option(help="1 (grey) or 3 (colour) for image files. Default: from the images.")
 ]
 FitOption = Annotated[
-    str, typer.Option("--fit", help="What becomes of image files of another aspect: stretch, pad (black) or crop.")
+    str,
+    typer.Option(
+        "--fit",
+        autocompletion=completing.among(*FITS),
+        help="What becomes of image files of another aspect: stretch, pad (black) or crop.",
+    ),
 ]
 SkipBrokenOption = Annotated[bool, typer.Option("--skip-broken", help="Skip images that cannot be read.")]
 FollowLinksOption = Annotated[

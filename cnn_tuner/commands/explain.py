@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.options import JsonOption, RunsOption, open_run
 from cnn_tuner.commands.output import say
 from cnn_tuner.commands.quiet import quiet_tensorflow
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
 
 
 def explain(
-    run: Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(autocompletion=completing.runs, help="A run's name or folder. Default: the newest run."),
+    ] = None,
     image: Annotated[
         Path | None, typer.Argument(help="An image file. Default: one of the run's test part; with --space a digit.")
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="Explain an untrained network of this space instead, as a lesson.")
+        str | None,
+        typer.Option(
+            autocompletion=completing.spaces, help="Explain an untrained network of this space instead, as a lesson."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -9,6 +9,7 @@ import typer
 
 from cnn_tuner.api import exported, words
 from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.data_options import ImageColumnOption, LabelColumnOption, SplitColumnOption
 from cnn_tuner.commands.options import (
     JsonOption,
@@ -35,10 +36,14 @@ def export(
         str | None,
         typer.Option(
             "--format",
+            autocompletion=completing.formats,
             help="Formats beside the SavedModel, with commas: keras, litert, litert_int8, onnx. Default: the run's.",
         ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Where the run's images lie now, if they have moved.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(autocompletion=completing.data, help="Where the run's images lie now, if they have moved."),
+    ] = None,
     folder: RunsOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +94,10 @@ def evaluate(
     model: ModelArgument = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits, ..., idx:DIR, npz:FILE, or a folder of class folders. Default: the run's own."),
+        typer.Option(
+            autocompletion=completing.data,
+            help="digits, ..., idx:DIR, npz:FILE, or a folder of class folders. Default: the run's own.",
+        ),
     ] = None,
     all_parts: Annotated[
         bool, typer.Option("--all-parts", help="With --data: every image, not the test part alone.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnn_tuner.commands import completing
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
-RunArgument = Annotated[str | None, typer.Argument(help="A run's name or folder. Default: the newest run.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(autocompletion=completing.runs, help="A run's name or folder. Default: the newest run."),
+]
 MODEL_HELP = "A run's name, or the folder of an export or of its versions. Default: the newest run."
-ModelArgument = Annotated[str | None, typer.Argument(metavar="RUN|EXPORT", help=MODEL_HELP)]
+ModelArgument = Annotated[
+    str | None, typer.Argument(metavar="RUN|EXPORT", autocompletion=completing.runs, help=MODEL_HELP)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 WorkersOption = Annotated[
     str | None,
@@ -31,7 +37,11 @@ WorkersOption = Annotated[
 ]
 ExecutorOption = Annotated[
     str | None,
-    typer.Option("--executor", help="processes of this machine, or ray: a cluster (pip install 'cnn-tuner[ray]')."),
+    typer.Option(
+        "--executor",
+        autocompletion=completing.among("processes", "ray"),
+        help="processes of this machine, or ray: a cluster (pip install 'cnn-tuner[ray]').",
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -46,7 +56,12 @@ SharedDirOption = Annotated[
     typer.Option("--shared-dir", help="A folder that all nodes see, for images too large to be sent to each."),
 ]
 PrecisionOption = Annotated[
-    str, typer.Option("--precision", help="float32, bfloat16, or auto: what this machine trains fastest with.")
+    str,
+    typer.Option(
+        "--precision",
+        autocompletion=completing.among("auto", "float32", "bfloat16"),
+        help="float32, bfloat16, or auto: what this machine trains fastest with.",
+    ),
 ]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", help="Seconds without progress after which a trial's process is ended.")

@@ -16,6 +16,7 @@ import typer
 
 from cnn_tuner.api import words
 from cnn_tuner.api.words import RUNS
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.options import MODEL_HELP, JsonOption, RunsOption, open_export
 from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.data.files import printable
@@ -33,11 +34,16 @@ def predict(
         list[str] | None,
         typer.Argument(help="Image files (PNG, JPEG, BMP, GIF, WebP, TIFF), folders of them, or - for one on stdin."),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="RUN|EXPORT", help=MODEL_HELP)] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="RUN|EXPORT", autocompletion=completing.runs, help=MODEL_HELP)
+    ] = None,
     files_from: Annotated[
         str | None, typer.Option(help="A file with a path a line, or - for a list on stdin, besides IMAGES.")
     ] = None,
-    form: Annotated[str | None, typer.Option("--format", help="table, csv or json. Default: table.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", autocompletion=completing.among(*FORMATS), help="table, csv or json. Default: table."),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="A file to write to, once all is known. Default: stdout.")] = None,
     threshold: Annotated[
         str | None,

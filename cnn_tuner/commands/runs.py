@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_tuner.api.words import RUNS, sizes
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.options import JsonOption, RunArgument, RunsOption, multiclass, open_run
 from cnn_tuner.commands.output import say
 from cnn_tuner.errors import CnnTunerError, UsageError
@@ -158,7 +159,9 @@ def export_trials(
 def steps(
     run: RunArgument = None,
     trial: Annotated[int | None, typer.Option(help="One of the run's trials. Default: its best.")] = None,
-    space: Annotated[str | None, typer.Option(help="Draw a point of this space instead.")] = None,
+    space: Annotated[
+        str | None, typer.Option(autocompletion=completing.spaces, help="Draw a point of this space instead.")
+    ] = None,
     image: Annotated[str, typer.Option(help="With --space: HEIGHTxWIDTHxCHANNELS.")] = "28x28x1",
     classes: Annotated[int, typer.Option(help="With --space: units of the last layer.")] = 10,
     seed: Annotated[int, typer.Option(help="With --space: which point is drawn.")] = 0,

@@ -10,6 +10,7 @@ import typer
 
 from cnn_tuner.api import asking
 from cnn_tuner.api.words import HANG_SECONDS, RUNS
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.data_options import (
     AllowLeakageOption,
     CacheLimitOption,
@@ -67,14 +68,17 @@ def _asked(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, npy:DIR, csv:FILE, archive:FILE, "
-            "hf:DIR, tfds:NAME, python:MODULE:FUNCTION, or the path of a folder DIR/<class>/*.png, a table, an archive."
+            autocompletion=completing.data,
+            help="digits, fashion_mnist, mnist, cifar10, cifar100, idx:DIR, npz:FILE, npy:DIR, csv:FILE, "
+            "archive:FILE, hf:DIR, tfds:NAME, python:MODULE:FUNCTION, or the path of a folder DIR/<class>/*.png, "
+            "a table, an archive.",
         ),
     ] = "digits",
     space: Annotated[
         str | None,
         typer.Option(
-            help="auto, made for your images; a shipped space by name; a YAML file. Default: auto; quick for digits."
+            autocompletion=completing.spaces,
+            help="auto, made for your images; a shipped space by name; a YAML file. Default: auto; quick for digits.",
         ),
     ] = None,
     hypermodel: Annotated[
@@ -89,15 +93,32 @@ def _asked(
     max_macs: MaxMacsOption = None,
     max_activation_bytes: MaxActivationOption = None,
     oracle: Annotated[
-        str | None, typer.Option(help="asha, random, grid, bayesian or hyperband. Default: the space's.")
+        str | None,
+        typer.Option(
+            autocompletion=completing.oracles, help="asha, random, grid, bayesian or hyperband. Default: the space's."
+        ),
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="Of asha: tpe or random. Default: the space's, or tpe.")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=completing.among("tpe", "random"),
+            help="Of asha: tpe or random. Default: the space's, or tpe.",
+        ),
+    ] = None,
     objective: Annotated[
-        str | None, typer.Option(help="What to improve, e.g. val_balanced_accuracy or val_loss. Default: the task's.")
+        str | None,
+        typer.Option(
+            autocompletion=completing.objectives,
+            help="What to improve, e.g. val_balanced_accuracy or val_loss. Default: the task's.",
+        ),
     ] = None,
     cost: Annotated[
         str | None,
-        typer.Option("--and", help="A second objective, as small as can be: params, macs or latency (of asha)."),
+        typer.Option(
+            "--and",
+            autocompletion=completing.among("params", "macs", "latency"),
+            help="A second objective, as small as can be: params, macs or latency (of asha).",
+        ),
     ] = None,
     max_latency: MaxLatencyOption = None,
     finalists: Annotated[int, typer.Option(help="Trials that are trained to the end, at most.")] = 3,
@@ -110,7 +131,11 @@ def _asked(
         bool, typer.Option("--no-refit", help="Export the winner without training it again on train and validation.")
     ] = False,
     prefer: Annotated[
-        str, typer.Option(help="accurate, or small: the smallest finalist that is about as good as the best wins.")
+        str,
+        typer.Option(
+            autocompletion=completing.among("accurate", "small"),
+            help="accurate, or small: the smallest finalist that is about as good as the best wins.",
+        ),
     ] = "accurate",
     seed: Annotated[int, typer.Option(help="The same seed gives the same trials and scores.")] = 0,
     val_fraction: Annotated[
@@ -146,7 +171,11 @@ def _asked(
     keep: Annotated[int, typer.Option(help="Training states to keep on disk: those of the best trials.")] = 3,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Exported beside the SavedModel, with commas: keras, litert, litert_int8, onnx."),
+        typer.Option(
+            "--format",
+            autocompletion=completing.formats,
+            help="Exported beside the SavedModel, with commas: keras, litert, litert_int8, onnx.",
+        ),
     ] = None,
     workers: WorkersOption = None,
     executor: ExecutorOption = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnn_tuner.api.words import sizes
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.options import multiclass
 from cnn_tuner.commands.output import say
 from cnn_tuner.terminal.screen import console
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def spaces(
-    space: Annotated[str | None, typer.Argument(help="A shipped space by name, or a YAML file.")] = None,
+    space: Annotated[
+        str | None, typer.Argument(autocompletion=completing.spaces, help="A shipped space by name, or a YAML file.")
+    ] = None,
     sample: Annotated[int, typer.Option(help="Draw this many feasible points, and show them.")] = 0,
     image: Annotated[str, typer.Option(help="HEIGHTxWIDTHxCHANNELS that points must be feasible for.")] = "28x28x1",
     classes: Annotated[int, typer.Option(help="Units of the last layer, for the sampled points.")] = 10,

@@ -13,6 +13,7 @@ import typer
 
 from cnn_tuner.api import asking
 from cnn_tuner.api.words import HANG_SECONDS, RUNS
+from cnn_tuner.commands import completing
 from cnn_tuner.commands.data_options import CacheLimitOption, CacheOption
 from cnn_tuner.commands.options import (
     AddressOption,
@@ -65,9 +66,15 @@ def tune(request: Request, as_json: bool) -> None:
 
 def resume(
     run: RunArgument = None,
-    space: Annotated[str | None, typer.Option(help="Go on with another search space.")] = None,
-    data: Annotated[str | None, typer.Option(help="Where the run's images lie now.")] = None,
-    oracle: Annotated[str | None, typer.Option(help="Go on with another oracle.")] = None,
+    space: Annotated[
+        str | None, typer.Option(autocompletion=completing.spaces, help="Go on with another search space.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(autocompletion=completing.data, help="Where the run's images lie now.")
+    ] = None,
+    oracle: Annotated[
+        str | None, typer.Option(autocompletion=completing.oracles, help="Go on with another oracle.")
+    ] = None,
     objective: Annotated[str | None, typer.Option(help="Refused if it is another: scores would not compare.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Go on with another sampler of asha.")] = None,
     budget: BudgetOption = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ HEAVY = {
     "ai_edge_litert": {"export.checks.litert", "export.reader"},
 }
 MOST_LINES = 400
+SEEDED = ("np.random.default_rng", "np.random.SeedSequence")
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text())
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -63,12 +65,26 @@ def room(module: str) -> str:
     return module.rpartition(".")[0] or module
 
 
+def floor(module: str) -> int:
+    return FLOORS.index(room(module))
+
+
+def path_of(module: str) -> Path:
+    return PACKAGE / f"{module.replace('.', '/')}.py"
+
+
 def is_in(module: str, places) -> bool:
     return any(module == place or module.startswith(place + ".") for place in places)
 
 
-def imports(tree: ast.AST, is_checked=lambda node: True) -> set[str]:
+def is_in_any(package: str, names) -> bool:
+    return any(is_in(name, [package]) for name in names)
+
+
+@cache
+def imports(module: str) -> set[str]:
     """Full names that a module imports anywhere, apart from those for type checkers only."""
+    tree = MODULES[module]
     only_types = {
         id(inner)
         for node in ast.walk(tree)
@@ -86,9 +102,10 @@ def imports(tree: ast.AST, is_checked=lambda node: True) -> set[str]:
     return found
 
 
+@cache
 def own_imports(module: str) -> set[str]:
     """The modules of this package that a module imports."""
-    names = {name.removeprefix("cnn_tuner.") for name in imports(MODULES[module]) if name.startswith("cnn_tuner.")}
+    names = {name.removeprefix("cnn_tuner.") for name in imports(module) if name.startswith("cnn_tuner.")}
     return {known for known in MODULES for name in names if name == known or name.startswith(known + ".")}
 
 
@@ -103,22 +120,21 @@ def test_every_folder_has_its_floor_and_says_what_it_is_for():
         assert 1 <= len(rest.splitlines()) <= 2
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_rooms_import_downwards(module):
-    floor = FLOORS.index(room(module))
-    assert not {name for name in own_imports(module) if FLOORS.index(room(name)) < floor}
+def test_rooms_import_downwards():
+    upwards = {(module, name) for module in MODULES for name in own_imports(module) if floor(name) < floor(module)}
+    assert not upwards
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_name_does_not_repeat_its_folders(module):
-    *folders, name = module.split(".")
-    repeated = {form for folder in folders for form in (folder, folder.removesuffix("s"))}
-    assert not repeated & set(name.split("_"))
+def test_a_name_does_not_repeat_its_folders():
+    for module in MODULES:
+        *folders, name = module.split(".")
+        repeated = {form for folder in folders for form in (folder, folder.removesuffix("s"))}
+        assert not repeated & set(name.split("_")), module
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_file_is_read_in_one_go(module):
-    assert len((PACKAGE / f"{module.replace('.', '/')}.py").read_text().splitlines()) <= MOST_LINES
+def test_a_file_is_read_in_one_go():
+    lines = {module: len(path_of(module).read_text().splitlines()) for module in MODULES}
+    assert not {module: count for module, count in lines.items() if count > MOST_LINES}
 
 
 def test_no_import_goes_in_a_circle():
@@ -129,19 +145,19 @@ def test_no_import_goes_in_a_circle():
     assert not left
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_is_imported_through_its_packages_init(module):
-    for name in imports(MODULES[module]):
-        package, _, attribute = name.removeprefix("cnn_tuner.").rpartition(".")
-        if name.startswith("cnn_tuner.") and package in FLOORS and package not in MODULES:
-            assert f"{package}.{attribute}" in MODULES
+def test_nothing_is_imported_through_its_packages_init():
+    for module in MODULES:
+        for name in imports(module):
+            package, _, attribute = name.removeprefix("cnn_tuner.").rpartition(".")
+            if name.startswith("cnn_tuner.") and package in FLOORS and package not in MODULES:
+                assert f"{package}.{attribute}" in MODULES, module
 
 
-@pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("heavy", HEAVY)
-def test_heavy_packages_stay_where_they_belong(module, heavy):
-    uses = any(name == heavy or name.startswith(heavy + ".") for name in imports(MODULES[module]))
-    assert not uses or is_in(module, HEAVY[heavy])
+def test_heavy_packages_stay_where_they_belong(heavy):
+    using = {module for module in MODULES if is_in_any(heavy, imports(module))}
+    assert using, "or it is no longer needed"
+    assert not {module for module in using if not is_in(module, HEAVY[heavy])}
 
 
 # Where processes begin: the commands, and the worker that a driver starts, which says nothing to anybody but has a GPU
@@ -155,16 +171,17 @@ def calls(tree: ast.AST) -> set[str]:
     return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if not is_in(m, ENTRIES)])
-def test_only_entries_print_exit_and_use_the_environment(module):
-    assert not calls(MODULES[module]) & {"print", "exit", "sys.exit", "os._exit"}
-    assert "os.environ" not in {ast.unparse(n) for n in ast.walk(MODULES[module]) if isinstance(n, ast.Attribute)}
+def test_only_entries_print_exit_and_use_the_environment():
+    for module, tree in MODULES.items():
+        if not is_in(module, ENTRIES):
+            assert not calls(tree) & {"print", "exit", "sys.exit", "os._exit"}, module
+            assert "os.environ" not in {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}, module
 
 
-# A person's own build draws from the global generators, which are seeded for it and put back.
-@pytest.mark.parametrize("module", [m for m in MODULES if m != "models.custom"])
-def test_no_global_random_generator(module):
-    for call in calls(MODULES[module]):
-        assert call not in {"keras.utils.set_random_seed", "tf.random.set_seed"}
-        assert not call.startswith("random.") or call == "random.Random"
-        assert not call.startswith("np.random.") or call.startswith(("np.random.default_rng", "np.random.SeedSequence"))
+def test_no_global_random_generator():
+    # A person's own build draws from the global generators, which are seeded for it and put back.
+    for module in MODULES.keys() - {"models.custom"}:
+        for call in calls(MODULES[module]):
+            assert call not in {"keras.utils.set_random_seed", "tf.random.set_seed"}, module
+            assert not call.startswith("random.") or call == "random.Random", module
+            assert not call.startswith("np.random.") or call.startswith(SEEDED), module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -87,19 +89,24 @@ def test_every_folder_with_code_is_packaged() -> None:
     assert packages == {".".join(folder.parts) for folder in folders} | {"cnn_tuner.search_spaces"}
 
 
-@pytest.mark.slow
-def test_a_wheel_holds_the_package_and_the_search_spaces_only(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with the wheel and the sdist."""
     # From a copy: setuptools leaves a folder build/ behind, and would pack what an earlier build left there.
-    source = tmp_path / "source"
-    for folder in ("cnn_tuner", "search_spaces", "tests", "benchmarks"):
-        if (ROOT / folder).exists():
-            shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = tmp_path_factory.mktemp("built")
+    for name in ("cnn_tuner", "search_spaces", "tests", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "LICENSE", "README.md"):
-        shutil.copy(ROOT / name, source)
-    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index"]
-    subprocess.run([*pip_wheel, "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source], check=True)
+        shutil.copy(ROOT / name, folder / "source")
+    for kind in ("wheel", "sdist"):
+        build = f"from setuptools import build_meta; build_meta.build_{kind}({str(folder)!r})"
+        subprocess.run([sys.executable, "-c", build], cwd=folder / "source", check=True, capture_output=True)
+    return folder
 
-    [wheel] = tmp_path.glob("*.whl")
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_package_and_the_search_spaces_only(built: Path) -> None:
+    [wheel] = built.glob("*.whl")
     version = metadata.version("cnn-tuner")
     assert wheel.name == f"cnn_tuner-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as archive:
@@ -113,3 +120,52 @@ def test_a_wheel_holds_the_package_and_the_search_spaces_only(tmp_path: Path) ->
     assert {name for name in names if ".dist-info/" not in name} == modules | spaces | pages | typed
     assert f"cnn_tuner-{version}.dist-info/licenses/LICENSE" in names
     assert commands.split("\n")[:2] == ["[console_scripts]", "cnn-tuner = cnn_tuner.cli:main"]
+
+
+@pytest.mark.slow
+def test_a_wheel_works_where_there_is_nothing_else(built: Path, tmp_path: Path) -> None:
+    """The packages that it needs are those of this environment, but for the package itself."""
+    [wheel] = built.glob("*.whl")
+    pip_install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    subprocess.run([*pip_install, "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    start = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from cnn_tuner.cli import main; main()"
+    worker_path = {"PYTHONPATH": str(tmp_path / "site")}
+
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-c", start, *arguments]
+        own = os.environ | worker_path | {"HOME": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, env=own, cwd=tmp_path, timeout=400)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = [sys.executable, "-c", "import cnn_tuner; print(cnn_tuner.__file__)"]
+    place = subprocess.run(where, capture_output=True, text=True, env=os.environ | worker_path, cwd=tmp_path).stdout
+    assert place.startswith(str(tmp_path))
+    assert said("--version") == f"cnn-tuner {metadata.version('cnn-tuner')}\n"
+    assert "seven_steps" in said("spaces")
+    one = ("--max-trials=1", "--max-epochs=1", "--final-epochs=1", "--final-seeds=1", "--no-refit", "--workers=1")
+    assert "verified" in said("tune", *one)
+    assert (tmp_path / "runs" / "digits-quick-1" / "report.html").stat().st_size > 100_000, "with its charts"
+
+
+@pytest.mark.slow
+def test_an_sdist_builds_the_same(built: Path, tmp_path: Path) -> None:
+    [sdist], [wheel] = built.glob("*.tar.gz"), built.glob("*.whl")
+    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-index"]
+    subprocess.run([*pip_wheel, "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, sdist], check=True)
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(tmp_path / wheel.name) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
+
+
+def test_a_citation_names_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == metadata.version("cnn-tuner")
+    assert cited["license"] == PYPROJECT["project"]["license"]
+
+
+def test_a_container_has_the_files_that_it_copies_and_no_rights() -> None:
+    lines = (ROOT / "Containerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    assert {"requirements.txt", "cnn_tuner", "search_spaces", "pyproject.toml"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    assert lines.index("USER tuner") < lines.index('ENTRYPOINT ["cnn-tuner"]')

@@ -1,4 +1,7 @@
-"""The formats of an export. A new one is a module with `write`, one with `check`, a line here and one in reader.py."""
+"""The formats of an export by name.
+
+A new one is a module with `write`, perhaps one with `check`, and a line here, in reader.py and in report/serving.py.
+"""
 
 from __future__ import annotations
 

@@ -24,17 +24,10 @@ def _command(name: str, command: typer.core.TyperCommand) -> str:
 
 
 def _row(parameter: typer.core.TyperOption | typer.core.TyperArgument, context: typer.Context) -> str:
-    is_option = parameter.param_type_name == "option"
-    names = ", ".join(parameter.opts) if is_option else parameter.make_metavar(context)
-    kind = "" if not is_option or parameter.is_flag else f" {parameter.make_metavar(context)}"
-    return f"| `{names}{kind}` | {_default(parameter)} | {escaped(parameter.help)} |"
-
-
-def _default(parameter: typer.core.TyperOption | typer.core.TyperArgument) -> str:
-    """Empty where the help tells it, or where there is none."""
-    default = parameter.default
-    is_told = default is None or default is False or "Default:" in parameter.help
-    return "" if is_told else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+    names, told = parameter.get_help_record(context)
+    found = re.fullmatch(r"(.*?)(?:  \[(?:default: (.*)|required)\])?", told, re.DOTALL)
+    default = f"`{found[2]}`" if found[2] else ""  # empty where the help tells it, or where there is none
+    return f"| `{names.replace('|', '/')}` | {default} | {escaped(found[1])} |"
 
 
 def escaped(text: str) -> str:

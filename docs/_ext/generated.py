@@ -1,4 +1,7 @@
-"""Writes into a page what the code itself says: a line `<!-- made from the code: NAME -->` becomes Markdown."""
+"""Writes into a page what the code itself says: a line `<!-- made from the code: NAME -->` becomes Markdown.
+
+A link to a Markdown file outside these pages, which leads there in the repository, becomes one to a copy of the file.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def fill(text: str) -> str:
 
 
 def _on_reading(app: Any, page: str, source: list[str]) -> None:
-    source[0] = fill(source[0])
+    source[0] = re.sub(r"\[([^]]+)\]\((\.\./\S+\.md)\)", r"{download}`\1 <\2>`", fill(source[0]))
 
 
 def setup(app: Any) -> dict[str, bool]:

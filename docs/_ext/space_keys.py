@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic_core import PydanticUndefined
@@ -61,7 +61,7 @@ KEYS = {
     ),
 }
 SECTIONS = ("block", "dense", "training", "augmentation", "limits", "search")
-PLAIN = {"description": "text", "start": "a list of mappings", "oracle": "a name", "sampler": "a name"}
+PLAIN = {"description": "text", "start": "a list of mappings", "oracle": "a name", "sampler": "a name", "budget": "a duration"}
 
 
 def fields() -> dict[str, Any]:
@@ -93,9 +93,7 @@ def _values(name: str, field: Any) -> str:
         return rule.kind
     if isinstance(rule, rules._Words):
         return ", ".join(f"`{word}`" for word in rule.words)
-    key = name.rpartition(".")[2]
-    is_count = int in (field.annotation, *get_args(field.annotation))
-    return PLAIN.get(key, "a whole number >= 1" if is_count else "a duration")
+    return PLAIN.get(name.rpartition(".")[2], "a whole number >= 1")
 
 
 def _default(field: Any) -> str:

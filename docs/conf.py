@@ -22,6 +22,7 @@ smartquotes = False  # "--data" is an option, not a dash
 myst_heading_anchors = 3  # links to headings are those that GitHub makes
 
 default_role = "code"  # in docstrings
+maximum_signature_line_length = 100  # a longer one has a line a parameter
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 # Types of other packages, whose pages are not asked for: nothing is fetched while these are made.

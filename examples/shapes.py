@@ -1,4 +1,4 @@
-"""Draws circles, squares and triangles into a folder of class folders, to try a search on: python examples/shapes.py FOLDER
+"""Draws circles, squares and triangles into class folders, to try a search on: python examples/shapes.py FOLDER
 
 600 PNGs of 32x32 in colour; size, place, colours and noise are random, and the same each time.
 """

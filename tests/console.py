@@ -24,7 +24,10 @@ def masked(text: str) -> list[str]:
 
 
 def first_difference(claimed: str, output: str) -> str | None:
-    """What is wrong with an output, None if it is as claimed: `...` stands for anything, on a line of its own for lines."""
+    """What is wrong with an output, None if it is as claimed.
+
+    `...` stands for anything within a line, and on a line of its own for any lines.
+    """
     left = masked(output)
     anywhere = False
     for line in masked(claimed):

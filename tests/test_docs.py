@@ -6,7 +6,6 @@ import ast
 import importlib
 import re
 import subprocess
-import sys
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def test_tune_names_every_source_and_oracle():
     assert all(name in help_["task"] for name in TASKS)
 
 
-WHERE = {"data": [*SOURCES, *TASKS], "search": ORACLES, "spaces": space.shipped_names(), "training": TASKS}
+WHERE = {"data": [*SOURCES, *TASKS], "how-a-search-works": ORACLES, "spaces": space.shipped_names(), "training": TASKS}
 
 
 @pytest.mark.parametrize(("page", "word"), [(page, word) for page, words in WHERE.items() for word in words])

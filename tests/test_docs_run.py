@@ -1,4 +1,4 @@
-"""What the pages show as code and as output does what they say: run in a new folder, as somebody would who reads them."""
+"""What the pages show as code and as output is what happens: run in a new folder, as by somebody who reads them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ KEYS = {
     "block.convolutions": Told("step 1: convolutions in a row, each with its ReLU", "[1, 2]"),
     "block.filters": Told("step 1: kernels of each convolution, so many maps come out", "[16, 32, 64]"),
     "block.kernel_size": Told("step 1: height and width of a kernel, in pixels", "[3, 5]"),
-    "block.strides": Told("step 1: pixels from one place of the kernel to the next; of several convolutions in a row the first takes them", "1"),
+    "block.strides": Told(
+        "step 1: pixels from one place of the kernel to the next; of several in a row the first has them", "1"
+    ),
     "block.padding": Told("step 2: `same` adds zeros around the map, `valid` adds none", "[same, valid]"),
     "block.pool_size": Told("step 4: height and width of a window, in pixels; 1 is no pooling", "[1, 2]"),
     "block.pool_strides": Told("step 4: pixels from one window to the next; left out: the pool size", "2"),
@@ -55,13 +57,13 @@ KEYS = {
     "search.max_trials": Told("points to try", "30"),
     "search.epochs": Told("epochs of a trial at most", "27"),
     "start": Told(
-        "points that are tried first: mappings of `blocks`, `block`, `dense`, `training`, `augmentation` to one value a "
-        "key, or to a list of one a block or layer",
+        "points that are tried first: `blocks`, `block`, `dense`, `training`, `augmentation` with one value a key, "
+        "or a list of one a block or layer",
         "[{block: {filters: [32, 64]}, dense: {units: 128}}]",
     ),
 }
 SECTIONS = ("block", "dense", "training", "augmentation", "limits", "search")
-PLAIN = {"description": "text", "start": "a list of mappings", "oracle": "a name", "sampler": "a name", "budget": "a duration"}
+PLAIN = {"description": "text", "start": "a list", "oracle": "a name", "sampler": "a name", "budget": "a duration"}
 
 
 def fields() -> dict[str, Any]:

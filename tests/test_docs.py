@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 from decimal import ROUND_HALF_UP, Decimal
@@ -13,6 +14,7 @@ import pytest
 import typer
 from pages import PAGES, ROOT, anchors, blocks, links, shown_commands
 
+import cnn_tuner
 from cnn_tuner import cli, errors
 from cnn_tuner.data.registry import SOURCES
 from cnn_tuner.metrics.tasks import TASKS
@@ -131,6 +133,13 @@ def test_what_is_made_from_the_code_has_its_place(made):
 @pytest.mark.parametrize(("page", "example"), blocks("python"))
 def test_examples_are_python(page, example):
     compile(example, page, "exec")
+
+
+def test_keywords_of_tune_that_are_named_exist():
+    calls = [call for text in PAGES.values() for call in re.findall(r"\btune\(([^`\n]*)\)`", text)]
+    named = {word for call in calls for word in re.findall(r"\b(\w+)=", call)}
+    assert len(named) > 5
+    assert named <= set(inspect.signature(cnn_tuner.tune).parameters)
 
 
 def test_the_worked_example_is_right():

@@ -122,3 +122,16 @@ def test_an_export_is_read_as_the_page_says(exported, code):
     told = subprocess.run([sys.executable, "-c", code], cwd=exported, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("[[") == 1, "the numbers of one image"
+
+
+@pytest.mark.slow
+def test_the_tensors_that_the_page_names_for_c_are_those_of_an_export(exported):
+    from tensorflow.python.tools import saved_model_utils
+
+    folder = next((exported / "runs").glob("*/export/*/1"))
+    signature = saved_model_utils.get_meta_graph_def(str(folder), "serve").signature_def["serving_default"]
+    page = PAGES["docs/production.md"]
+    for tensor in (signature.inputs["image"].name, signature.outputs["probabilities"].name):
+        name, _, place = tensor.partition(":")
+        assert f"`{tensor}`" in page
+        assert f'"{name}"), {place}}}' in page

@@ -120,6 +120,7 @@ chromium: ## install the browser that test-browser needs, by apt-get
 		$$sudo apt-get install -y -qq chromium >/dev/null; }
 
 docs: install ## make the pages in docs/_build/html with Sphinx, which it puts into .venv
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make docs needs Python 3.11 or later")'
 	@$(pip_install) --only-binary :all: -r requirements-docs.txt
 	@.venv/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet $(ARGS) docs docs/_build/html
 	@echo docs/_build/html/index.html
@@ -161,5 +162,5 @@ assets: ## fetch the chart library of the reports again, with npm
 	cp dist/echarts.min.js echarts.LICENSE "$(CURDIR)/cnn_tuner/report/pages/"
 
 clean: ## remove .venv, caches and build products; runs/ stays
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache docs/_build
 	@find . -path ./runs -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ def shown_commands() -> list[tuple[str, list[str]]]:
         prose = FENCE.sub("", text)
         lines = [line for _, code in FENCE.findall(text) for line in code.splitlines()]
         lines += re.findall(r"^ {4}(.*)$", prose, re.MULTILINE)
-        lines += re.findall(r"`([^`\n]+)`", prose)
+        lines += [" ".join(code.split()) for code in re.findall(r"`([^`\n]+\n?[^`\n]*)`", prose)]
         for line in lines:
             for command in re.findall(r"(?:^|\| |\$ )(?:\.venv/bin/)?((?:cnn-tuner|make) [a-z].*)$", line):
                 found.append((page, shlex.split(command, comments=True)))

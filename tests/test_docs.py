@@ -92,6 +92,12 @@ def test_tune_names_every_source_and_oracle():
 WHERE = {"data": [*SOURCES, *TASKS], "how-a-search-works": ORACLES, "spaces": space.shipped_names(), "training": TASKS}
 
 
+def test_every_objective_is_named():
+    assert {name for task in TASKS.values() for name in task.objectives} == set(
+        re.findall(r"`(val_\w+)`", PAGES["docs/training.md"])
+    )
+
+
 @pytest.mark.parametrize(("page", "word"), [(page, word) for page, words in WHERE.items() for word in words])
 def test_every_choice_is_named(page, word):
     assert word in PAGES[f"docs/{page}.md"]
@@ -109,6 +115,13 @@ def test_every_exit_code_is_told():
 @pytest.mark.parametrize(("page", "example"), blocks("yaml"))
 def test_an_example_space_is_valid(page, example):
     assert space.from_text(example, page).size().points > 1000
+
+
+def test_a_broken_rule_is_told_as_the_page_says():
+    broken = "description: A space.\nblock: {filters: {min: 64, max: 32}}"
+    with pytest.raises(errors.SpaceError) as told:
+        space.from_text(broken, "search_spaces/tiny.yaml")
+    assert f"```\n{told.value}\n```" in PAGES["docs/spaces.md"]
 
 
 def test_every_key_of_a_space_is_in_the_reference_with_an_example_that_is_valid(made):

@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help install tune fashion plan tensorboard report explain export bench test check test-all \
-	test-browser test-cluster test-sources chromium lock assets clean FORCE
+	test-browser test-cluster test-sources chromium docs lock assets clean FORCE
 
 # What .venv is made with. Empty: the first fit one of python3, python3.13, python3.12, python3.11, python3.10.
 PYTHON ?=
@@ -119,6 +119,12 @@ chromium: ## install the browser that test-browser needs, by apt-get
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -qq && \
 		$$sudo apt-get install -y -qq chromium >/dev/null; }
 
+docs: install ## make the pages in docs/_build/html with Sphinx, which it puts into .venv
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make docs needs Python 3.11 or later")'
+	@$(pip_install) --only-binary :all: -r requirements-docs.txt
+	@.venv/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet $(ARGS) docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--upgrade; then test on every Python
 	@eval "$$find_python"; set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	"$$python" -m venv "$$scratch/venv"; \
@@ -136,7 +142,11 @@ lock: ## make requirements.txt from pyproject.toml, newer versions with ARGS=--u
 	{ echo "# Of requirements.txt, and Ray: see \`make test-cluster\`."; \
 	$$compile --no-header --extra dev --extra litert --extra onnx --extra parquet --extra serve --extra ray \
 		--constraint requirements.txt pyproject.toml; } > "$$scratch/cluster"; \
-	mv "$$scratch/cluster" requirements-cluster.txt
+	mv "$$scratch/cluster" requirements-cluster.txt; \
+	{ echo "# Of requirements.txt, and Sphinx: see \`make docs\`."; \
+	$$compile --no-header --extra dev --extra litert --extra onnx --extra parquet --extra serve --extra docs \
+		--constraint requirements.txt pyproject.toml; } > "$$scratch/docs"; \
+	mv "$$scratch/docs" requirements-docs.txt
 
 # What the charts of a report are drawn with, inlined into each. tests/test_report.py knows the same version and sum.
 echarts := 6.1.0
@@ -152,5 +162,5 @@ assets: ## fetch the chart library of the reports again, with npm
 	cp dist/echarts.min.js echarts.LICENSE "$(CURDIR)/cnn_tuner/report/pages/"
 
 clean: ## remove .venv, caches and build products; runs/ stays
-	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache docs/_build
 	@find . -path ./runs -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

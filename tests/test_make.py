@@ -33,6 +33,7 @@ TARGETS = {
     "test-cluster",
     "test-sources",
     "chromium",
+    "docs",
     "lock",
     "assets",
     "clean",

@@ -534,9 +534,9 @@ def test_the_command_prints_each_step_and_ends_with_4_when_one_fails(folder, cnn
 
 def test_every_format_is_named_where_people_look():
     [option] = [each for each in typer.main.get_command(cli.app).commands["export"].params if each.name == "formats"]
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    told = (Path(__file__).parents[2] / "docs" / "exports.md").read_text()
     for name in FORMATS:
-        assert f"| `{name}`" in readme
+        assert f"| `{name}`" in told
         assert name in option.help or name == "tf_saved_model"
 
 

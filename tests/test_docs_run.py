@@ -1,0 +1,137 @@
+"""What the pages show as code and as output is what happens: run in a new folder, as by somebody who reads them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from console import first_difference, run, steps
+from pages import PAGES, ROOT, blocks
+
+CLAIMED = """\
+Set up in 139 seconds
+...
+winner    trial 2: 1,561,088 multiply-adds
+refit     ...
+curve     ▁▂▇█ 1e-07
+"""
+TOLD = """\
+Set up in 61.5 seconds
+
+one line
+another line
+winner  trial 11: 640 multiply-adds
+refit
+curve   ▁▁▁▂▃▇██ 3e-08
+"""
+
+
+def test_an_output_may_have_other_numbers_curves_and_what_three_dots_stand_for():
+    assert first_difference(CLAIMED, TOLD) is None
+    assert first_difference("...\n", "") is None
+    assert first_difference("", "\n") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("winner  trial", "loser  trial", "claimed: 'winner trial 0: 0 multiply-adds'"),
+        ("curve   ", "curves  ", "claimed: 'curve ~ 0'"),
+        ("Set up in", "Set up for", "claimed: 'Set up in 0 seconds'"),
+        ("refit\n", "", "claimed: 'refit ...'"),
+        ("3e-08\n", "3e-08\nan error\n", "not claimed: 'an error'"),
+        ("1,", "x", None),
+    ],
+)
+def test_an_output_may_not_say_something_else(before, after, complaint):
+    found = first_difference(CLAIMED, TOLD.replace(before, after))
+    assert found is None if complaint is None else found.startswith(complaint)
+
+
+def test_commands_and_what_is_claimed_of_them_are_told_apart():
+    assert steps("$ one --x\nsays\nmore\n$ two\n") == [("one --x", "says\nmore\n"), ("two", "")]
+
+
+def test_commands_run_in_one_shell_with_their_exit_codes(tmp_path):
+    found = run(["word=hello", "echo $word; echo error >&2", "false"], tmp_path, dict(os.environ))
+    assert found == [(0, ""), (0, "hello\nerror\n"), (1, "")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if "```console\n" in text])
+def test_a_page_says_what_its_commands_print(page, tmp_path):
+    copy, home = tmp_path / "cnn_tuner", tmp_path / "home"
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CNN_TUNER", "TF_", "KERAS"))}
+    # Packages that were fetched for these tests' own .venv are not fetched again.
+    cache = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True).stdout.strip()
+    told = [step for name, block in blocks("console") if name == page for step in steps(block)]
+    found = run([command for command, _ in told], copy, kept | {"HOME": str(home), "PIP_CACHE_DIR": cache})
+    shutil.rmtree(copy / ".venv", ignore_errors=True)
+    for (command, claimed), (code, output) in zip(told, found, strict=True):
+        assert code == 0, f"{command}: {output}"
+        difference = first_difference(claimed, output)
+        assert difference is None, f"{command}: {difference}\n{output}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "run"), [("load_digits", "memory-auto-1"), ("def build(hp)", "digits-build-1")])
+def test_the_examples_from_python_run(tmp_path, what, run):
+    [example] = [code for _, code in blocks("python") if what in code]
+    script = tmp_path / "script.py"
+    script.write_text(example.replace('"2m"', '"50s"'))
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    told = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert not told.stderr or example.startswith("import keras"), "which says what TensorFlow says"
+    assert (tmp_path / "runs" / run / "report.html").is_file()
+
+
+READERS = ("ai_edge_litert", "onnxruntime", "tf2onnx")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A folder with a run on the digits, exported in every format that can be had here."""
+    folder = tmp_path_factory.mktemp("production")
+    formats = "keras" + ",litert,litert_int8,onnx" * all(map(find_spec, READERS))
+    words = ["tune", "--max-trials", "1", "--epochs", "1", "--finalists", "1", "--final-seeds", "1", "--no-refit"]
+    command = [sys.executable, "-m", "cnn_tuner", *words, "--final-epochs", "1", "--format", formats]
+    told = subprocess.run(
+        command, cwd=folder, env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [code for page, code in blocks("python") if page == "docs/production.md"])
+def test_an_export_is_read_as_the_page_says(exported, code):
+    if not all(map(find_spec, READERS)) and "keras" not in code and "saved_model" not in code:
+        pytest.skip("the packages of this format are not installed")
+    told = subprocess.run([sys.executable, "-c", code], cwd=exported, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("[[") == 1, "the numbers of one image"
+
+
+@pytest.mark.slow
+def test_the_tensors_that_the_page_names_for_c_are_those_of_an_export(exported):
+    from tensorflow.python.tools import saved_model_utils
+
+    folder = next((exported / "runs").glob("*/export/*/1"))
+    signature = saved_model_utils.get_meta_graph_def(str(folder), "serve").signature_def["serving_default"]
+    page = PAGES["docs/production.md"]
+    for tensor in (signature.inputs["image"].name, signature.outputs["probabilities"].name):
+        name, _, place = tensor.partition(":")
+        assert f"`{tensor}`" in page
+        assert f'"{name}"), {place}}}' in page

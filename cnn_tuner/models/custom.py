@@ -282,9 +282,22 @@ def name_of(hypermodel: Any) -> str:
     return str(named or getattr(hypermodel, "__name__", None) or type(hypermodel).__name__)
 
 
-def hyperparameters(values: Point) -> keras_tuner.HyperParameters:
-    """KerasTuner's, with these values for whatever is asked for."""
-    hp = keras_tuner.HyperParameters()
+class HyperParameters(keras_tuner.HyperParameters):
+    """KerasTuner's, which note those that were given no default: its own copies of them name their first value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.without_default: set[str] = set()
+
+    def _register(self, hyperparameter: Any, overwrite: bool = False) -> Any:
+        if getattr(hyperparameter, "_default", None) is None:
+            self.without_default.add(hyperparameter.name)
+        return super()._register(hyperparameter, overwrite)
+
+
+def hyperparameters(values: Point) -> HyperParameters:
+    """With these values for whatever is asked for."""
+    hp = HyperParameters()
     hp.values = dict(values)
     return hp
 

@@ -24,7 +24,7 @@ MOST_VALUES = 8  # of a number of more values only the first and the last are lo
 
 @dataclass(frozen=True)
 class Explored:
-    """A hypermodel's space: its hyperparameters, their values by default, and the parameters of its largest network."""
+    """A hypermodel's space: its hyperparameters, the point to begin with, and the parameters of its largest network."""
 
     parameters: tuple[Parameter, ...]
     start: Point
@@ -47,9 +47,10 @@ class _Attempt:
 
 @dataclass
 class _Found:
-    """A hyperparameter: whether it is there by default, and which values of which others change that."""
+    """A hyperparameter: whether it was given a default, whether it is there by default, what of others changes that."""
 
     hp: Any
+    has_default: bool
     is_default: bool
     changes: dict[str, list[Value]] = field(default_factory=dict)
 
@@ -63,7 +64,7 @@ def explore(models: CustomModels, part: Any) -> Explored:
     """
     found: dict[str, _Found] = {}
     left = deque([_Attempt()])
-    largest, start, builds = 0, dict[str, Value](), 0
+    largest, builds = 0, 0
     while left and builds < MOST_BUILDS:
         attempt, builds = left.popleft(), builds + 1
         hp = hyperparameters(attempt.values)
@@ -76,7 +77,6 @@ def explore(models: CustomModels, part: Any) -> Explored:
             continue  # trials of such points fail, and say why
         largest = max(largest, model.count_params())
         del model
-        start = start or dict(hp.values)
         names = frozenset(each.name for each in hp.space)
         if attempt.between and names != attempt.before:  # so that it matters how many
             values, changed = attempt.values, attempt.changed
@@ -86,7 +86,7 @@ def explore(models: CustomModels, part: Any) -> Explored:
                 found[name].changes.setdefault(attempt.changed, []).append(attempt.to)
         for each in hp.space:
             if each.name not in found:
-                found[each.name] = _Found(each, is_default=not attempt.changed)
+                found[each.name] = _Found(each, each.name not in hp.without_default, is_default=not attempt.changed)
                 scope = {str(condition.name): condition.values[0] for condition in each.conditions}
                 values = attempt.values | scope
                 left.extend(replace(one, values=values | {each.name: one.to}, before=names) for one in _others(each))
@@ -95,8 +95,35 @@ def explore(models: CustomModels, part: Any) -> Explored:
     parameters = tuple(_in_order([_parameter(each, found) for each in found.values()]))
     if all(parameter.is_fixed for parameter in parameters):
         raise UsageError(f"hypermodel {models.name}: asks for no hyperparameter, so that there is nothing to search")
-    by_default = {p.name: start[p.name] for p in parameters if p.name in start}
-    return Explored(parameters, by_default, largest)
+    return Explored(parameters, _start(models, part, parameters, found), largest)
+
+
+def _start(models: CustomModels, part: Any, parameters: tuple[Parameter, ...], found: dict[str, _Found]) -> Point:
+    """The point that a person would begin with: their defaults, and the middle of what has none.
+
+    There KerasTuner takes the first value, which of a range is its end: a learning rate that hardly learns, the
+    narrowest layers.
+    """
+    values: Point = {}
+    for each in parameters:
+        if each.parent is None or values.get(each.parent) in each.parent_values:
+            known = found[each.name]
+            values[each.name] = known.hp.default if known.has_default else _middle(each, known.hp)
+    for point in (values, {}):
+        hp = hyperparameters(point)
+        try:
+            models.fitting(hp, models.built(hp, seed=0), part)
+        except ValueError:
+            continue
+        return {each.name: hp.values[each.name] for each in parameters if each.name in hp.values}
+    raise UsageError(f"hypermodel {models.name}: can no longer be built as it is by default")
+
+
+def _middle(parameter: Parameter, hp: Any) -> Value:
+    if parameter.is_continuous:
+        return parameter.at(0.5)
+    is_ordered = getattr(hp, "ordered", True)  # Choice alone may not be
+    return parameter.values[(len(parameter.values) - 1) // 2 if is_ordered else 0]
 
 
 def _others(hp: Any) -> list[_Attempt]:

@@ -48,7 +48,7 @@ def test_points_of_the_space_can_be_built():
         "filters_0": 4,
         "normalised": True,
         "momentum": 0.9,
-        "rate": 0.0,
+        "rate": 0.25,
         "learning_rate": 0.01,
     }
     assert space.contains(known.start)
@@ -63,6 +63,42 @@ def model_of(*layers):
     model = keras.Sequential([keras.Input((8, 8, 1)), *layers, keras.layers.Flatten(), keras.layers.Dense(4)])
     model.compile("adam", "sparse_categorical_crossentropy")
     return model
+
+
+def test_it_begins_with_a_persons_defaults_and_the_middle_of_what_has_none():
+    def build(hp):
+        layers = [keras.layers.Dense(hp.Int(f"units_{at}", 8, 64, step=8)) for at in range(hp.Int("depth", 1, 3))]
+        kind = hp.Choice("kind", ["relu", "elu", "selu"])
+        hp.Choice("rate", [1e-2, 1e-3, 1e-4])
+        hp.Choice("code", [7, 5, 6], ordered=False)
+        hp.Float("decay", 1e-6, 1e-2, sampling="log")
+        hp.Float("dropout", 0.0, 0.6)
+        hp.Int("chosen", 1, 9, default=8)
+        hp.Boolean("has_bias")
+        return model_of(keras.layers.Activation(kind), *layers)
+
+    start = explored(build).start
+    assert start.pop("decay") == pytest.approx(1e-4)
+    assert start == {
+        "depth": 2,
+        "units_0": 32,
+        "units_1": 32,
+        "kind": "relu",
+        "rate": 1e-3,
+        "code": 7,
+        "dropout": 0.3,
+        "chosen": 8,
+        "has_bias": False,
+    }
+
+
+def test_it_begins_as_it_is_by_default_where_the_middle_cannot_be_built():
+    def build(hp):
+        if hp.Int("size", 2, 6) == 4:
+            raise ValueError("no such kernel")
+        return model_of()
+
+    assert explored(build).start == {"size": 2}
 
 
 def test_scopes_of_kerastuner_are_conditions_whether_they_are_entered_or_not():
@@ -160,7 +196,7 @@ def test_so_many_networks_are_built_at_most(monkeypatch):
 
     monkeypatch.setattr(exploring, "MOST_BUILDS", 5)
     assert len(found(build)) == 10
-    assert len(built) == 5
+    assert len(built) == 6, "and once as the search begins"
 
 
 def test_a_kind_that_is_not_known_is_told():

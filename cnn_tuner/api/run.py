@@ -102,6 +102,11 @@ class Run:
         """Their 95 % intervals, by name."""
         return {} if (winner := self._winner()) is None else winner.test_intervals
 
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """What simple models reach on the same test part: metrics by name, by model; empty before there is a winner."""
+        return {} if (winner := self._winner()) is None else {each.name: each.test for each in winner.baselines}
+
     def _winner(self) -> Winner | None:
         with self._store() as store:
             return store.winner()

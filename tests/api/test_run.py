@@ -19,6 +19,8 @@ def test_a_run_says_what_it_found(run, toy):
     assert (run.name, run.path, run.objective) == ("shared", toy.folder / "runs" / "shared", "val_accuracy")
     assert [trial.number for trial in run.trials] == [1, 2]
     assert run.best in run.trials
+    assert {"constant", "logistic regression"} <= set(run.baselines)
+    assert set(run.baselines["constant"]) >= {"accuracy"}
     assert set(run.test) == set(run.intervals) & set(run.test) and run.test["accuracy"] > 0.5
     assert 0 < run.score <= 1
     assert run.is_complete and not run.is_interrupted
@@ -82,7 +84,8 @@ def test_messages_of_the_api_name_keywords(run):
 def test_a_run_that_has_only_begun(tmp_path):
     store = finished_runs.begun_run(tmp_path)
     found = cnn_tuner.load(store.folder)
-    assert (found.best, found.score, found.test, found.intervals, found.trials) == (None, None, {}, {}, [])
+    assert (found.best, found.score, found.trials) == (None, None, [])
+    assert (found.test, found.intervals, found.baselines) == ({}, {}, {})
     assert not found.is_complete and found.is_interrupted
     assert repr(found) == f"<Run '{store.folder}': 0 trials, not complete>"
     with pytest.raises(

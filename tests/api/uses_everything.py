@@ -49,7 +49,18 @@ def use(x: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], y: np.ndarray[tuple[
     score: float | None = run.score
     test: dict[str, float] = run.test
     report: Path = run.report()
-    print(trials, best, score, test, run.intervals, run.objective, run.is_complete, run.is_interrupted, report)
+    print(
+        trials,
+        best,
+        score,
+        test,
+        run.intervals,
+        run.baselines,
+        run.objective,
+        run.is_complete,
+        run.is_interrupted,
+        report,
+    )
     export: cnn_tuner.Export = run.export(formats=["keras"], trial=1)
     found: cnn_tuner.Predictions = export.predict(x)
     print(found.names, found.classes, found.probabilities, found.values, len(found), export.verify(), run.exported)

@@ -46,7 +46,9 @@ def data(
     source: Annotated[
         str,
         typer.Argument(
-            autocompletion=completing.data, help="What --data of cnn-tuner tune would be: photos/, labels.csv, digits."
+            metavar="SOURCE",
+            autocompletion=completing.data,
+            help="What --data of cnn-tuner tune would be: photos/, labels.csv, digits.",
         ),
     ],
     task: TaskOption = None,
@@ -77,7 +79,7 @@ def data(
 ) -> None:
     """Look at images and labels: counts, copies, leaks between parts, wrong labels, and what simple models reach.
 
-    Nothing is trained by the search's means, and nothing is changed.
+    No network is trained, and nothing is changed.
     """
     from cnn_tuner.audit.auditing import audit
     from cnn_tuner.data import registry

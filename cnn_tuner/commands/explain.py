@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 def explain(
     run: Annotated[
         str | None,
-        typer.Argument(autocompletion=completing.runs, help="A run's name or folder. Default: the newest run."),
+        typer.Argument(
+            metavar="RUN", autocompletion=completing.runs, help="A run's name or folder. Default: the newest run."
+        ),
     ] = None,
     image: Annotated[
-        Path | None, typer.Argument(help="An image file. Default: one of the run's test part; with --space a digit.")
+        Path | None,
+        typer.Argument(
+            metavar="IMAGE", help="An image file. Default: one of the run's test part; with --space a digit."
+        ),
     ] = None,
     space: Annotated[
         str | None,

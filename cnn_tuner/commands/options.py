@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 RunArgument = Annotated[
     str | None,
-    typer.Argument(autocompletion=completing.runs, help="A run's name or folder. Default: the newest run."),
+    typer.Argument(
+        metavar="RUN", autocompletion=completing.runs, help="A run's name or folder. Default: the newest run."
+    ),
 ]
 MODEL_HELP = "A run's name, or the folder of an export or of its versions. Default: the newest run."
 ModelArgument = Annotated[

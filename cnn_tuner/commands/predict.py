@@ -32,13 +32,16 @@ STDIN = "-"
 def predict(
     images: Annotated[
         list[str] | None,
-        typer.Argument(help="Image files (PNG, JPEG, BMP, GIF, WebP, TIFF), folders of them, or - for one on stdin."),
+        typer.Argument(
+            metavar="IMAGE",
+            help="Image files (PNG, JPEG, BMP, GIF, WebP, TIFF), folders of them, or - for one on stdin.",
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="RUN|EXPORT", autocompletion=completing.runs, help=MODEL_HELP)
     ] = None,
     files_from: Annotated[
-        str | None, typer.Option(help="A file with a path a line, or - for a list on stdin, besides IMAGES.")
+        str | None, typer.Option(help="A file with a path a line, or - for a list on stdin, besides IMAGEs.")
     ] = None,
     form: Annotated[
         str | None,

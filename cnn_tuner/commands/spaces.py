@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def spaces(
     space: Annotated[
-        str | None, typer.Argument(autocompletion=completing.spaces, help="A shipped space by name, or a YAML file.")
+        str | None,
+        typer.Argument(
+            metavar="SPACE", autocompletion=completing.spaces, help="A shipped space by name, or a YAML file."
+        ),
     ] = None,
     sample: Annotated[int, typer.Option(help="Draw this many feasible points, and show them.")] = 0,
     image: Annotated[str, typer.Option(help="HEIGHTxWIDTHxCHANNELS that points must be feasible for.")] = "28x28x1",

@@ -56,8 +56,8 @@ KeepSpaceOption = Annotated[
 def tune(request: Request, as_json: bool) -> None:
     """Search architectures, train the best to the end, evaluate it once on the test part, export and verify it.
 
-    --budget says how long all of that may take; cnn-tuner plan says what it buys. Ctrl-C ends the search with the best
-    so far exported; a second Ctrl-C ends at once.
+    Most need --data and --budget alone, which says how long all of that may take; cnn-tuner plan says what it buys.
+    Ctrl-C ends the search with the best so far exported; a second Ctrl-C ends at once.
     """
     from cnn_tuner.search.tuning import Tuning
 

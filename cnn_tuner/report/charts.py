@@ -120,7 +120,9 @@ def winners_curve(epochs: Sequence[Epoch], metric: str) -> Chart | None:
     told = [e for e in epochs if number(e.metrics.get(metric)) is not None or f"val_{metric}" in e.metrics]
     if not told:
         return None
-    sides = (("training", metric, "@orange", "dashed"), ("validation", f"val_{metric}", "@blue", "solid"))
+    sides = [("training", metric, "@orange", "dashed"), ("validation", f"val_{metric}", "@blue", "solid")]
+    sides = [side for side in sides if any(number(e.metrics.get(side[1])) is not None for e in told)]
+    parts = tuple(name for name, *_ in sides)
     series = [
         {
             "type": "line",
@@ -135,17 +137,19 @@ def winners_curve(epochs: Sequence[Epoch], metric: str) -> Chart | None:
     aid = f"{metric} after each epoch: where the lines part, the model learns its training images by heart."
     if metric != "loss":
         aid = f"{metric} after each epoch, of training images (changed by augmentation and dropout) and of others."
+    if len(sides) == 1:
+        aid = f"{metric} after each epoch, of {parts[0]} images; a refit on all images has none left to validate it on."
     rows = tuple((str(e.number), *(score(number(e.metrics.get(key))) for _, key, _, _ in sides)) for e in told)
     found = options(
-        f"Two lines: {metric} of the winner by epoch, on the training part and on the validation part, "
-        f"{len(told)} epochs; at the end {rows[-1][1]} and {rows[-1][2]}.",
+        f"{metric} of the winner by epoch, a line each: {' and '.join(parts)}, {len(told)} epochs; "
+        f"at the end {' and '.join(rows[-1][1:])}.",
         tooltip=tooltip(trigger="axis"),
-        legend=legend(("training", "validation")),
+        legend=legend(parts),
         xAxis=axis("epoch", minInterval=1, scale=True),
         yAxis=axis(metric, nameGap=8),
         series=series,
     )
-    sheet = Sheet(("epoch", "training", "validation"), rows, frozenset({0, 1, 2}))
+    sheet = Sheet(("epoch", *parts), rows, frozenset(range(1 + len(parts))))
     return Chart(f"winner-{metric}", f"The winner's {metric}", aid, found, sheet)
 
 

@@ -138,11 +138,12 @@ def _doubtful(found: Audit, parts: Mapping[str, Part]) -> list[Gallery]:
         [_tile(each.place, parts, f"{each.place}: is {each.given}, looks like {each.likely}")]
         for each in found.doubts[:MOST_SHOWN]
     ]
+    knows = "" if found.knows is None else f" It agrees with {100 * found.knows:.0f} % of all labels."
     add(
         "doubts",
         "Labels that are doubted",
         "A simple model that has learned from the other images takes them for something else, the surest first. "
-        "Look at them: many are right, and the hardest of their class.",
+        f"Look at them: many are right, and the hardest of their class.{knows}",
         [[tile for row in doubts for tile in row]] if doubts else [],
         len(found.doubts),
     )

@@ -80,4 +80,5 @@ def _doubts(found: Audit) -> str:
         return ""
     told = "; ".join(f"{e.place} is {e.given}, looks like {e.likely}" for e in found.doubts[:MOST_EXAMPLES])
     more = "; ..." if len(found.doubts) > MOST_EXAMPLES else ""
-    return f"{'doubts':<9}  {len(found.doubts):,} labels that a simple model doubts: {told}{more}"
+    knows = "" if found.knows is None else f", which agrees with {100 * found.knows:.0f} % of all"
+    return f"{'doubts':<9}  {len(found.doubts):,} labels that a simple model doubts{knows}: {told}{more}"

@@ -85,11 +85,18 @@ def test_a_page_says_what_its_commands_print(page, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "run"), [("load_digits", "memory-auto-1"), ("def build(hp)", "digits-build-1")])
-def test_the_examples_from_python_run(tmp_path, what, run):
-    [example] = [code for _, code in blocks("python") if what in code]
+@pytest.mark.parametrize(
+    ("page", "run"),
+    [
+        ("README.md", "memory-auto-1"),
+        ("docs/python.md", "memory-auto-1"),
+        ("docs/own-networks.md", "digits-build-1"),
+    ],
+)
+def test_the_examples_from_python_run(tmp_path, page, run):
+    [example] = [code for name, code in blocks("python") if name == page]
     script = tmp_path / "script.py"
-    script.write_text(example.replace('"2m"', '"50s"'))
+    script.write_text(re.sub(r'"\d+m"', '"50s"', example))
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     told = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr

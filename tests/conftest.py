@@ -10,6 +10,17 @@ import pytest
 from cnn_tuner import cli
 from cnn_tuner.api.words import FOLDER
 
+# Fixtures that train, export and verify a whole run, by the module that has them: what needs one is slow, too.
+WHOLE_RUNS = {"test_cli": "tuned", "test_traps": "finished", "test_package": "run", "test_resuming": "whole"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        module = item.module.__name__.rpartition(".")[2]
+        if WHOLE_RUNS.get(module) in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):

@@ -330,6 +330,7 @@ def test_row_13_a_budget_of_time_ends_the_search_says_what_is_left_and_counts_ac
     assert len(told) > 60
 
 
+@pytest.mark.slow
 def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of_bytes(tmp_path):
     class Watched(FormulaExecutor):
         most = 0
@@ -348,6 +349,7 @@ def test_row_14_the_checkpoints_of_any_number_of_trials_take_a_bounded_number_of
         assert len(list((run.folder / "checkpoints").glob("*"))) <= run.config.search.keep
 
 
+@pytest.mark.slow
 def test_row_14_a_state_is_no_larger_than_the_bound_says(tmp_path):
     data = Data(toy_part("multiclass", 96, 0), toy_part("multiclass", 32, 1))
     space = toy_run(tmp_path).config.search_space()

@@ -74,9 +74,7 @@ class Run:
         """The winner's trial; before there is one, the best trial so far; None before any has a score."""
         with self._store() as store:
             winner = store.winner()
-            if winner is None:
-                return store.best_trial()
-            return next(trial for trial in store.trials() if trial.number == winner.trial)
+            return store.best_trial() if winner is None else next(t for t in store.trials() if t.number == winner.trial)
 
     @property
     def trials(self) -> Trials:
@@ -104,7 +102,7 @@ class Run:
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
-        """What simple models reach on the same test part: metrics by name, by model; empty before there is a winner."""
+        """What simple models reach on the same test part: by model its metrics; empty before there is a winner."""
         return {} if (winner := self._winner()) is None else {each.name: each.test for each in winner.baselines}
 
     def _winner(self) -> Winner | None:

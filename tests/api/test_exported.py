@@ -88,6 +88,7 @@ def test_it_is_loaded_once_and_can_be_pickled(run, monkeypatch):
     assert export._served is loaded and repr(export) == f"<Export '{export.path}'>"
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_on_any_data(run, toy, tmp_path):
     found = run.exported.evaluate(toy.data)
     assert (found["data"], found["parts"], found["images"]) == ("memory", ["test"], 60)

@@ -46,6 +46,7 @@ def test_a_job_is_measured_only_when_it_is_asked_for(data, tmp_path, monkeypatch
     assert (measured.status, measured.latency_seconds) == ("completed", 0.002)
 
 
+@pytest.mark.slow
 def test_a_model_over_the_limit_is_not_trained(data, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "measure_latency", lambda built: 0.0031)
     job = replace(job_in(tmp_path), measures_latency=True, max_latency_seconds=0.002)

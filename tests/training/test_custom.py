@@ -53,7 +53,7 @@ def state(job: Job) -> list[np.ndarray]:
     return [*found.variables, *found.optimizer]
 
 
-@pytest.mark.parametrize("is_kept", [False, True])
+@pytest.mark.parametrize("is_kept", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_training_on_equals_training_without_a_break_to_the_last_bit(job, data, is_kept):
     """Batch normalisation's statistics, dropout's random state and Adam's moments with it."""
     expected = train(job, data)
@@ -66,6 +66,7 @@ def test_training_on_equals_training_without_a_break_to_the_last_bit(job, data, 
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_it_crosses_to_another_process_by_value(job, data):
     own = custom.unpacked(custom.packed(networks().models))
     assert train(job, data, own).epochs[-1].metrics == train(elsewhere(job, "other"), data).epochs[-1].metrics
@@ -86,6 +87,7 @@ def test_its_size_is_told_and_metrics_have_our_names(job, data):
     assert result.score == result.epochs[0].metrics["val_accuracy"]
 
 
+@pytest.mark.slow
 def test_its_own_fit_decides_batches_and_weights(job, data):
     batch = replace(job, values=VALUES | {"batch": 16}, epoch_steps=1)  # 32 images, as a job counts batches
     network = networks(hypermodels.WithFit()).set_up(batch, data)
@@ -123,6 +125,7 @@ def test_a_constant_rate_stays_in_the_search_and_falls_in_the_final_training(job
     assert fallen[-1] < 0.001
 
 
+@pytest.mark.slow
 def test_a_schedule_of_its_own_is_left_alone(job, data):
     def scheduled(hp):
         model = hypermodels.small(hp)
@@ -135,6 +138,7 @@ def test_a_schedule_of_its_own_is_left_alone(job, data):
         assert found == pytest.approx([0.1 * 0.5**n for n in range(6)])
 
 
+@pytest.mark.slow
 def test_what_is_validated_is_the_average_of_the_weights_but_where_it_keeps_its_own(job, data):
     assert networks().set_up(job, data).has_averages
 

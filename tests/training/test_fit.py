@@ -138,6 +138,7 @@ def set_up(monkeypatch) -> list[Job]:
     return jobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", scores.BY_CLASS)
 def test_a_search_may_have_the_classes_count_alike(metric, job, data):
     """What is told of each epoch is what the exported model, which knows no such metric, then is found to have."""
@@ -200,6 +201,7 @@ RECIPES = {
 ALL = {name: value for recipe in reversed(RECIPES.values()) for name, value in recipe.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
     [ALL, *(pytest.param(recipe, marks=pytest.mark.slow) for recipe in RECIPES.values())],
@@ -259,6 +261,7 @@ def test_a_job_ends_its_course_when_its_time_is_over(job, data, monkeypatch, sec
     assert len(result.epochs) == math.ceil(state.course[2] / 5)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_job_that_is_gone_on_with_counts_from_its_new_beginning(job, data, monkeypatch, saves_each_epoch):
     monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)
     Clock(monkeypatch)
@@ -270,6 +273,7 @@ def test_the_time_of_a_job_that_is_gone_on_with_counts_from_its_new_beginning(jo
     assert state.course[2] == pytest.approx(16, abs=1), "10 batches before, and 6 in its own time"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pays", "begun"), [(True, [(1, 0)]), (False, [])])
 def test_where_it_pays_a_training_begins_with_filters_that_have_seen_the_images(job, data, monkeypatch, pays, begun):
     seen = []
@@ -280,6 +284,7 @@ def test_where_it_pays_a_training_begins_with_filters_that_have_seen_the_images(
     assert seen == begun
 
 
+@pytest.mark.slow
 def test_an_epoch_of_one_execution_tells_the_time_too(job, data, monkeypatch):
     Clock(monkeypatch)
     assert SevenSteps().set_up(job, data).at_once == 5
@@ -314,6 +319,7 @@ def test_what_grows_in_the_process_of_its_trunk_is_not_traced_anew(whole, data, 
     assert_same_state(expected, branch)
 
 
+@pytest.mark.slow
 def test_a_job_grows_from_another_ones_weights_and_its_rate_falls_from_its_highest(whole, data, monkeypatch):
     rates = []
     original = recorder.Recorder.on_train_batch_end
@@ -336,6 +342,7 @@ def test_a_job_grows_from_another_ones_weights_and_its_rate_falls_from_its_highe
     assert int(state.optimizer[0]) == 4 * 5 + 10, "the steps of both"
 
 
+@pytest.mark.slow
 def test_what_grows_from_the_same_may_have_other_images_and_leaves_it_as_it_was(whole, data):
     before = Path(whole[0].state_file).read_bytes()
     own, both = grown(whole, "own"), grown(whole, "both", with_val=True)
@@ -623,7 +630,8 @@ def scaled(part: Part, by: float) -> Part:
     return Part(part.x, (part.y * by).astype(np.float32))
 
 
-@pytest.mark.parametrize("by", [1e-6, pytest.param(1e6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [1e-6, 1e6])
 def test_the_unit_of_a_regressions_targets_changes_nothing(job, by):
     def trained(by: float, name: str) -> tuple[Result, np.ndarray]:
         train_part, val = (scaled(toy_part("regression", n, seed), by) for n, seed in ((96, 0), (32, 1)))
@@ -859,6 +867,7 @@ def test_a_bfloat16_job_is_continued_to_the_last_bit(in_bfloat16, data, saves_ea
     assert_same_state(job, later)
 
 
+@pytest.mark.slow
 def test_training_on_files_that_are_decoded_as_needed_equals_training_on_arrays(whole, job, data, tmp_path):
     rows = np.arange(128)
     pixels = data._arrays[0]
@@ -875,6 +884,7 @@ def test_training_on_files_that_are_decoded_as_needed_equals_training_on_arrays(
     assert "5.png" in again.message
 
 
+@pytest.mark.slow
 def test_training_on_mapped_parts_equals_training_on_arrays_in_memory_to_the_last_bit(whole, job, tmp_path):
     dataset = toy_dataset()  # whose parts are those of `data`
     with shared(dataset, tmp_path / "data") as folder:

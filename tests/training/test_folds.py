@@ -57,6 +57,7 @@ def metrics(epochs) -> list[dict[str, float]]:
     return [epoch.metrics for epoch in epochs]
 
 
+@pytest.mark.slow
 def test_what_is_told_are_the_means_of_networks_trained_alone(job, data, tmp_path):
     result, heard = train(job, data)
     alone = [
@@ -114,6 +115,7 @@ def test_training_on_equals_training_without_a_break(job, data):
     assert metrics([*train(first, data)[0].epochs, *train(then, data)[0].epochs]) == metrics(whole.epochs)
 
 
+@pytest.mark.slow
 def test_what_was_stopped_counts_as_far_as_all_folds_are_and_goes_on_to_the_same_end(job, data):
     whole = replace(job, epochs=3, state_file=job.state_file.replace("00001", "00002"))
     expected, _ = train(whole, data)

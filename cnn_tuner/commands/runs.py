@@ -110,7 +110,7 @@ def _show_trials(opened: RunStore, chosen: list[Trial], total: int) -> None:
     say(f"{opened.folder}: {search.method} search of {config.space_name}, seed {search.seed}, {config.created}")
     say(f"{data.source}: images of {texts.shape(data.image_shape)}, {data.task}")
     screen.print()
-    screen.print(tables.trials_table(chosen, config.objective))
+    screen.print(tables.trials_table(chosen, config.objective, screen.width))
     if len(chosen) < total:
         say(f"{len(chosen)} of {total} trials")
     screen.print()

@@ -154,7 +154,7 @@ def _run(make: Callable[[Observer], Tuning | Resuming], as_json: bool) -> None:
     reporter = live_view.reporter(screen)
     outcome = running.run(make, Telling(reporter), is_debug="--debug" in sys.argv)
     screen.print()
-    screen.print(tables.trials_table(ranked(outcome.trials, outcome.objective)[:TOP], outcome.objective))
+    screen.print(tables.trials_table(ranked(outcome.trials, outcome.objective)[:TOP], outcome.objective, screen.width))
     if outcome.cost is not None:
         found = front(outcome.trials, outcome.objective, outcome.cost)
         screen.print()

@@ -34,6 +34,7 @@ from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Trial, Wi
 from cnn_tuner.search.session import Outcome
 from cnn_tuner.spaces.architecture import Architecture, check_feasible
 from cnn_tuner.spaces.tree import SearchSpace
+from cnn_tuner.terminal.screen import FILE_WIDTH
 
 
 def describe_data(dataset: Dataset) -> list[str]:
@@ -74,10 +75,22 @@ def _parts(dataset: Dataset) -> list[tuple[str, Any]]:
 
 EVEN = 0.8  # of the largest class has the smallest at least, where all are about as large
 CURVE = 10  # characters of a curve in a table
+LEAST_SUMMARY = 36  # characters in which what was tried can be read
 
 
-def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
-    """Trials as rows in their order, those that failed with their reason."""
+def trials_table(trials: Sequence[Trial], objective: Objective, width: int = FILE_WIDTH) -> Table:
+    """Trials as rows in their order, those that failed with their reason.
+
+    In a narrow terminal, of `width` characters, numbers are left out so that what was tried can be read.
+    """
+    rows = [_cells(trial, objective) for trial in trials]
+    shown = ["trial", objective.name, "epoch", "params", "multiply-adds", "time"]
+    if any(len(trial.epochs) > 1 for trial in trials):
+        shown.append("curve")
+    sizes = {name: 2 + max([len(name), *(len(row[name]) for row in rows)]) for name in shown}
+    for name in ("curve", "multiply-adds", "time", "params", "epoch"):
+        if name in shown and sum(sizes[each] for each in shown) > width - LEAST_SUMMARY:
+            shown.remove(name)
     table = Table(
         box=None,
         pad_edge=False,
@@ -86,21 +99,27 @@ def trials_table(trials: Sequence[Trial], objective: Objective) -> Table:
         caption_justify="left",
         caption_style="dim",
     )
-    for title in ("trial", objective.name, "epoch", "params", "multiply-adds", "time"):
-        table.add_column(title, justify="right", no_wrap=True)
-    has_curves = any(len(trial.epochs) > 1 for trial in trials)
-    if has_curves:
-        table.add_column("curve", no_wrap=True)
+    for name in shown:
+        table.add_column(name, justify="left" if name == "curve" else "right", no_wrap=True)
     table.add_column(summary_title(trials), overflow="fold")
-    for trial in trials:
+    for trial, row in zip(trials, rows, strict=True):
         what = f"failed: {trial.message}" if trial.status == "failed" else summary(trial.values)
         if trial.status in ("running", "stopped"):
             what = f"{trial.status} after {epochs(len(trial.epochs))}: {what}"
-        epoch = "-" if trial.best_epoch is None else str(trial.best_epoch)
-        cells = (str(trial.number), reached(trial), epoch, f"{trial.params:,}", f"{trial.macs:,}")
-        curve = [sparkline([epoch.metrics[objective.name] for epoch in trial.epochs], CURVE)] if has_curves else []
-        table.add_row(*cells, duration(trial.seconds), *curve, escape(what))
+        table.add_row(*(row[name] for name in shown), escape(what))
     return table
+
+
+def _cells(trial: Trial, objective: Objective) -> dict[str, str]:
+    return {
+        "trial": str(trial.number),
+        objective.name: reached(trial),
+        "epoch": "-" if trial.best_epoch is None else str(trial.best_epoch),
+        "params": f"{trial.params:,}",
+        "multiply-adds": f"{trial.macs:,}",
+        "time": duration(trial.seconds),
+        "curve": sparkline([epoch.metrics[objective.name] for epoch in trial.epochs], CURVE),
+    }
 
 
 def finalists_table(winner: Winner, objective: str) -> Table:

@@ -307,6 +307,23 @@ def test_a_table_says_what_became_of_each_trial():
     assert "failed: out of [b]memory" in rows[3]
 
 
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (200, "trial val_accuracy epoch params multiply-adds time curve blocks"),
+        (80, "trial val_accuracy epoch params time blocks"),
+        (56, "trial val_accuracy blocks"),
+    ],
+)
+def test_a_narrow_terminal_has_room_for_what_was_tried(width, expected):
+    screen = Console(file=StringIO(), width=width)
+    screen.print(tables.trials_table([trial(1), trial(12)], Objective("val_accuracy", "max"), width))
+    head, *rows = screen.file.getvalue().splitlines()
+    assert head.split()[: len(expected.split())] == expected.split()
+    assert max(map(len, rows)) <= width
+    assert rows[0].split()[:2] == ["1", "0.7500"]
+
+
 def test_there_is_a_live_view_in_a_terminal_only():
     assert type(live_view.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
     assert type(live_view.reporter(Console(file=StringIO()))) is Reporter

@@ -23,7 +23,7 @@ class _View(Progress):
 
     def get_renderables(self) -> Iterable[RenderableType]:
         table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim", no_wrap=True)
+        table.add_column(style="dim", no_wrap=True, min_width=max(map(len, self.lines), default=0))
         table.add_column(no_wrap=True, overflow="ellipsis")
         for title, text in self.lines.items():
             table.add_row(title, Text(text))

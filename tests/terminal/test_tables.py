@@ -70,6 +70,19 @@ def state(reporter: LiveReporter) -> tuple[float, str]:
     return task.completed, task.fields["state"]
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_narrow_terminal_shortens_what_is_told_and_not_of_what(width):
+    screen = Console(file=StringIO(), width=width)
+    view = live_view._View(screen)
+    view.lines = {"best": "trial 3, val_accuracy 0.9", "workers": "2 worker processes, 1 thread each, " * 3}
+    table, _ = view.get_renderables()
+    with screen.capture() as shown:
+        screen.print(table, no_wrap=True)
+    best, workers = shown.get().splitlines()
+    assert best.startswith("best     trial 3")
+    assert workers.startswith("workers  2 worker processes") and workers.rstrip().endswith("…")
+
+
 def lines(reporter: LiveReporter) -> list[tuple[str, str]]:
     """What stands above the bar."""
     return list(reporter._progress.lines.items())

@@ -77,7 +77,7 @@ def test_a_narrow_terminal_shortens_what_is_told_and_not_of_what(width):
     view.lines = {"best": "trial 3, val_accuracy 0.9", "workers": "2 worker processes, 1 thread each, " * 3}
     table, _ = view.get_renderables()
     with screen.capture() as shown:
-        screen.print(table, no_wrap=True)
+        screen.print(table)
     best, workers = shown.get().splitlines()
     assert best.startswith("best     trial 3")
     assert workers.startswith("workers  2 worker processes") and workers.rstrip().endswith("…")

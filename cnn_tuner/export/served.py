@@ -12,9 +12,9 @@ import tensorflow as tf
 from cnn_tuner.data.dataset import Images
 from cnn_tuner.errors import UsageError, VerificationError
 from cnn_tuner.export import manifest
+from cnn_tuner.export.checks.shapes import BATCH
 from cnn_tuner.export.safety import check_container, check_graph
 
-BATCH = 256
 MAX_SIDE = 4096  # pixels, as for training: images are made of the size that an export asks for
 
 

@@ -307,7 +307,7 @@ HOSTILE = {
     "loop": (lambda x, c: tf.while_loop(lambda i: True, lambda i: [i + 1.0], [x])[0], "While|decodes or loops"),
     "fill": (lambda x, c: x + tf.fill([2**14, 2**14 + tf.shape(x)[0]], 1.0)[0, 0], "decodes or loops"),
     "random": (lambda x, c: x + tf.random.uniform([]), "RandomUniform"),
-    "resize": (lambda x, c: tf.image.resize(x, (2**14, 2**14)), "resizes to"),
+    "resize": (lambda x, c: tf.image.resize(x, (2**15, 2**14)), "allowed are 268,435,456 elements an image"),
     "map": (lambda x, c: tf.map_fn(lambda each: each, x), "While|decodes or loops"),
     "tile": (lambda x, c: tf.tile(x, [2**10, 2**10, 1, 1]), "Tile"),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 from cnn_tuner.data.files import shown
 from cnn_tuner.export.checks.checkpoint import check_variables, size_of
 from cnn_tuner.export.checks.container import refused
-from cnn_tuner.export.checks.operations import ALLOWED, CALLS, DECODING, PADS, RESIZES, SAVING
-from cnn_tuner.export.checks.reach import called, check_decoding, check_saver
+from cnn_tuner.export.checks.operations import ALLOWED, CALLS, DECODING, SAVING
+from cnn_tuner.export.checks.reach import called, check_decoding, check_saver, messages
+from cnn_tuner.export.checks.shapes import check_shapes
 from cnn_tuner.export.checks.starting import check_assets
 
 MAX_ELEMENTS = 2**30  # of any shape that a graph states
-MAX_SIDE = 4096  # pixels of an image that goes in or comes out of a resize, as for training
+MAX_OUTPUTS = 4096  # of one operation
 MAX_CALLED = 100_000  # nodes that one call may run, functions within functions counted
 MAX_DEPTH = 32  # of functions that call functions
 SLACK_BYTES = 2**20  # of constants whose one value stands for many, as zeros do
@@ -55,6 +55,8 @@ def check_graph(folder: Path) -> None:
     if len(model.meta_graphs) != 1:
         raise refused(path, f"must hold one graph, holds {len(model.meta_graphs)}")
     graph = model.meta_graphs[0]
+    if not graph.HasField("object_graph_def"):
+        raise refused(path, "names no objects: it is of a TensorFlow before 2.0, which runs it in another way")
     _check_everywhere(path, graph, len(content))
     check_assets(path, folder, graph)
     _check_functions(path, graph)
@@ -62,20 +64,7 @@ def check_graph(folder: Path) -> None:
     check_decoding(path, graph)
     check_saver(path, graph)
     check_variables(path, folder, graph)
-
-
-def messages(message: Message) -> Iterator[Message]:
-    """A protobuf message and all that is in it."""
-    left = [message]
-    while left:
-        current = left.pop()
-        yield current
-        for _, value in current.ListFields():
-            if isinstance(value, Message):
-                left.append(value)
-            elif not isinstance(value, (str, bytes, int, float)):
-                values = value.values() if hasattr(value, "values") else value
-                left += [each for each in values if isinstance(each, Message)]
+    check_shapes(path, graph)
 
 
 def _check_everywhere(path: Path, graph: Message, file_bytes: int) -> None:
@@ -103,6 +92,8 @@ def _check_node(path: Path, node: Any) -> None:
         raise refused(path, f"operation {shown(node.op)} (node {shown(node.name)}) is not allowed in an export")
     if _DEVICE.fullmatch(node.device) is None:
         raise refused(path, f"node {shown(node.name)} is to run on {shown(node.device)}, not on this machine")
+    if any(node.attr[key].i > MAX_OUTPUTS for key in ("num", "num_split") if key in node.attr):
+        raise refused(path, f"node {shown(node.name)} ({node.op}) has over {MAX_OUTPUTS:,} outputs")
     if node.op not in CALLS and any(value.WhichOneof("value") == "func" for value in node.attr.values()):
         raise refused(path, f"node {shown(node.name)} ({node.op}) calls a function, which it must not")
 
@@ -114,7 +105,7 @@ def _check_shape(path: Path, shape: Any) -> None:
 
 
 def _check_functions(path: Path, graph: Any) -> None:
-    """Functions end: none calls itself, calls within calls stay few. Resizes and pads have a fixed, bearable size."""
+    """Functions end: none calls itself, calls within calls stay few."""
     library = graph.graph_def.library
     if library.gradient or library.registered_gradients:
         raise refused(path, "holds gradients of its own, which an export needs none of")
@@ -136,30 +127,9 @@ def _check_functions(path: Path, graph: Any) -> None:
         return sizes[name]
 
     for body in (graph.graph_def.node, *bodies.values()):
-        _check_sizes(path, body)
         for node in body:
             for name in called(node):
                 size(name, 0)
-
-
-def _check_sizes(path: Path, body: Any) -> None:
-    constants = {node.name: node.attr["value"].tensor for node in body if node.op == "Const"}
-    for node in body:
-        if node.op not in RESIZES | PADS:
-            continue
-        tensor = constants.get(node.input[1].partition(":")[0] if len(node.input) > 1 else "")
-        does = "pads by" if node.op in PADS else "resizes to"
-        if tensor is None:
-            raise refused(path, f"node {shown(node.name)} {does} a size that is not fixed")
-        sides, least = _whole_numbers(tensor), 0 if node.op in PADS else 1
-        if not sides or not all(least <= side <= MAX_SIDE for side in sides):
-            raise refused(path, f"node {shown(node.name)} {does} {sides}; allowed are {MAX_SIDE} pixels a side")
-
-
-def _whole_numbers(tensor: Any) -> list[int]:
-    raw = tensor.tensor_content
-    found = [int.from_bytes(raw[i : i + 4], "little", signed=True) for i in range(0, len(raw), 4)]
-    return found or list(tensor.int_val)
 
 
 def _check_objects(path: Path, graph: Any) -> None:

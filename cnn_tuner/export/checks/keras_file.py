@@ -18,6 +18,7 @@ import h5py
 
 from cnn_tuner.data.files import one_line, shown
 from cnn_tuner.errors import VerificationError
+from cnn_tuner.export.checks import keras_network
 from cnn_tuner.export.checks.container import MIB, refused
 from cnn_tuner.export.checks.keras_layers import check_layers
 
@@ -30,8 +31,8 @@ MAX_DEPTH = 10  # of its groups
 def check_keras(path: Path, is_chain: bool = True) -> None:
     """Looks at a `.keras` file; load it with `compile=False, safe_mode=True` afterwards.
 
-    With `is_chain` its layers must be those of the seven steps, one after the other, which is known to need no more
-    memory than the file has weights. A run's own networks may be any of Keras's own layers.
+    With `is_chain` its layers must be those of the seven steps, one after the other, which is known without Keras. A
+    person's own networks may be of `keras_network.CLASSES`. Neither may need more weights than the file has.
 
     Raises:
         VerificationError: a member, layer or weight that our models do not have, or sizes that do not fit.
@@ -41,11 +42,9 @@ def check_keras(path: Path, is_chain: bool = True) -> None:
             _check_members(path, archive)
             config = json.loads(archive.read("config.json"))
             weights = _weights(path, archive.read("model.weights.h5"))
-        if is_chain:
-            _check_classes(path, config)
-            _check_weights(path, check_layers(path, config), weights)
-        else:
-            _check_own_classes(path, config)
+        _check_classes(path, config, CLASSES if is_chain else keras_network.CLASSES)
+        needed = check_layers(path, config) if is_chain else keras_network.check_network(path, config)
+        _check_weights(path, needed, weights)
     except VerificationError:
         raise
     except RecursionError as error:
@@ -65,10 +64,11 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
             raise refused(path, f"{member.filename} would unpack to {member.file_size:,} bytes")
 
 
-# Where the classes of our models lie. Everything else is refused, Keras's own Lambda and TFSMLayer too.
+# Where the classes of the seven steps lie. Everything else is refused, Keras's own Lambda and TFSMLayer too.
 CLASSES = frozenset(
     [
         ("keras.src.models.functional", "Functional"),
+        (None, "__keras_tensor__"),  # how a layer's input is written
         ("keras", "DTypePolicy"),
         *(("keras.initializers", name) for name in ("GlorotUniform", "HeNormal", "Zeros")),
         *(
@@ -86,8 +86,6 @@ CLASSES = frozenset(
         ),
     ]
 )
-RUN_CODE = frozenset(("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"))  # Keras's, with code
-_TENSOR = (None, "__keras_tensor__")  # how a layer's input is written
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:
@@ -101,25 +99,18 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
             left += current
 
 
-def _check_classes(path: Path, config: Any) -> None:
+def _check_classes(path: Path, config: Any, known: frozenset[tuple[str | None, str]]) -> None:
     # How it was compiled is not loaded: optimizers, losses and metrics are nobody's concern here.
     for found in _dicts({key: value for key, value in config.items() if key != "compile_config"}):
         if "class_name" not in found:
             continue
         name = (found.get("module"), found["class_name"])
-        if name not in CLASSES and name != _TENSOR:
+        if name not in known:
             raise refused(path, f"holds the class {shown('.'.join(map(str, name)))}, which is not of our models")
+        if name == (None, "__numpy__") and found["config"]["dtype"] not in keras_network.DTYPES:
+            raise refused(path, f"holds an array of type {shown(str(found['config']['dtype']))}")
         if found.get("registered_name") not in (None, found["class_name"]):
             raise refused(path, f"holds the registered class {shown(str(found['registered_name']))}")
-
-
-def _check_own_classes(path: Path, config: Any) -> None:
-    for found in _dicts({key: value for key, value in config.items() if key != "compile_config"}):
-        module, name = str(found.get("module")), str(found.get("class_name", "__tuple__"))
-        is_registered = found.get("registered_name") not in (None, name)
-        is_kerass = name.startswith("__") or module == "keras" or module.startswith("keras.")
-        if not is_kerass or is_registered or name in RUN_CODE:
-            raise refused(path, f"holds the class {shown(f'{module}.{name}')}, which is no layer of Keras's own")
 
 
 def _weights(path: Path, content: bytes) -> list[tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 They are what our own exports hold, of every task and option (a test collects them), what Keras's own layers are made
 of, and a few of their kin. One belongs here only if it cannot reach anything but its inputs, and cannot make much more
-of them than it was given: where it could, by a number, that number is looked at.
+of them than it was given: where it could, `cnn_tuner.export.checks.shapes` knows by how much.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ SAVING = frozenset((
 ))
 # fmt: on
 CALLS = frozenset({"If", "PartitionedCall", "StatefulPartitionedCall", "StatelessIf", "StatelessWhile", "While"})
-# Their second input is the new (height, width).
-RESIZES = frozenset({"ResizeBilinear", "ResizeNearestNeighbor", "ScaleAndTranslate"})
-PADS = frozenset({"MirrorPad", "Pad", "PadV2"})  # their second input is what is added before and behind each axis
+# The inputs that say where a tensor is cut, padded, split or summed up. They must not depend on the images, nor on how
+# many they are.
+STEERED = {
+    **dict.fromkeys(("All", "Any", "ArgMax", "Max", "Mean", "Min", "Prod", "Sum"), (1,)),
+    **dict.fromkeys(("MirrorPad", "Pad", "PadV2", "SplitV"), (1,)),
+    **dict.fromkeys(("BatchToSpaceND", "Slice", "SpaceToBatchND"), (1, 2)),
+    "StridedSlice": (1, 2, 3),
+}
 FILES = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})  # their first input is a file

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from google.protobuf.message import Message
 
 from cnn_tuner.data.files import shown
 from cnn_tuner.export.checks.container import refused
@@ -11,6 +14,20 @@ from cnn_tuner.export.checks.operations import DECODING, FILES, SAVING
 from cnn_tuner.export.checks.starting import names_asset
 
 _PASSING = {"Identity", "Pack", "ShardedFilename", "StringJoin"}  # hand on the beginning of a file's name
+
+
+def messages(message: Message) -> Iterator[Message]:
+    """A protobuf message and all that is in it."""
+    left = [message]
+    while left:
+        current = left.pop()
+        yield current
+        for _, value in current.ListFields():
+            if isinstance(value, Message):
+                left.append(value)
+            elif not isinstance(value, (str, bytes, int, float)):
+                values = value.values() if hasattr(value, "values") else value
+                left += [each for each in values if isinstance(each, Message)]
 
 
 def _node(name: str) -> str:
@@ -107,14 +124,14 @@ def check_decoding(path: Path, graph: Any) -> None:
     for node in nodes.values():
         if node.op in DECODING:
             raise refused(path, f"operation {node.op} (node {shown(node.name)}) is allowed in {BYTES} only")
-    named = _functions_of_signatures(graph, nodes)
+    named = functions_of_signatures(graph, nodes)
     others = _functions_of_objects(graph) - named.get(BYTES, set())
     for name, functions in {**named, "of an object": others}.items():
         if name != BYTES and functions & decoding:
             raise refused(path, f"signature {shown(name)} decodes or loops, which is allowed in {BYTES} only")
 
 
-def _functions_of_signatures(graph: Any, nodes: dict[str, Any]) -> dict[str, set[str]]:
+def functions_of_signatures(graph: Any, nodes: dict[str, Any]) -> dict[str, set[str]]:
     """The functions that each signature calls first, by both ways in which signatures are written."""
     found: dict[str, set[str]] = {}
     for name, signature in graph.signature_def.items():

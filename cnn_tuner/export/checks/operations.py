@@ -11,14 +11,14 @@ from __future__ import annotations
 ALLOWED = frozenset((
     "Abs", "Add", "AddN", "AddV2", "All", "Any", "ArgMax", "AvgPool", "BatchMatMulV2", "BatchToSpaceND", "BiasAdd",
     "Cast", "ClipByValue", "ConcatV2", "Const", "Conv2D", "Conv2DBackpropInput", "DepthwiseConv2dNative", "Elu",
-    "Equal", "Erf", "Exp", "ExpandDims", "Floor", "FusedBatchNormV3", "GatherV2", "Greater", "GreaterEqual",
+    "Equal", "Erf", "Erfc", "Exp", "ExpandDims", "Floor", "FusedBatchNormV3", "GatherV2", "Greater", "GreaterEqual",
     "Identity", "IdentityN", "LeakyRelu", "Less", "LessEqual", "Log", "Log1p", "LogicalAnd", "LogicalNot",
     "LogicalOr", "MatMul", "Max", "MaxPool", "Maximum", "Mean", "Min", "Minimum", "MirrorPad", "Mul", "Neg", "NoOp",
     "NotEqual", "Pack", "Pad", "PadV2", "PartitionedCall", "Placeholder", "Pow", "Prod", "ReadVariableOp", "RealDiv",
     "Reciprocal", "Relu", "Relu6", "Reshape", "ResizeBilinear", "ResizeNearestNeighbor", "Round", "Rsqrt",
     "ScaleAndTranslate", "Select", "SelectV2", "Selu", "Shape", "Sigmoid", "Sign", "Size", "Slice", "Softmax",
     "Softplus", "Softsign", "SpaceToBatchND", "Split", "SplitV", "Sqrt", "Square", "SquaredDifference", "Squeeze",
-    "StatefulPartitionedCall", "StopGradient", "StridedSlice", "Sub", "Sum", "Tanh", "Transpose", "Unpack",
+    "StatefulPartitionedCall", "StopGradient", "StridedSlice", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unpack",
     "VarHandleOp", "VarIsInitializedOp", "ZerosLike",
 ))
 # Only in what the signature `serving_bytes` calls: it decodes and resizes files of images one by one. A loop could go
@@ -43,5 +43,6 @@ STEERED = {
     **dict.fromkeys(("MirrorPad", "Pad", "PadV2", "SplitV"), (1,)),
     **dict.fromkeys(("BatchToSpaceND", "Slice", "SpaceToBatchND"), (1, 2)),
     "StridedSlice": (1, 2, 3),
+    "Tile": (1,),
 }
 FILES = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"})  # their first input is a file

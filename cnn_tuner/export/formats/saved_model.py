@@ -129,8 +129,10 @@ def write(source: Source, folder: Path) -> None:
         names_file = Path(scratch) / CLASS_NAMES
         names_file.write_bytes(names_text(source.class_names).encode())
         module, signatures = _module(source, names_file)
+        # Gradients that layers such as Keras's silu define are of no use to an export, and no reader takes them.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         try:
-            tf.saved_model.save(module, str(folder), signatures=signatures)
+            tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
         except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
     canonical.canonicalise(folder)

@@ -9,6 +9,7 @@ import exports
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import safety
@@ -39,6 +40,10 @@ OWN = {
         LAYERS.UpSampling2D(interpolation="bilinear"),
     ],
     "transposed": lambda: [LAYERS.Conv2DTranspose(4, 3, strides=2), LAYERS.Conv2DTranspose(4, 3, 2, padding="same")],
+    "activated": lambda: [
+        LAYERS.Activation(name) for name in ("silu", "gelu", "selu", "softplus", "hard_sigmoid", "tanh")
+    ],
+    "doubled": lambda: [LAYERS.UpSampling2D(2)],
     "dilated": lambda: [LAYERS.Conv2D(4, 3, dilation_rate=2), LAYERS.DepthwiseConv2D(2, dilation_rate=2)],
     "dense on pixels": lambda: [LAYERS.Dense(5), LAYERS.Reshape((-1, 10)), LAYERS.Dense(3), LAYERS.Permute((2, 1))],
 }
@@ -47,6 +52,12 @@ OWN = {
 @pytest.mark.parametrize("case", OWN)
 def test_what_kerass_own_layers_make_passes(tmp_path, case):
     safety.check_graph(exports.write(tmp_path / "1", live=network(*OWN[case]())))
+
+
+def test_gradients_that_layers_define_stay_out_of_an_export(tmp_path):
+    folder = exports.write(tmp_path / "1", live=network(LAYERS.Activation("silu")))
+    model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    assert not model.meta_graphs[0].graph_def.library.registered_gradients
 
 
 def twice(x, axis: int):

@@ -128,7 +128,7 @@ def _check_export(own: CustomModels) -> None:
         except OSError:
             raise
         except Exception as error:  # a person's own functions, and Keras of them, may raise anything
-            told = one_line(error).removeprefix(f"{file}: ")
+            told = one_line(error).removeprefix(f"{file}: ").removeprefix("refused, nothing of it was loaded: ")
             raise ValueError(f"{own.name}: its model cannot be exported: {told}") from error
 
 

@@ -309,7 +309,7 @@ HOSTILE = {
     "random": (lambda x, c: x + tf.random.uniform([]), "RandomUniform"),
     "resize": (lambda x, c: tf.image.resize(x, (2**15, 2**14)), "allowed are 268,435,456 elements an image"),
     "map": (lambda x, c: tf.map_fn(lambda each: each, x), "While|decodes or loops"),
-    "tile": (lambda x, c: tf.tile(x, [2**10, 2**10, 1, 1]), "Tile"),
+    "tile": (lambda x, c: tf.tile(x, [2**12, 2**12, 1, 1]), r"\(Tile\) makes .* elements an image"),
 }
 
 

@@ -20,6 +20,7 @@ from cnn_tuner.commands import (
     data,
     doctor,
     explain,
+    helping,
     models,
     plan,
     predict,
@@ -40,36 +41,30 @@ LOGS = Path("~/.cache/cnn_tuner")  # of what was not foreseen
 
 app = typer.Typer(
     name="cnn-tuner",
+    cls=helping.Commands,
     help="Search CNN architectures for your images, watch the runs in TensorBoard, export the best as a SavedModel.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    tune.tune,
-    plan.plan,
-    tune.resume,
-    tune.extend,
-    runs.runs,
-    runs.show,
-    runs.export_trials,
-    refine.refine,
-    report.report,
-    models.export,
-    models.verify,
-    models.evaluate,
-    predict.predict,
-    serve.serve,
-    spaces.spaces,
-    runs.steps,
-    explain.explain,
-    tensorboard.tensorboard,
-    tensorboard.logs,
-    data.data,
-    cache.cache,
-    doctor.doctor,
-):
-    app.command()(command)
+COMMANDS = {
+    "Search": (tune.tune, plan.plan, tune.resume, tune.extend, refine.refine, spaces.spaces),
+    "Look": (
+        runs.runs,
+        runs.show,
+        report.report,
+        explain.explain,
+        runs.steps,
+        tensorboard.tensorboard,
+        tensorboard.logs,
+        runs.export_trials,
+    ),
+    "Use": (predict.predict, models.evaluate, serve.serve, models.export, models.verify),
+    "Images and machine": (data.data, cache.cache, doctor.doctor),
+}
+for title, those in COMMANDS.items():
+    for command in those:
+        app.command(cls=helping.Command, rich_help_panel=title)(command)
 
 
 def _print_version(is_asked: bool) -> None:

@@ -266,23 +266,36 @@ def sample_feasible(
     return list(islice(points, count))
 
 
-def check_feasible(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> float:
-    """The share of a space's points, drawn at random, that can be trained on images of this shape.
+def check_feasible(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> None:
+    """Draws points of a space until one can be trained on images of this shape.
 
     Raises:
         SpaceError: none can; the message tells the limits that no point keeps, or else the commonest reason.
     """
     reason, rng = why_infeasible(space, image_shape, output), random.Random(0)
-    points = [space.sample(rng) for _ in range(FEASIBILITY_DRAWS)]
-    reasons = [reason(point) for point in points]
-    feasible = reasons.count(None)
-    if feasible == 0:
-        height, width, channels = image_shape
-        [(kind, _)] = Counter(map(kind_of_reason, reasons)).most_common(1)
-        commonest = next(text for text in reasons if kind_of_reason(text) == kind)
-        why = "; ".join(_limits_of_none(space.limits, points, image_shape, output)) or commonest
-        raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {why}")
-    return feasible / FEASIBILITY_DRAWS
+    points, reasons = [], []
+    for _ in range(FEASIBILITY_DRAWS):
+        points.append(space.sample(rng))
+        told = reason(points[-1])
+        if told is None:
+            return
+        reasons.append(told)
+    height, width, channels = image_shape
+    [(kind, _)] = Counter(map(kind_of_reason, reasons)).most_common(1)
+    commonest = next(text for text in reasons if kind_of_reason(text) == kind)
+    why = "; ".join(_limits_of_none(space.limits, points, image_shape, output)) or commonest
+    raise SpaceError(f"{space.place}: no feasible point for images of {height}x{width}x{channels}: {why}")
+
+
+def feasible_share(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> float:
+    """The share of a space's points, drawn at random, that can be trained on images of this shape.
+
+    Raises:
+        SpaceError: none can, as told by `check_feasible`.
+    """
+    check_feasible(space, image_shape, output)
+    reason, rng = why_infeasible(space, image_shape, output), random.Random(0)
+    return sum(reason(space.sample(rng)) is None for _ in range(FEASIBILITY_DRAWS)) / FEASIBILITY_DRAWS
 
 
 def _limits_of_none(

@@ -32,7 +32,7 @@ from cnn_tuner.report.texts import (
 )
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, REFIT_DONE, Trial, Winner
 from cnn_tuner.search.session import Outcome
-from cnn_tuner.spaces.architecture import Architecture, check_feasible
+from cnn_tuner.spaces.architecture import Architecture, feasible_share
 from cnn_tuner.spaces.tree import SearchSpace
 from cnn_tuner.terminal.screen import FILE_WIDTH
 
@@ -234,7 +234,7 @@ def outcome_lines(outcome: Outcome, program: str) -> list[str]:
 
 def feasible_line(space: SearchSpace, image_shape: tuple[int, int, int], output: Output) -> str:
     """How many points a space has, and how many of them images of this shape allow."""
-    share = check_feasible(space, image_shape, output)
+    share = feasible_share(space, image_shape, output)
     return f"{space.size()} points, {share:.0%} of them feasible for images of {shape(image_shape)}"
 
 

@@ -16,6 +16,7 @@ from cnn_tuner.spaces.architecture import (
     build,
     check_feasible,
     check_limits,
+    feasible_share,
     fit,
     largest_params,
     output_side,
@@ -380,7 +381,7 @@ def test_the_feasible_share_of_a_space(side, share):
     space = space_of(
         "{description: x, blocks: 1, block: {filters: 1, kernel_size: [5, 7], padding: valid, pool_size: 1}}"
     )
-    assert check_feasible(space, (side, side, 1), OUTPUTS[0]) == pytest.approx(share, abs=0.03)
+    assert feasible_share(space, (side, side, 1), OUTPUTS[0]) == pytest.approx(share, abs=0.03)
 
 
 def test_feasible_points_are_drawn_by_seed():

@@ -6,7 +6,7 @@ import pytest
 
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.runs.budget import parse_seconds
-from cnn_tuner.spaces.architecture import check_feasible
+from cnn_tuner.spaces.architecture import feasible_share
 from cnn_tuner.spaces.tree import load, shipped_folder, shipped_names
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
@@ -37,7 +37,7 @@ def test_a_space_opens_with_its_purpose_and_its_command(name):
 @EACH
 @pytest.mark.parametrize("image_shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3)], ids=str)
 def test_a_good_part_of_a_space_can_be_trained(name, image_shape):
-    assert check_feasible(load(name), image_shape, Output("multiclass", 10)) >= 0.4
+    assert feasible_share(load(name), image_shape, Output("multiclass", 10)) >= 0.4
 
 
 @EACH

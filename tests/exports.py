@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import itertools
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,11 +35,19 @@ def network(task: str = "multiclass", point: dict[str, Any] = POINT, shape=(8, 8
 
 
 def write(folder: Path, task: str = "multiclass", live: keras.Model | None = None) -> Path:
-    """An export of a task in `folder`."""
-    made = network(task) if live is None else live
-    nothing = np.zeros((0, *made.input_shape[1:]), np.uint8)
-    saved_model.write(Source(made, task, NAMES[task], nothing, folder / "unused.keras"), folder)
+    """An export of a task in `folder`; that of no network in particular is made once."""
+    if live is None:
+        return shutil.copytree(_of(task), folder, dirs_exist_ok=True)
+    nothing = np.zeros((0, *live.input_shape[1:]), np.uint8)
+    saved_model.write(Source(live, task, NAMES[task], nothing, folder / "unused.keras"), folder)
     return folder
+
+
+@functools.cache
+def _of(task: str) -> Path:
+    made = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, made)
+    return write(Path(made) / "1", task, network(task))
 
 
 def changed(export: Path, folder: Path, change: Callable[[Any], None]) -> Path:

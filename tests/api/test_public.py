@@ -76,6 +76,7 @@ PLAIN = {"Predictions", "Export.predict"}  # examples whose data is a pair of ar
 TRAINING = ("Run.export", "Run.resume", "Run.extend", "Export.verify", "tune", "Callback")  # in this order
 
 
+@pytest.mark.slow
 def test_the_examples_run(copied, toy, tmp_path):
     for name, own in examples(EVERYTHING.keys() - set(TRAINING)).items():
         if name != "Trials.to_pandas" or find_spec("pandas") is not None:

@@ -192,9 +192,10 @@ def test_probabilities_are_tempered_and_decisions_are_not(tmp_path, task):
     live = built(task)
     for name, temperature in (("plain", 1.0), ("tempered", 0.6)):
         saved_model.write(replace(source(task, live), temperature=temperature), tmp_path / name)
-    plain, tempered = (Served(tmp_path / name).answer("serving_default", IMAGES) for name in ("plain", "tempered"))
-    scores = Served(tmp_path / "tempered").scores(IMAGES)
-    np.testing.assert_array_equal(scores, Served(tmp_path / "plain").scores(IMAGES))
+    both = [Served(tmp_path / name) for name in ("plain", "tempered")]
+    plain, tempered = (served.answer("serving_default", IMAGES) for served in both)
+    scores, others = (served.scores(IMAGES) for served in both)
+    np.testing.assert_array_equal(scores, others)
     expected = calibration.tempered(task, scores, 0.6)
     if task == "binary":
         expected = np.concatenate([1 - expected, expected], axis=1)

@@ -51,41 +51,44 @@ def test_a_threshold_decides(export):
         export.predict(exports.images(1), 2)
 
 
-def test_images_may_come_in_many_ways(run, toy, tmp_path):
-    export, x = run.exported, toy.x[:3]
-    expected = export.predict(x).probabilities
+@pytest.fixture
+def plain(tmp_path) -> cnn_tuner.Export:
+    return cnn_tuner.Export(exports.write(tmp_path / "plain"))
+
+
+def test_images_may_come_in_many_ways(plain, tmp_path):
+    x = exports.images(3)
+    expected = plain.predict(x).probabilities
     for number, image in enumerate(x):
         Image.fromarray(image[:, :, 0]).save(tmp_path / f"{number}.png")
     files = sorted(tmp_path.glob("*.png"))
     for given in (x[..., 0], x.astype(float), x / 255.0, list(x), files, [str(file) for file in files]):
-        np.testing.assert_array_equal(export.predict(given).probabilities, expected)
+        np.testing.assert_array_equal(plain.predict(given).probabilities, expected)
     for given in (x[0], x[0, :, :, 0], files[0], str(files[0])):
-        np.testing.assert_allclose(export.predict(given).probabilities, expected[:1], rtol=1e-5)
+        np.testing.assert_allclose(plain.predict(given).probabilities, expected[:1], rtol=1e-5)
 
 
-def test_images_that_are_refused(run, tmp_path):
-    export = run.exported
+def test_images_that_are_refused(plain, tmp_path):
     for given in ([], np.zeros((0, 8, 8, 1), np.uint8)):
         with pytest.raises(UsageError, match=r"^no images: a prediction takes one at least$"):
-            export.predict(given)
+            plain.predict(given)
     with pytest.raises(DataError, match=r"^predict: images are of 9x8x1, the export takes 8x8x1$"):
-        export.predict(np.zeros((2, 9, 8, 1), np.uint8))
+        plain.predict(np.zeros((2, 9, 8, 1), np.uint8))
     with pytest.raises(DataError, match=r"^predict: images: images must be \(N, H, W\) or \(N, H, W, C\), got "):
-        export.predict(np.zeros(64))
+        plain.predict(np.zeros(64))
     with pytest.raises(DataError, match=r"none.png: no such file or folder$"):
-        export.predict(tmp_path / "none.png")
+        plain.predict(tmp_path / "none.png")
 
 
-def test_it_is_loaded_once_and_can_be_pickled(run, monkeypatch):
-    export = run.exported
-    assert "_served" not in vars(export)
-    before = export.predict(exports.images(2)).probabilities
-    again = pickle.loads(pickle.dumps(export))
-    assert again == export and "_served" not in vars(again)
+def test_it_is_loaded_once_and_can_be_pickled(plain):
+    assert "_served" not in vars(plain)
+    before = plain.predict(exports.images(2)).probabilities
+    again = pickle.loads(pickle.dumps(plain))
+    assert again == plain and "_served" not in vars(again)
     np.testing.assert_array_equal(again.predict(exports.images(2)).probabilities, before)
-    loaded = export._served
-    export.predict(exports.images(1))
-    assert export._served is loaded and repr(export) == f"<Export '{export.path}'>"
+    loaded = plain._served
+    plain.predict(exports.images(1))
+    assert plain._served is loaded and repr(plain) == f"<Export '{plain.path}'>"
 
 
 @pytest.mark.slow

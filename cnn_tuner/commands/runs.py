@@ -183,7 +183,8 @@ def steps(
         shown = _trial(opened, trial)
         say(f"{opened.folder.name}, trial {shown.number}")
         plan = architecture.build(shown.values, opened.config.data.image_shape, opened.config.output)
-    console().print(tables.steps_table(plan))
+    screen = console()
+    screen.print(tables.steps_table(plan, screen.width))
 
 
 def _trial(opened: RunStore, number: int | None) -> Trial:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_tuner.terminal.reporters import Reporter
+from cnn_tuner.terminal.screen import can_redraw
 from cnn_tuner.terminal.view_state import ViewState
 
 
@@ -52,5 +53,5 @@ class LiveReporter(ViewState):
 
 
 def reporter(console: Console) -> Reporter:
-    """The live view where there is a terminal, plain lines elsewhere."""
-    return LiveReporter(console) if console.is_terminal else Reporter(console)
+    """The live view where one can be drawn, plain lines elsewhere."""
+    return LiveReporter(console) if can_redraw(console) else Reporter(console)

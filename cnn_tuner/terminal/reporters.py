@@ -12,6 +12,7 @@ from cnn_tuner.report.texts import duration, reached, score, size, summary
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import Epoch, Trial
 from cnn_tuner.runs.store import RunStore
+from cnn_tuner.terminal.screen import wrapped
 from cnn_tuner.terminal.tables import describe_data
 
 
@@ -25,9 +26,10 @@ class Reporter:
         self.started = time.monotonic()
         self.done_before = 0  # trials that had ended when this process began
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, more: str = "") -> None:
         """One line, without what is no text: class names may be anybody's."""
-        self.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        told = wrapped(self.console, printable(text), printable(more))
+        self.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     def run_opened(self, run: RunStore, dataset: Dataset) -> None:
         self.run = run
@@ -82,7 +84,8 @@ class Reporter:
         mark += f"  (on {trial.where})" if trial.where else ""
         self.line(
             f"trial {trial.number:>{width}}{total}  {reached(trial)}  "
-            f"{len(trial.epochs):>3} {epochs:<6}  {trial.params:>9,} params  {duration(trial.seconds):>5}  {what}{mark}"
+            f"{len(trial.epochs):>3} {epochs:<6}  {trial.params:>9,} params  {duration(trial.seconds):>5}",
+            f"{what}{mark}",
         )
 
     def phase(self, text: str, epochs: int = 0) -> None:

@@ -76,6 +76,8 @@ def _parts(dataset: Dataset) -> list[tuple[str, Any]]:
 EVEN = 0.8  # of the largest class has the smallest at least, where all are about as large
 CURVE = 10  # characters of a curve in a table
 LEAST_SUMMARY = 36  # characters in which what was tried can be read
+LEAST_STEP = 20  # and a step
+TITLES = {"place": "", "output": "output", "params": "params", "macs": "mult-adds", "sees": "sees"}
 
 
 def trials_table(trials: Sequence[Trial], objective: Objective, width: int = FILE_WIDTH) -> Table:
@@ -126,7 +128,7 @@ def finalists_table(winner: Winner, objective: str) -> Table:
     """Those that were trained to the end, the winner first: what the search measured, and each seed's score."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("finalist", "params", f"{objective} in the search", "mean of its seeds", "+-"):
-        table.add_column(title, justify="right", no_wrap=True)
+        table.add_column(title, justify="right")
     table.add_column("each seed, its own first")
     for each in sorted(winner.finalists, key=lambda each: each.trial != winner.trial):
         numbers = (score(each.search_score), score(each.mean), score(each.spread))
@@ -238,15 +240,24 @@ def feasible_line(space: SearchSpace, image_shape: tuple[int, int, int], output:
     return f"{space.size()} points, {share:.0%} of them feasible for images of {shape(image_shape)}"
 
 
-def steps_table(architecture: Architecture) -> Table:
-    """One architecture as the seven steps, a row each, with shapes, parameters, multiply-adds and receptive fields."""
+def steps_table(architecture: Architecture, width: int = FILE_WIDTH) -> Table:
+    """One architecture as the seven steps, a row each, with shapes, parameters, multiply-adds and receptive fields.
+
+    In a narrow terminal, of `width` characters, the latter are left out so that the steps can be read.
+    """
+    rows = step_rows(architecture)
+    shown = ["output", "params", "macs", "sees"]
+    sizes = {name: 2 + max(len(TITLES[name]), *(len(getattr(row, name)) for row in rows)) for name in ("place", *shown)}
+    for name in ("macs", "sees", "params"):
+        if sum(sizes[each] for each in ("place", *shown)) > width - LEAST_STEP:
+            shown.remove(name)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("step")
-    for title in ("output", "params", "mult-adds", "sees"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in step_rows(architecture):
-        table.add_row(row.place, row.step, row.output, row.params, row.macs, row.sees)
+    for name in shown:
+        table.add_column(TITLES[name], justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row.place, row.step, *(getattr(row, name) for name in shown))
     return table
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -9,14 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from toys import toy_config, toy_dataset
+from toys import toy_config, toy_dataset, toy_space
 
-from cnn_tuner.metrics.tasks import Objective
+from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import AS_SEARCHED, CUT_SHORT, Baseline, Epoch, Trial, Winner
 from cnn_tuner.search.session import Outcome
-from cnn_tuner.terminal import live_view, tables, view_state
+from cnn_tuner.spaces import architecture
+from cnn_tuner.terminal import live_view, screen, tables, view_state
 from cnn_tuner.terminal.live_view import LiveReporter
 from cnn_tuner.terminal.reporters import Reporter
 
@@ -53,6 +56,11 @@ def plain(run) -> Reporter:
     reporter = Reporter(Console(file=StringIO(), width=200))
     reporter.run = run
     return reporter
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -337,9 +345,85 @@ def test_a_narrow_terminal_has_room_for_what_was_tried(width, expected):
     assert rows[0].split()[:2] == ["1", "0.7500"]
 
 
-def test_there_is_a_live_view_in_a_terminal_only():
-    assert type(live_view.reporter(Console(force_terminal=True, file=StringIO()))) is LiveReporter
-    assert type(live_view.reporter(Console(file=StringIO()))) is Reporter
+@pytest.mark.parametrize(
+    ("width", "titles"), [(40, "output"), (60, "output params sees"), (80, "output params mult-adds sees")]
+)
+def test_a_narrow_terminal_has_room_for_the_steps(width, titles):
+    network = architecture.build(toy_space().sample(random.Random(0)), (28, 28, 1), Output("multiclass", 10))
+    terminal = Console(file=StringIO(), width=width)
+    terminal.print(tables.steps_table(network, width))
+    head, *rows = terminal.file.getvalue().splitlines()
+    assert head.split() == ["step", *titles.split()]
+    assert "1 convolution:" in terminal.file.getvalue()
+    assert max(map(len, rows)) <= width
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "expected"),
+    [
+        (Terminal(), {}, LiveReporter),
+        (Terminal(), {"NO_COLOR": "1"}, LiveReporter),
+        (Terminal(), {"TERM": "dumb"}, Reporter),
+        (StringIO(), {}, Reporter),
+        (StringIO(), {"FORCE_COLOR": "1"}, Reporter),
+    ],
+)
+def test_there_is_a_live_view_where_it_can_be_drawn_over_only(file, environment, expected):
+    console = Console(file=file, _environ={"TERM": "xterm"} | environment)
+    assert type(live_view.reporter(console)) is expected
+
+
+@pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}])
+def test_a_file_has_no_folded_tables(monkeypatch, environment):
+    monkeypatch.setattr(sys, "stdout", StringIO())
+    for name in ("COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert screen.console().width == 160
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (
+            40,
+            [
+                "trial  7/10  0.9000    3 epochs",
+                "       1,234 params   1:05",
+                "    4k3p2 | no dense | lr 0.01, batch 32",
+                "    *",
+            ],
+        ),
+        (
+            80,
+            ["trial  7/10  0.9000    3 epochs      1,234 params   1:05", "    4k3p2 | no dense | lr 0.01, batch 32 *"],
+        ),
+        (200, ["trial  7/10  0.9000    3 epochs      1,234 params   1:05  4k3p2 | no dense | lr 0.01, batch 32 *"]),
+    ],
+)
+def test_the_line_of_a_trial_is_broken_between_words(run, width, expected):
+    reporter = Reporter(Console(file=Terminal(), width=width, _environ={}))
+    reporter.run = run
+    reporter.trial_ended(trial(7, score=0.9), trial(7, score=0.9))
+    assert [line.rstrip() for line in said(reporter)] == expected
+
+
+def test_what_is_behind_a_title_goes_on_below_itself_and_commands_stay_whole():
+    console = Console(file=Terminal(), width=30, _environ={})
+    told = screen.wrapped(console, "scores    0.4407 in the search, 0.9963 in the end")
+    assert told.splitlines() == ["scores    0.4407 in the", "          search, 0.9963 in", "          the end"]
+    for command in ("next      cnn-tuner explain; cnn-tuner tensorboard", "curl --data '{a}' http://localhost/v1"):
+        assert screen.wrapped(console, command) == command
+    path = "photos/of/a/very/long/name/that/has/no/end"
+    assert screen.wrapped(console, f"export    {path}").splitlines() == ["export", f"          {path}"]
+
+
+def test_a_line_in_a_file_stays_whole(run):
+    reporter = Reporter(Console(file=StringIO(), width=40))
+    reporter.run = run
+    reporter.trial_ended(trial(7, score=0.9), None)
+    assert len(said(reporter)) == 1
 
 
 def winner(**change: object) -> Winner:

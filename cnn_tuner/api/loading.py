@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from cnn_tuner.errors import UsageError
 
@@ -18,17 +22,17 @@ BACKEND, LOG_LEVEL = "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"  # environment vari
 def quiet_tensorflow(is_debug: bool = False) -> Iterator[None]:
     """Keeps what TensorFlow says while it is loaded away from the terminal, unless loading it fails.
 
-    Its C++ part writes to the file descriptor itself, whatever its log level says. With `is_debug` it is heard.
+    It is loaded by whatever asks for it first: a driver has started its workers by then, which load theirs. With
+    `is_debug` it is heard.
 
     Raises:
         UsageError: Keras is loaded with another backend.
     """
     choose_backend()
-    if "tensorflow" not in sys.modules:
-        if is_debug:
-            import tensorflow  # noqa: F401  # now, so that what is called inside finds it loaded
-        else:
-            _load_unheard()
+    if "tensorflow" not in sys.modules and not is_debug:
+        os.environ.setdefault(LOG_LEVEL, "2")
+        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _Finder())
     logger = logging.getLogger("tensorflow")
     before = logger.level
     logger.setLevel(before if is_debug else logging.ERROR)
@@ -50,18 +54,48 @@ def choose_backend() -> None:
     os.environ[BACKEND] = "tensorflow"
 
 
-def _load_unheard() -> None:
-    os.environ.setdefault(LOG_LEVEL, "2")
+class _Finder(MetaPathFinder):
+    """Finds TensorFlow, once, as Python does, and has it loaded unheard."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(Loader):
+    """Loads TensorFlow by the loader that it has, while nothing of it is heard."""
+
+    def __init__(self, own: Loader) -> None:
+        self._own = own
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._own.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__loader__ = module.__spec__.loader = self._own
+        with _unheard():
+            self._own.exec_module(module)
+            for gpu in module.config.list_physical_devices("GPU"):
+                module.config.experimental.set_memory_growth(gpu, True)  # leave room for whoever shares it
+            module.config.list_logical_devices()  # looks for devices now, while it is not heard
+        module.get_logger().setLevel(logging.ERROR)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keeps what is written to the file descriptor of stderr, which TensorFlow's C++ part does, unless this fails."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as scratch:
         os.dup2(scratch.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            for gpu in tf.config.list_physical_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, True)  # leave room for whoever shares it
-            tf.config.list_logical_devices()  # looks for devices now, while it is not heard
+            yield
         except BaseException:
             scratch.seek(0)
             os.write(kept, scratch.read())
@@ -69,4 +103,3 @@ def _load_unheard() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-    tf.get_logger().setLevel("ERROR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ GIB = 2**30
 PACKAGES = ("cnn-tuner", "tensorflow", "keras", "keras-tuner", "numpy")
 WORKER_BYTES = 1500 * 2**20  # the least that a worker needs: TensorFlow, a small network, and room to grow
 HANG_SECONDS = 300.0
+DEVICES = Path("/dev")
 
 
 def versions() -> dict[str, str]:
@@ -108,6 +110,12 @@ def memory() -> Path:
     return Path("~/.cache/cnn_tuner/machine.json").expanduser()
 
 
+def may_have_gpu() -> bool:
+    """False where Linux has no device of a GPU: of NVIDIA's driver, of AMD's, or of Windows below WSL."""
+    devices = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
+    return sys.platform != "linux" or any(next(DEVICES.glob(name), None) for name in devices)
+
+
 def has_bfloat16() -> bool:
     """Whether the processor has instructions for bfloat16; without them it is slower than float32."""
     with suppress(OSError):
@@ -144,6 +152,13 @@ def wide(workers: Workers) -> Workers:
     count = workers.count or 1
     memory = None if workers.memory_bytes is None else count * workers.memory_bytes
     return replace(workers, count=1, threads=count * workers.threads, memory_bytes=memory)
+
+
+def crowding(workers: Workers, is_driver_loading: bool) -> float:
+    """How many processes share a core, at least 1, while workers load TensorFlow here, and the driver does too."""
+    if workers.cluster is not None:
+        return 1.0
+    return max(1.0, ((workers.count or 1) + is_driver_loading) / cores())
 
 
 def memory_share(count: int) -> int:

@@ -11,6 +11,7 @@ from cnn_tuner.oracles.practice import Setting, first_points
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.budget import FINAL_SHARE
 from cnn_tuner.search.affordable import LEAST_EPOCHS, guessed_rate, most_macs
+from cnn_tuner.search.gpus import found_gpus
 from cnn_tuner.spaces import auto
 from cnn_tuner.spaces.architecture import build, why_infeasible
 from cnn_tuner.spaces.rules import Limits
@@ -54,9 +55,7 @@ def space_for(
 
 
 def _guessed_rate() -> float:
-    from cnn_tuner.training import devices  # loads TensorFlow, which then chooses the workers
-
-    return guessed_rate(machine.cores(), has_gpu=bool(devices.gpus()))
+    return guessed_rate(machine.cores(), has_gpu=bool(found_gpus()))
 
 
 def _times_longer(space: SearchSpace, facts: auto.Facts, output: Output, work: float) -> int:

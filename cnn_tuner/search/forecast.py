@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
 NEARLY, SLACK = 0.2, 0.1  # of an epoch is left of one that may still end; so much later than foreseen it may do so
-EXPORT_STARTUPS = 2.75  # what evaluation, export, its verification in two new processes and the report take, in those
+EXPORT_STARTUPS = 2.5  # what evaluation, export, its verification in two new processes and the report take, in those
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
 VAL_PASSES = 2  # over the validation part: what the winner's score is in float32, and how far to trust its scores
 FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
@@ -51,14 +51,15 @@ class Forecast:
     """Of one process at work on a run. All times are monotonic seconds.
 
     `earlier_epochs` are those of the search that earlier processes trained. `workers_began` is when the worker
-    processes were started, None for the first job's submission; `widens` says whether one job can have the cores of all
-    workers, which it cannot have of GPUs.
+    processes were started, None for the first job's submission, and `crowding` how many of those that loaded TensorFlow
+    then shared a core; `widens` says whether one job can have the cores of all workers, which it cannot have of GPUs.
     """
 
     config: RunConfig
     budget: Budget
     earlier_epochs: int = 0
     workers_began: float | None = None
+    crowding: float = 1.0
     widens: bool = True
     pace: budgets.Pace = field(default_factory=budgets.Pace)
     _leaders: list[tuple[float, int, float]] = field(default_factory=list)  # score, trial, seconds of an epoch
@@ -109,8 +110,8 @@ class Forecast:
 
     @property
     def startup_seconds(self) -> float:
-        """What a process takes that loads TensorFlow."""
-        return STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds
+        """What a process takes that loads TensorFlow, none beside it."""
+        return STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds / self.crowding
 
     def export_seconds(self, best: Trial | None) -> float:
         """From the end of the final training to the end of the run."""

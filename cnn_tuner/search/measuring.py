@@ -29,6 +29,7 @@ from cnn_tuner.runs import machine
 from cnn_tuner.runs.folders import write_aside
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone, Precision
+from cnn_tuner.search.gpus import found_gpus
 from cnn_tuner.spaces import tree
 from cnn_tuner.spaces.architecture import build, sample_feasible
 from cnn_tuner.spaces.tree import Point, SearchSpace
@@ -128,18 +129,14 @@ def fastest(speeds: list[Speed]) -> Speed:
 
 def measure_reference() -> list[Speed]:
     """What `cnn-tuner doctor` shows: a network of usual size on random images of 28x28."""
-    from cnn_tuner.training import devices  # loads TensorFlow
-
-    gpus, cores = devices.gpus(), machine.cores()
+    gpus, cores = found_gpus(), machine.cores()
     counts = [len(gpus)] if gpus else splits(cores, cores)
     return _reference_speeds(counts, cores, _precisions(None, bool(gpus)), gpus)
 
 
 def room_speeds(room: int, threads: int) -> list[Speed]:
     """The same with so many workers of so many threads, as a cluster trains on one of its nodes."""
-    from cnn_tuner.training import devices  # loads TensorFlow
-
-    found = devices.gpus()
+    found = found_gpus()
     gpus = tuple(found[slot % len(found)] for slot in range(room)) if found else ()
     return _reference_speeds([room], room * threads, _precisions(None, bool(gpus)), gpus)
 
@@ -229,9 +226,7 @@ def choose(asked: Workers, precision: Precision | None, subject: Subject, length
         return replace(asked, count=1, precision=precision or "float32")
     if asked.cluster is not None:
         return machine.on_cluster(asked, precision)
-    from cnn_tuner.training import devices  # loads TensorFlow
-
-    gpus, cores = devices.gpus(), machine.cores()
+    gpus, cores = found_gpus(), machine.cores()
     room = int(0.8 * machine_bytes() / machine.WORKER_BYTES)
     most = len(gpus) or max(1, min(cores, room, cores if length.trials is None else length.trials))
     counts = [asked.count] if asked.count else [most] if gpus else splits(cores, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -250,6 +251,7 @@ class Session:
             workers = self._choose(run, dataset, folder)
             packed = self._packed_networks()
             forecast.workers_began = time.monotonic()
+            forecast.crowding = machine.crowding(workers, is_driver_loading="tensorflow" not in sys.modules)
 
             def started(workers: Workers) -> Executor:
                 if self._executor is not None:

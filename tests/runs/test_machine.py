@@ -7,7 +7,7 @@ import pytest
 from cnn_tuner.api import words
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.runs import machine
-from cnn_tuner.runs.machine import Workers, memory_share
+from cnn_tuner.runs.machine import Cluster, Workers, memory_share
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,32 @@ def test_the_versions_name_what_decides_a_result():
 
 def test_the_timeout_of_the_commands_is_that_of_the_workers():
     assert words.HANG_SECONDS == machine.HANG_SECONDS == Settings("", "").hang_seconds
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [(None, False), ("null", False), ("nvidia-modeset", False), ("nvidia0", True), ("kfd", True), ("dxg", True)],
+)
+def test_linux_without_the_device_of_a_gpu_has_none(tmp_path, monkeypatch, device, expected):
+    if device:
+        (tmp_path / device).touch()
+    monkeypatch.setattr(machine, "DEVICES", tmp_path)
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    assert machine.may_have_gpu() is expected
+    monkeypatch.setattr(machine.sys, "platform", "darwin")
+    assert machine.may_have_gpu()
+
+
+@pytest.mark.parametrize(
+    ("workers", "is_driver_loading", "expected"),
+    [
+        (Workers(2), True, 1.5),
+        (Workers(2), False, 1.0),
+        (Workers(1), True, 1.0),
+        (Workers(), False, 1.0),
+        (Workers(8, cluster=Cluster()), True, 1.0),
+    ],
+)
+def test_how_many_load_tensorflow_on_a_core(monkeypatch, workers, is_driver_loading, expected):
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    assert machine.crowding(workers, is_driver_loading) == expected

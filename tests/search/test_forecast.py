@@ -137,6 +137,12 @@ def test_what_jobs_take_beside_their_epochs_is_not_hidden_by_those_that_still_ru
     assert forecast.pace.setup_seconds == pytest.approx(1.0)
 
 
+def test_a_process_that_loads_tensorflow_alone_takes_less_than_those_that_shared_a_core():
+    forecast = with_one_job(forecast_of())
+    forecast.crowding = 1.5
+    assert forecast.startup_seconds == pytest.approx(4.0 / 1.5)
+
+
 def test_a_job_that_was_lost_for_good_or_failed_at_once_tells_nothing_of_setting_up():
     forecast = with_one_job(forecast_of(), setup=1.0)
     for number, epochs in [(2, (epoch(1, 3.0),)), (3, ())]:

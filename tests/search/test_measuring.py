@@ -12,7 +12,6 @@ from cnn_tuner.runs import machine
 from cnn_tuner.runs.machine import Workers, memory_share
 from cnn_tuner.search import measuring
 from cnn_tuner.search.measuring import Length, Speed, Subject, choose, fastest, remember, remembered, splits
-from cnn_tuner.training import devices
 
 SHORT, LONG = Length(4, None, 1, 100), Length(1000, None, 100, 60_000)
 SPEEDS = [Speed(2, 3, "float32", 100.0), Speed(2, 3, "bfloat16", 150.0), Speed(1, 6, "bfloat16", 200.0)]
@@ -21,7 +20,7 @@ SPEEDS = [Speed(2, 3, "float32", 100.0), Speed(2, 3, "bfloat16", 150.0), Speed(1
 @pytest.fixture(autouse=True)
 def of_six_cores(monkeypatch):
     monkeypatch.setattr(machine, "cores", lambda: 6)
-    monkeypatch.setattr(devices, "gpus", lambda: ())
+    monkeypatch.setattr(measuring, "found_gpus", lambda: ())
     monkeypatch.setattr(machine, "machine_bytes", lambda: 10 * machine.GIB)
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
     monkeypatch.setattr(measuring, "machine_bytes", lambda: 10 * machine.GIB)

@@ -1,0 +1,49 @@
+"""TensorFlow is loaded by whoever asks for it first, unheard unless that fails or is wanted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LOADING = """
+import os, sys
+from cnn_tuner.api.loading import quiet_tensorflow
+with quiet_tensorflow({is_debug}):
+    with quiet_tensorflow({is_debug}):
+        print("tensorflow" in sys.modules)
+    import keras
+    import tensorflow as tf
+    print(tf.__spec__.loader is tf.__loader__, type(tf.__loader__).__name__)
+    print(sum(type(finder).__module__.startswith("cnn_tuner") for finder in sys.meta_path))
+    os.write(2, b"heard again")
+"""
+FAILING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from cnn_tuner.api.loading import quiet_tensorflow
+with quiet_tensorflow():
+    try:
+        import tensorflow
+    except RuntimeError as error:
+        print(error)
+"""
+
+
+def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+
+
+def test_it_is_loaded_when_it_is_asked_for_and_not_heard():
+    told = run(LOADING.format(is_debug=False))
+    assert told.stdout == "False\nTrue SourceFileLoader\n0\n"
+    assert told.stderr == "heard again"
+
+
+def test_what_it_said_is_told_when_it_cannot_be_loaded(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os\nos.write(2, b'a library is missing')\nraise RuntimeError('broken')"
+    )
+    told = run(FAILING, tmp_path)
+    assert (told.stdout, told.stderr) == ("broken\n", "a library is missing")

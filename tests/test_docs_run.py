@@ -10,9 +10,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from console import first_difference, run, steps
 from pages import PAGES, ROOT, blocks
+
+from cnn_tuner.export.served import Served
 
 PAGES_IN_ORDER = ["README.md", "docs/first-model.md"]
 
@@ -145,6 +148,22 @@ def test_an_export_is_read_as_the_page_says(exported, code):
     told = subprocess.run([sys.executable, "-c", code], cwd=exported, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     assert told.stdout.count("[[") == 1, "the numbers of one image"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="no C compiler, or another linker")
+def test_a_program_in_c_says_what_python_says(exported):
+    [program] = [code for page, code in blocks("c") if page == "docs/production.md"]
+    [compiling] = [code for page, code in blocks("sh") if page == "docs/production.md" and "cc " in code]
+    folder = Path(find_spec("tensorflow").submodule_search_locations[0])
+    compiling = re.sub(r"^tensorflow=.*$", f"tensorflow={folder}", compiling, flags=re.MULTILINE)
+    (exported / "predict.c").write_text(program)
+    subprocess.run(["bash", "-ec", compiling], cwd=exported, check=True)
+    told = subprocess.run(["./predict"], cwd=exported, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    served = Served(next((exported / "runs").glob("*/export/*/1")))
+    expected = served.answer("serving_default", np.zeros((1, 8, 8, 1), np.uint8))["probabilities"][0]
+    np.testing.assert_allclose([float(line) for line in told.stdout.splitlines()], expected, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -27,46 +28,60 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYTHONS = ["3.10.13", "3.11.7", "3.12.1", "3.13.0"]
 
 
-def direct_dependencies() -> list[Requirement]:
-    """What pyproject.toml asks for, the extra dev too."""
+# The lists of packages, and the extras that each has: see `make lock`.
+TESTED = ("dev", "litert", "onnx", "parquet", "serve")
+LISTS = {
+    "requirements.txt": TESTED,
+    "requirements-docs.txt": (*TESTED, "docs"),
+    "requirements-cluster.txt": (*TESTED, "ray"),
+    "requirements-sources.txt": (*TESTED, "hf", "tfds"),
+}
+
+
+def direct_dependencies(extras: Sequence[str]) -> list[Requirement]:
+    """What pyproject.toml asks for, with these extras."""
     project = PYPROJECT["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    asked = [line for extra in extras for line in project["optional-dependencies"][extra]]
+    return [Requirement(line) for line in project["dependencies"] + asked]
 
 
-def pinned_versions(environment: dict[str, str]) -> dict[str, Version]:
-    """name -> version in requirements.txt for one Python and platform; asserts that a name comes once."""
+def pinned_versions(environment: dict[str, str], file: str = "requirements.txt") -> dict[str, Version]:
+    """name -> version in a list for one Python and platform; asserts that a name comes once."""
     pins: dict[str, Version] = {}
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
+    for line in (ROOT / file).read_text().splitlines():
         text = line.split("#")[0].strip()
         if not text:
             continue
         requirement = Requirement(text)
         [specifier] = requirement.specifier
-        assert specifier.operator == "==", f"requirements.txt: {line}: must be one exact version"
+        assert specifier.operator == "==", f"{file}: {line}: must be one exact version"
         name = canonicalize_name(requirement.name)
         if requirement.marker is None or requirement.marker.evaluate(environment):
-            assert name not in pins, f"requirements.txt: {name}: two versions for {environment}"
+            assert name not in pins, f"{file}: {name}: two versions for {environment}"
             pins[name] = Version(specifier.version)
     return pins
 
 
-def wanted(environment: dict[str, str]) -> dict[str, Requirement]:
+def wanted(environment: dict[str, str], extras: Sequence[str] = TESTED) -> dict[str, Requirement]:
     """name -> direct dependency on one Python and platform."""
     return {
         canonicalize_name(requirement.name): requirement
-        for requirement in direct_dependencies()
+        for requirement in direct_dependencies(extras)
         if requirement.marker is None or requirement.marker.evaluate(environment)
     }
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 @pytest.mark.parametrize("python", PYTHONS)
-def test_every_direct_dependency_is_pinned_within_its_range(python: str, platform: str) -> None:
+@pytest.mark.parametrize("file", LISTS)
+def test_every_direct_dependency_is_pinned_within_its_range(file: str, python: str, platform: str) -> None:
     environment = {"python_full_version": python, "python_version": python.rpartition(".")[0], "sys_platform": platform}
-    pins = pinned_versions(environment)
-    for name, requirement in wanted(environment).items():
-        assert name in pins, f"requirements.txt: {name}: missing on Python {python}; run make lock"
-        assert pins[name] in requirement.specifier, f"requirements.txt: {requirement}: got {pins[name]}; run make lock"
+    pins = pinned_versions(environment, file)
+    for name, requirement in wanted(environment, LISTS[file]).items():
+        assert name in pins, f"{file}: {name}: missing on Python {python}; run make lock"
+        assert pins[name] in requirement.specifier, f"{file}: {requirement}: got {pins[name]}; run make lock"
+    # What is installed on top of requirements.txt changes nothing of it.
+    assert pinned_versions(environment).items() <= pins.items(), f"{file}: other versions; run make lock"
 
 
 def test_the_tested_pythons_are_the_supported_ones() -> None:

@@ -33,6 +33,10 @@ def explain(
             metavar="IMAGE", help="An image file. Default: one of the run's test part; with --space a digit."
         ),
     ] = None,
+    mistake: Annotated[
+        int | None,
+        typer.Option(help="Explain a mistake on the test part: 1 is the surest, in the order of the report."),
+    ] = None,
     space: Annotated[
         str | None,
         typer.Option(
@@ -54,12 +58,16 @@ def explain(
     from cnn_tuner.spaces import tree
 
     name, file = _arguments(folder, run, image, space)
+    if mistake is not None and (space is not None or file is not None):
+        raise UsageError("--mistake: is one of a run's test part, so it takes no IMAGE and no --space")
     subject = open_run(folder, name) if space is None else tree.load(space)
     with quiet_tensorflow():
         from cnn_tuner.explain import lessons
 
         lesson = (
-            lessons.of_space(subject, file) if isinstance(subject, tree.SearchSpace) else lessons.of_run(subject, file)
+            lessons.of_space(subject, file)
+            if isinstance(subject, tree.SearchSpace)
+            else lessons.of_run(subject, file, mistake)
         )
     home = lessons.home(folder, subject) / lesson.stem
     page, pictures = output or home / "explain.html", png or (home if output is None else None)

@@ -56,11 +56,16 @@ class _Shown:
     truth: str | None = None
 
 
-def of_run(store: RunStore, file: Path | None) -> Lesson:
-    """A run's best model with an image file, or with an example of its test part.
+def of_run(store: RunStore, file: Path | None, mistake: int | None = None) -> Lesson:
+    """A run's best model with an image file, or with an example of its test part, or with one of its mistakes there.
+
+    Args:
+        store: the run.
+        file: an image file, None for an image of the test part.
+        mistake: which of the mistakes that the run kept, 1 for the surest, in the order of its report.
 
     Raises:
-        UsageError: the run has no best model yet; or there is no example and no file.
+        UsageError: the run has no best model yet; or there is no example and no file, or no such mistake.
         VerificationError: the best model cannot be read.
         DataError: the file is missing or not an image.
     """
@@ -72,7 +77,7 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
     values = next(trial.values for trial in store.trials() if trial.number == winner.trial)
     plan = architecture.build(values, config.data.image_shape, config.output)
     image = (
-        _example(store)
+        _of_test_part(store, mistake)
         if file is None
         else _Shown(read_image(file, config.data.image_shape, fit=config.data.fit), file.name)
     )
@@ -81,13 +86,16 @@ def of_run(store: RunStore, file: Path | None) -> Lesson:
     return Lesson(explanation, subject, stem(image.name))
 
 
-def _example(store: RunStore) -> _Shown:
+def _of_test_part(store: RunStore, mistake: int | None) -> _Shown:
     """The first image of the test part that the run kept, of those that the model was right about if there are any."""
     found = evaluation.load(store.evaluation)
     places = [] if found is None else [*found.examples, *found.mistakes]
     if found is None or not places:
         raise UsageError(f"{store.folder}: keeps no images of its test part; name an IMAGE")
-    place = int(places[0])
+    if mistake is not None and not 1 <= mistake <= len(found.mistakes):
+        kept = f"keeps {len(found.mistakes)} mistakes" if len(found.mistakes) else "keeps no mistake"
+        raise UsageError(f"--mistake: {store.folder} {kept} of its test part, 1 is the surest, got {mistake}")
+    place = int(places[0] if mistake is None else found.mistakes[mistake - 1])
     return _Shown(found.picture(place), f"test image {place}", _truth(found, place, store.config.data.class_names))
 
 

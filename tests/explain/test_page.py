@@ -181,6 +181,20 @@ def test_a_runs_best_model_is_explained_with_an_image_of_its_test_part(crowned, 
         assert picture.width >= 400
 
 
+def test_a_mistake_is_explained_in_the_order_of_the_report(crowned, run, tmp_path):
+    kept = evaluation.load(crowned / "toy" / "evaluation.npz").mistakes
+    arguments = ("--output", tmp_path / "page.html", "--runs", crowned, "--json")
+    for each in (1, 2):
+        code, out, _ = run("explain", "--mistake", each, *arguments)
+        assert code == 0
+        assert json.loads(out)["image"] == f"test image {kept[each - 1]}"
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The label of this image is" in page
+    code, _, err = run("explain", "--mistake", 99, *arguments)
+    assert code == 2
+    assert f"keeps {len(kept)} mistakes of its test part, 1 is the surest, got 99" in err
+
+
 def test_an_image_file_is_read_as_predict_reads_it(crowned, run, tmp_path):
     page, pictures = tmp_path / "deep" / "page.html", tmp_path / "pictures"
     arguments = ("--output", page, "--png", pictures, "--runs", crowned, "--json")
@@ -224,6 +238,9 @@ REFUSED = {
         "--space: explains an untrained network, so it takes an IMAGE and no RUN",
     ),
     "unknown space": (["--space", "none"], 2, "--space: no such space or file: 'none'; choices: auto, deep, quick, "),
+    "mistake of an image": (["toy", "{folder}/bad.png", "--mistake", "1"], 2, "--mistake: is one of a run's test part"),
+    "mistake of a space": (["--space", "tiny", "--mistake", "1"], 2, "so it takes no IMAGE and no --space"),
+    "no such mistake": (["toy", "--mistake", "0"], 2, "1 is the surest, got 0"),
     "unknown run": (["none"], 2, "runs/none: no such run; choices: toy"),
     "no image": (["gone.png"], 3, "gone.png: no such file or folder"),
     "broken image": (["toy", "{folder}/bad.png"], 3, "bad.png: broken image: is none of PNG, JPEG"),

@@ -182,7 +182,8 @@ class RunConfig(_Config):
         if self.hypermodel is not None:
             return self.hypermodel.search_space()
         training = {"training": UNSAID | (self.space.get("training") or {})}
-        return tree.from_data(self.space | training, self.space_name).within(self.search.limits)
+        space = tree.from_text(yaml.safe_dump(self.space | training, sort_keys=False), self.space_name)
+        return space.within(self.search.limits)
 
     def check_seven_steps(self, what: str) -> None:
         """Return if the run's networks are those of the seven steps.
@@ -198,8 +199,7 @@ class RunConfig(_Config):
     def to_yaml(self) -> str:
         """The text of `config.yaml`."""
         head = "# What this run was asked for. To change it: cnn-tuner resume --help\n"
-        data = self.model_dump(mode="json")
-        return head + yaml.dump(data, Dumper=tree.SAFE_DUMPER, sort_keys=False, allow_unicode=True, width=120)
+        return head + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
 def kept(space: SearchSpace) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def read(file: Path) -> RunConfig:
         UsageError: it is not one, or of a format that is not known here.
     """
     try:
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=tree.SAFE_LOADER)
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
         found = data.get("format") if isinstance(data, dict) else None
         if isinstance(found, int) and found != FORMAT:
             raise UsageError(f"{file.parent}: run format {found} is not known here, only {FORMAT}")

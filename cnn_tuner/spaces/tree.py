@@ -201,7 +201,7 @@ class SearchSpace:
         return replace(self, limits=self.limits.model_copy(update=given)) if given else self
 
     def to_dict(self) -> dict[str, Any]:
-        """The space as the data of a file; `from_data` makes it again."""
+        """The space as the data of a file; written as YAML, `from_text` reads it back."""
         return dict(_read_yaml_text(self.source, self.name))
 
 
@@ -256,12 +256,6 @@ def _parameters(file: SpaceFile) -> Iterator[Parameter]:
         yield _parameter(name, getattr(file.augmentation, name))
 
 
-# PyYAML's safe ones in C, ten times faster, where it was built with that, as all its wheels are. What people write is
-# read by the one in Python, which says more clearly what is wrong.
-SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SAFE_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader that reads 1e-3 as the number it looks like, and refuses a key written twice."""
 
@@ -300,23 +294,10 @@ def from_text(text: str, where: str) -> SearchSpace:
     Raises:
         SpaceError: a rule is broken; the message says file, key, rule, value and choices.
     """
-    return _from(_read_yaml_text(text, where), text, where)
-
-
-def from_data(data: dict[str, Any], where: str) -> SearchSpace:
-    """The space that `SearchSpace.to_dict` gave, whatever of it was changed.
-
-    Raises:
-        SpaceError: a rule is broken, as told by `from_text`.
-    """
-    return _from(data, yaml.dump(data, Dumper=SAFE_DUMPER, sort_keys=False), where)
-
-
-def _from(data: dict[str, Any], text: str, where: str) -> SearchSpace:
-    file = parse(data, where)
-    parameters = tuple(_parameters(file))
+    file = parse(_read_yaml_text(text, where), where)
+    name = Path(where).stem
     return SearchSpace(
-        Path(where).stem, file.description, parameters, file.limits, file.search, text, where, file.start
+        name, file.description, tuple(_parameters(file)), file.limits, file.search, text, where, file.start
     )
 
 

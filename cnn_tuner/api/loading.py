@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
@@ -29,17 +30,21 @@ def quiet_tensorflow(is_debug: bool = False) -> Iterator[None]:
         UsageError: Keras is loaded with another backend.
     """
     choose_backend()
-    if "tensorflow" not in sys.modules and not is_debug:
+    is_loaded = "tensorflow" in sys.modules
+    finder = None if is_loaded or is_debug or _Finder.is_there() else _Finder()
+    if finder is not None:
         os.environ.setdefault(LOG_LEVEL, "2")
-        if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            sys.meta_path.insert(0, _Finder())
+        sys.meta_path = [finder, *sys.meta_path]  # another list: some thread may walk this one
     logger = logging.getLogger("tensorflow")
     before = logger.level
     logger.setLevel(before if is_debug else logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(before)  # who loaded it themselves may want to hear it
+        if finder is not None:
+            finder.leave()
+        if is_loaded or is_debug or "tensorflow" not in sys.modules:
+            logger.setLevel(before)  # who loaded it themselves may want to hear it
 
 
 def choose_backend() -> None:
@@ -55,13 +60,26 @@ def choose_backend() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds TensorFlow, once, as Python does, and has it loaded unheard."""
+    """Finds TensorFlow as Python does, and has it loaded unheard. Who only asks whether it is there changes nothing."""
+
+    def __init__(self) -> None:
+        self._thread = threading.local()
+
+    @classmethod
+    def is_there(cls) -> bool:
+        return any(isinstance(finder, cls) for finder in sys.meta_path)
+
+    def leave(self) -> None:
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "tensorflow":
+        if name != "tensorflow" or getattr(self._thread, "is_asking", False):
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._thread.is_asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._thread.is_asking = False
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)
         return spec

@@ -20,6 +20,7 @@ PACKAGES = ("cnn-tuner", "tensorflow", "keras", "keras-tuner", "numpy")
 WORKER_BYTES = 1500 * 2**20  # the least that a worker needs: TensorFlow, a small network, and room to grow
 HANG_SECONDS = 300.0
 DEVICES = Path("/dev")
+NVIDIA = Path("/proc/driver/nvidia")
 
 
 def versions() -> dict[str, str]:
@@ -111,9 +112,14 @@ def memory() -> Path:
 
 
 def may_have_gpu() -> bool:
-    """False where Linux has no device of a GPU: of NVIDIA's driver, of AMD's, or of Windows below WSL."""
-    devices = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
-    return sys.platform != "linux" or any(next(DEVICES.glob(name), None) for name in devices)
+    """False where Linux has no device of a GPU: of NVIDIA's or AMD's driver, of a Jetson, or of Windows below WSL.
+
+    Devices of NVIDIA's may be made when they are first used; what it has besides is there before.
+    """
+    places = (
+        DEVICES.glob(name) for name in ("nvidia[0-9]*", "nvidiactl", "nvhost-gpu", "nvmap", "nvgpu", "kfd", "dxg")
+    )
+    return sys.platform != "linux" or NVIDIA.exists() or any(next(found, None) for found in places)
 
 
 def has_bfloat16() -> bool:
@@ -156,7 +162,7 @@ def wide(workers: Workers) -> Workers:
 
 def crowding(workers: Workers, is_driver_loading: bool) -> float:
     """How many processes share a core, at least 1, while workers load TensorFlow here, and the driver does too."""
-    if workers.cluster is not None:
+    if workers.executor == "inline" or (workers.cluster is not None and workers.cluster.address is not None):
         return 1.0
     return max(1.0, ((workers.count or 1) + is_driver_loading) / cores())
 

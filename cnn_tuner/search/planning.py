@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -119,6 +120,7 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
     part = _part_of(dataset, _images(measurable))
     with tempfile.TemporaryDirectory() as folder, shared(part, Path(folder) / "data") as data:
         chosen = _choose(config, dataset, workers, data, runs)
+        crowding = machine.crowding(chosen, is_driver_loading="tensorflow" not in sys.modules)
         began = monotonic()
         executor = registry.create(chosen.executor, settings_of(chosen, TRAINER, data))
         try:
@@ -130,7 +132,7 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
             after, points = _measure_points(config, measurable, scale, chosen, executor, Path(folder))
         finally:
             executor.close()
-    return _calculated(config, sample, oracle, chosen, Start(loading_seconds, startup + after), points)
+    return _calculated(config, sample, oracle, chosen, Start(loading_seconds, startup + after, crowding), points)
 
 
 def _images(sample: Sample) -> int:
@@ -263,10 +265,11 @@ def _is_enough(seconds: list[float]) -> bool:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds before the workers are started, and from then on to the first epoch."""
+    """Seconds before the workers are started, and from then on to the first epoch, when so many shared a core."""
 
     loading: float
     workers: float
+    crowding: float = 1.0
 
 
 def _calculated(
@@ -292,7 +295,7 @@ def _calculated(
         return oracle.setups_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
 
     start = max(0.0, startup.workers - setup_seconds)
-    export = export_seconds(config, start, epoch_seconds / config.work_share)
+    export = export_seconds(config, start / startup.crowding, epoch_seconds / config.work_share)
     start += startup.loading
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
@@ -300,8 +303,9 @@ def _calculated(
     # The time is kept free for the largest network that the search may find.
     largest = max(point.epoch_seconds * min(1.0, most_macs / point.macs) for point in points) / config.work_share
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
-    pace = Pace(largest, (largest,) * search.finalists, setup_seconds, startup.workers, slots)
-    enough = startup.workers + pace.wide(ENOUGH_EPOCHS)
+    alone = startup.workers / startup.crowding
+    pace = Pace(largest, (largest,) * search.finalists, setup_seconds, alone, slots)
+    enough = alone + pace.wide(ENOUGH_EPOCHS)
     share = None if search.budget_seconds is None else final_room(search.budget_seconds, enough)
     final = plan_final(search, pace, share, trials * oracle.epochs_a_point(asked)).seconds
     if search.budget_seconds is not None:

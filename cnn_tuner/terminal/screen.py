@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 FILE_WIDTH = 160  # characters of a line where there is no terminal
 INDENT = " " * 4  # of what goes on with a line that was too long
-COMMANDS = ("next  ", "curl ")  # how lines of commands begin
+COMMANDS = ("next  ", "echo ")  # how lines of commands begin
 
 
 def console(is_stderr: bool = False) -> Console:
@@ -19,9 +19,17 @@ def console(is_stderr: bool = False) -> Console:
     from rich.console import Console
 
     found = Console(stderr=is_stderr, highlight=False)
-    if not found.file.isatty():
+    if not is_terminal(found):
         found.width = FILE_WIDTH  # rich takes 80, which folds tables that a file has room for
     return found
+
+
+def is_terminal(console: Console) -> bool:
+    """Whether it writes to a terminal, whatever FORCE_COLOR says; what has the place of stdout may know of no such."""
+    try:
+        return bool(getattr(console.file, "isatty", bool)())
+    except ValueError:  # it is closed
+        return False
 
 
 def can_redraw(console: Console) -> bool:
@@ -29,7 +37,7 @@ def can_redraw(console: Console) -> bool:
 
     That is also what people say who have their terminal read to them.
     """
-    return console.file.isatty() and not console.is_dumb_terminal
+    return console.is_terminal and is_terminal(console) and not console.is_dumb_terminal
 
 
 def wrapped(console: Console, text: str, more: str = "") -> str:
@@ -39,7 +47,7 @@ def wrapped(console: Console, text: str, more: str = "") -> str:
     behind the text. Lines of commands are left to the terminal, which gives them to be copied as they were.
     """
     whole = f"{text}  {more}" if more else text
-    if len(whole) <= console.width or not console.file.isatty() or text.startswith(COMMANDS):
+    if len(whole) <= console.width or not is_terminal(console) or text.startswith(COMMANDS):
         return whole
     return "\n".join(_folded(line, console.width) for line in ([text, f"{INDENT}{more}"] if more else [text]))
 

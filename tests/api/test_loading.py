@@ -6,16 +6,26 @@ import subprocess
 import sys
 
 LOADING = """
-import os, sys
+import importlib.util, logging, os, sys
 from cnn_tuner.api.loading import quiet_tensorflow
 with quiet_tensorflow({is_debug}):
     with quiet_tensorflow({is_debug}):
         print("tensorflow" in sys.modules)
+    importlib.util.find_spec("tensorflow")  # as packages do that have a use for it
     import keras
     import tensorflow as tf
     print(tf.__spec__.loader is tf.__loader__, type(tf.__loader__).__name__)
-    print(sum(type(finder).__module__.startswith("cnn_tuner") for finder in sys.meta_path))
     os.write(2, b"heard again")
+print(sum(type(finder).__module__.startswith("cnn_tuner") for finder in sys.meta_path))
+print(logging.getLogger("tensorflow").level == logging.ERROR)
+"""
+UNUSED = """
+import logging, sys
+from cnn_tuner.api.loading import quiet_tensorflow
+before = list(sys.meta_path), logging.getLogger("tensorflow").level
+with quiet_tensorflow():
+    pass
+print((sys.meta_path, logging.getLogger("tensorflow").level) == before)
 """
 FAILING = """
 import sys
@@ -37,8 +47,12 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_it_is_loaded_when_it_is_asked_for_and_not_heard():
     told = run(LOADING.format(is_debug=False))
-    assert told.stdout == "False\nTrue SourceFileLoader\n0\n"
+    assert told.stdout == "False\nTrue SourceFileLoader\n0\nTrue\n"
     assert told.stderr == "heard again"
+
+
+def test_where_it_is_not_asked_for_nothing_is_left():
+    assert run(UNUSED).stdout == "True\n"
 
 
 def test_what_it_said_is_told_when_it_cannot_be_loaded(tmp_path):

@@ -42,14 +42,26 @@ def test_the_timeout_of_the_commands_is_that_of_the_workers():
 
 @pytest.mark.parametrize(
     ("device", "expected"),
-    [(None, False), ("null", False), ("nvidia-modeset", False), ("nvidia0", True), ("kfd", True), ("dxg", True)],
+    [
+        (None, False),
+        ("null", False),
+        ("nvidia-modeset", False),
+        ("nvidia0", True),
+        ("nvgpu", True),
+        ("kfd", True),
+        ("dxg", True),
+    ],
 )
 def test_linux_without_the_device_of_a_gpu_has_none(tmp_path, monkeypatch, device, expected):
     if device:
         (tmp_path / device).touch()
     monkeypatch.setattr(machine, "DEVICES", tmp_path)
+    monkeypatch.setattr(machine, "NVIDIA", tmp_path / "driver")
     monkeypatch.setattr(machine.sys, "platform", "linux")
     assert machine.may_have_gpu() is expected
+    (tmp_path / "driver").mkdir()
+    assert machine.may_have_gpu()
+    (tmp_path / "driver").rmdir()
     monkeypatch.setattr(machine.sys, "platform", "darwin")
     assert machine.may_have_gpu()
 
@@ -61,7 +73,9 @@ def test_linux_without_the_device_of_a_gpu_has_none(tmp_path, monkeypatch, devic
         (Workers(2), False, 1.0),
         (Workers(1), True, 1.0),
         (Workers(), False, 1.0),
-        (Workers(8, cluster=Cluster()), True, 1.0),
+        (Workers(2, cluster=Cluster()), True, 1.5),
+        (Workers(8, cluster=Cluster("auto")), True, 1.0),
+        (Workers(3, executor="inline"), True, 1.0),
     ],
 )
 def test_how_many_load_tensorflow_on_a_core(monkeypatch, workers, is_driver_loading, expected):

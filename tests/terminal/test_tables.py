@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from toys import toy_config, toy_dataset, toy_space
 
+from cnn_tuner.commands import serve
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.report import texts
 from cnn_tuner.runs.machine import Workers
@@ -364,6 +365,7 @@ def test_a_narrow_terminal_has_room_for_the_steps(width, titles):
         (Terminal(), {}, LiveReporter),
         (Terminal(), {"NO_COLOR": "1"}, LiveReporter),
         (Terminal(), {"TERM": "dumb"}, Reporter),
+        (Terminal(), {"TTY_COMPATIBLE": "0"}, Reporter),
         (StringIO(), {}, Reporter),
         (StringIO(), {"FORCE_COLOR": "1"}, Reporter),
     ],
@@ -371,6 +373,29 @@ def test_a_narrow_terminal_has_room_for_the_steps(width, titles):
 def test_there_is_a_live_view_where_it_can_be_drawn_over_only(file, environment, expected):
     console = Console(file=file, _environ={"TERM": "xterm"} | environment)
     assert type(live_view.reporter(console)) is expected
+
+
+class Tee:
+    """All that many a program puts in the place of stdout."""
+
+    def __init__(self) -> None:
+        self.told = ""
+
+    def write(self, text: str) -> None:
+        self.told += text
+
+    def flush(self) -> None: ...
+
+
+def test_what_has_the_place_of_stdout_need_not_know_terminals(monkeypatch):
+    closed = StringIO()
+    closed.close()
+    for file in (Tee(), closed):
+        monkeypatch.setattr(sys, "stdout", file)
+        assert type(live_view.reporter(screen.console())) is Reporter
+    monkeypatch.setattr(sys, "stdout", tee := Tee())
+    Reporter(screen.console()).line("told")
+    assert tee.told == "told\n"
 
 
 @pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}])
@@ -413,7 +438,8 @@ def test_what_is_behind_a_title_goes_on_below_itself_and_commands_stay_whole():
     console = Console(file=Terminal(), width=30, _environ={})
     told = screen.wrapped(console, "scores    0.4407 in the search, 0.9963 in the end")
     assert told.splitlines() == ["scores    0.4407 in the", "          search, 0.9963 in", "          the end"]
-    for command in ("next      cnn-tuner explain; cnn-tuner tensorboard", "curl --data '{a}' http://localhost/v1"):
+    curl = serve._curl("http://127.0.0.1:8501/v1/models/digits-quick-1")
+    for command in ("next      cnn-tuner explain; cnn-tuner tensorboard", curl):
         assert screen.wrapped(console, command) == command
     path = "photos/of/a/very/long/name/that/has/no/end"
     assert screen.wrapped(console, f"export    {path}").splitlines() == ["export", f"          {path}"]

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cnn_tuner import __version__
+from cnn_tuner.api.loading import quiet_tensorflow
 from cnn_tuner.commands import (
     cache,
     data,
@@ -132,12 +133,10 @@ def main() -> NoReturn:
     arguments = [_as_a_shell_would(argument) for argument in sys.argv[1:]] or ["--help"]
     _never_fail_to_print()
     is_debug, as_json = "--debug" in arguments, "--json" in arguments
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    if not is_debug:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         given = [argument for argument in arguments if argument != "--debug"]
-        code = app(given, standalone_mode=False, prog_name=app.info.name)
+        with quiet_tensorflow(is_debug):  # whenever a command, or TensorBoard for its first page, loads it
+            code = app(given, standalone_mode=False, prog_name=app.info.name)
     except typer.TyperException as error:
         code = _fail(UsageError(_explain(error, arguments)), UsageError.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):

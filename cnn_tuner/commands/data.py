@@ -25,7 +25,6 @@ from cnn_tuner.commands.data_options import (
 )
 from cnn_tuner.commands.options import JsonOption
 from cnn_tuner.commands.output import say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import DataError, UsageError, storage_error
 from cnn_tuner.metrics import strict_json
 from cnn_tuner.terminal.screen import console
@@ -101,12 +100,11 @@ def data(
         split_column=split_column,
         allow_leakage=True,
     )
-    with quiet_tensorflow():
-        kept = cache_options(cache, cache_limit)
-        parts = registry.load_parts(source, options, kept)
-        found = audit(parts, seed)
-        baselines = _baselines(parts, options)
-        changed = {} if augment is None else _augmented(parts, augment, options)
+    kept = cache_options(cache, cache_limit)
+    parts = registry.load_parts(source, options, kept)
+    found = audit(parts, seed)
+    baselines = _baselines(parts, options)
+    changed = {} if augment is None else _augmented(parts, augment, options)
     if page is not None:
         _write(found, parts, page, baselines, changed)
     if as_json:

@@ -11,7 +11,6 @@ import typer
 from cnn_tuner.api.words import HANG_SECONDS, worker_options
 from cnn_tuner.commands.options import AddressOption, CpusOption, GpusOption, JsonOption
 from cnn_tuner.commands.output import say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
 
@@ -41,11 +40,10 @@ def doctor(
     for flag, given in (("--cpus-per-trial", cpus_per_trial), ("--gpus-per-trial", gpus_per_trial)):
         if given is not None:
             raise UsageError(f"{flag}: is for a cluster; name one with --address")
-    with quiet_tensorflow():
-        from cnn_tuner.search import measuring
-        from cnn_tuner.training import devices
+    from cnn_tuner.search import measuring
+    from cnn_tuner.training import devices
 
-        facts = devices.facts(Path.cwd())
+    facts = devices.facts(Path.cwd())
     width = max(map(len, facts))
     if not as_json:
         for name, value in facts.items():
@@ -70,11 +68,10 @@ def _nodes(workers: Workers, quick: bool, as_json: bool) -> None:
 
     cluster = workers.cluster
     assert cluster is not None
-    with quiet_tensorflow():
-        from cnn_tuner.search import measuring
+    from cnn_tuner.search import measuring
 
-        threads = max(1, round(cluster.cpus_per_trial))
-        found = nodes(cluster, None if quick else partial(measuring.room_speeds, threads=threads))
+    threads = max(1, round(cluster.cpus_per_trial))
+    found = nodes(cluster, None if quick else partial(measuring.room_speeds, threads=threads))
     speeds = [[] if node.told is None else node.told for node in found]
     if as_json:
         rows = [

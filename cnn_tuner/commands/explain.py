@@ -11,7 +11,6 @@ from cnn_tuner.api.words import RUNS
 from cnn_tuner.commands import completing
 from cnn_tuner.commands.options import JsonOption, RunsOption, open_run
 from cnn_tuner.commands.output import say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.data.listing import SUFFIXES
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
@@ -61,14 +60,13 @@ def explain(
     if mistake is not None and (space is not None or file is not None):
         raise UsageError("--mistake: is one of a run's test part, so it takes no IMAGE and no --space")
     subject = open_run(folder, name) if space is None else tree.load(space)
-    with quiet_tensorflow():
-        from cnn_tuner.explain import lessons
+    from cnn_tuner.explain import lessons
 
-        lesson = (
-            lessons.of_space(subject, file)
-            if isinstance(subject, tree.SearchSpace)
-            else lessons.of_run(subject, file, mistake)
-        )
+    lesson = (
+        lessons.of_space(subject, file)
+        if isinstance(subject, tree.SearchSpace)
+        else lessons.of_run(subject, file, mistake)
+    )
     home = lessons.home(folder, subject) / lesson.stem
     page, pictures = output or home / "explain.html", png or (home if output is None else None)
     if pictures == home:

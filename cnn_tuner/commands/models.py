@@ -21,7 +21,6 @@ from cnn_tuner.commands.options import (
     open_run,
 )
 from cnn_tuner.commands.output import say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
 from cnn_tuner.terminal.screen import console
@@ -57,9 +56,8 @@ def export(
     chosen = words.formats(formats)
     opened = open_run(folder, run)
     reporter = live_view.reporter(console(as_json))
-    with quiet_tensorflow():
-        kept = words.cache_options()
-        made = running.export(opened, reporter, trial, chosen, data, kept, command_line())
+    kept = words.cache_options()
+    made = running.export(opened, reporter, trial, chosen, data, kept, command_line())
     reporter.line(f"export    {made.path}")
     reporter.line(tables.verified_line(made.differences))
     if as_json:
@@ -77,12 +75,11 @@ def verify(
     Ends with exit code 4 when a step fails. Needs neither the run nor its data.
     """
     folder = open_export(runs, model)
-    with quiet_tensorflow():
-        steps = []
-        for step in exported.verified(folder):
-            steps.append(step)
-            if not as_json:
-                say(f"{step.name:<14}  {step.status}   {step.text}")
+    steps = []
+    for step in exported.verified(folder):
+        steps.append(step)
+        if not as_json:
+            say(f"{step.name:<14}  {step.status}   {step.text}")
     skipped = [step.name for step in steps if step.status == "skipped"]
     if as_json:
         print(strict_json.dumps({"export": str(folder), "steps": [vars(step) for step in steps], "skipped": skipped}))
@@ -139,8 +136,7 @@ def evaluate(
         found = _on_own_data(model, folder, given)
     else:
         export = open_export(folder, model)
-        with quiet_tensorflow():
-            found = exported.evaluated(export, data, **given)
+        found = exported.evaluated(export, data, **given)
     if as_json:
         print(strict_json.dumps(found))
         return
@@ -167,5 +163,4 @@ def _on_own_data(model: str | None, folder: Path, given: dict[str, Any]) -> dict
     if model is not None and find_export(folder, model) is not None:
         raise UsageError(f"{model}: an export is without its data; name some with --data, such as --data photos/")
     opened = open_run(folder, model)
-    with quiet_tensorflow():
-        return evaluate_run(opened, cache=words.cache_options())
+    return evaluate_run(opened, cache=words.cache_options())

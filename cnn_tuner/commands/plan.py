@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from cnn_tuner.commands.output import say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.commands.searching import takes_a_search
 from cnn_tuner.metrics import strict_json
 from cnn_tuner.terminal.screen import console
@@ -27,11 +26,10 @@ def plan(request: Request, as_json: bool) -> None:
     from cnn_tuner.terminal.plan_table import plan_lines, points_table
 
     tuning = Tuning(request, Silent())
-    with quiet_tensorflow():
-        from cnn_tuner.search.planning import make_plan
+    from cnn_tuner.search.planning import make_plan
 
-        config, dataset = tuning.prepare()
-        found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
+    config, dataset = tuning.prepare()
+    found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
     if as_json:
         print(strict_json.dumps(found.to_dict()))
         return

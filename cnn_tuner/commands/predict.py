@@ -18,7 +18,6 @@ from cnn_tuner.api import words
 from cnn_tuner.api.words import RUNS
 from cnn_tuner.commands import completing
 from cnn_tuner.commands.options import MODEL_HELP, JsonOption, RunsOption, open_export
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.data.files import printable
 from cnn_tuner.errors import UsageError
 
@@ -74,17 +73,16 @@ def predict(
     if output is not None and not output.absolute().parent.is_dir():
         raise UsageError(f"--output: {output.absolute().parent}: no such folder")
     exported = open_export(folder, model)
-    with quiet_tensorflow():
-        from cnn_tuner.export.served import Served
-        from cnn_tuner.predict import answers, inputs
+    from cnn_tuner.export.served import Served
+    from cnn_tuner.predict import answers, inputs
 
-        served = Served(exported)
-        thresholds = words.thresholds(threshold, exported, served.task, len(served.class_names))
-        skip = _skipped if skip_broken else None
-        with _listed(files_from) as listed:
-            stdin = None if files_from == STDIN else sys.stdin.buffer
-            found = inputs.sources(chain(asked, listed), stdin, follow_links, _told)
-            _write(answers.FORMATS[form](inputs.predict(served, found, skip, thresholds)), form, output)
+    served = Served(exported)
+    thresholds = words.thresholds(threshold, exported, served.task, len(served.class_names))
+    skip = _skipped if skip_broken else None
+    with _listed(files_from) as listed:
+        stdin = None if files_from == STDIN else sys.stdin.buffer
+        found = inputs.sources(chain(asked, listed), stdin, follow_links, _told)
+        _write(answers.FORMATS[form](inputs.predict(served, found, skip, thresholds)), form, output)
 
 
 def _format(form: str | None, as_json: bool) -> str:

@@ -10,7 +10,6 @@ import typer
 from cnn_tuner.api.words import RUNS
 from cnn_tuner.commands.options import ModelArgument, RunsOption, open_export
 from cnn_tuner.commands.output import say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,10 +38,9 @@ def serve(
         raise UsageError(f"--wait-ms: must be 0..1000 milliseconds, got {wait_ms:g}")
     listening = _listening()
     exported = open_export(folder, model)
-    with quiet_tensorflow():
-        from cnn_tuner.export.served import Served
+    from cnn_tuner.export.served import Served
 
-        served = Served(exported)
+    served = Served(exported)
     from cnn_tuner.server.app import App
     from cnn_tuner.server.requests import Limits
 

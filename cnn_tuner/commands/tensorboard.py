@@ -11,7 +11,6 @@ import typer
 from cnn_tuner.api.words import RUNS
 from cnn_tuner.commands.options import JsonOption, RunArgument, RunsOption, open_run
 from cnn_tuner.commands.output import INTERRUPTED, say
-from cnn_tuner.commands.quiet import quiet_tensorflow
 from cnn_tuner.errors import UsageError
 from cnn_tuner.metrics import strict_json
 from cnn_tuner.runs import folders
@@ -30,8 +29,7 @@ def tensorboard(
     opened = open_run(folder, run)
     trials = opened.last_trial()
     opened.close()
-    with quiet_tensorflow():
-        from tensorboard import program
+    from tensorboard import program
 
     server = program.TensorBoard()
     address = ["--host", LOOPBACK, *([] if port is None else ["--port", str(port)])]
@@ -62,7 +60,7 @@ def logs(
     """Say where a run's TensorBoard logs lie and what they take, or write them again from its store."""
     opened = open_run(folder, run)
     if rebuild:
-        with folders.locked(opened.folder), quiet_tensorflow():
+        with folders.locked(opened.folder):
             from cnn_tuner.logs import rebuilding
 
             rebuilding.rebuild(opened)

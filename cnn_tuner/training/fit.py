@@ -22,7 +22,9 @@ from cnn_tuner.data.shared import opened
 from cnn_tuner.metrics import scores
 from cnn_tuner.metrics.tasks import TASKS, Output
 from cnn_tuner.models.latency import measure_latency
+from cnn_tuner.runs.config import BACKWARDS
 from cnn_tuner.runs.records import Epoch, Job, Result
+from cnn_tuner.spaces.recipe import BATCH_SIZE
 from cnn_tuner.training import devices, network
 from cnn_tuner.training.batches import EVALUATION_BATCH, Data
 from cnn_tuner.training.folds import train_folds
@@ -100,7 +102,7 @@ def _train(
 ) -> Result:
     progress = take_up(job)
     found = kept.take(job, progress)
-    recorder = Recorder(job, progress, on_epoch, should_stop)
+    recorder = Recorder(job, progress, on_epoch, should_stop, _validation_share(job, data))
     if job.grows and not progress.epochs_done:
         return _failed(recorder, "the training that it goes on with was lost")
     for epoch in progress.epochs:
@@ -109,6 +111,12 @@ def _train(
     if (over := _over_the_limit(job, latency)) is not None:
         return replace(_failed(recorder, over), latency_seconds=latency)
     return replace(_trained(job, data, recorder, found, kept), latency_seconds=latency)
+
+
+def _validation_share(job: Job, data: Data) -> float:
+    """How long an epoch's validation is expected to take, in the time of its batches."""
+    images = min(data.images(job.with_val), steps_of(job, data) * int(job.values.get("batch_size", BATCH_SIZE)))
+    return 0.0 if job.with_val else (data.images(with_val=True) - data.images()) / images / BACKWARDS
 
 
 def _trained(job: Job, data: Data, recorder: Recorder, found: Network | None, kept: KeptNetwork) -> Result:

@@ -140,8 +140,11 @@ def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) ->
 
 
 def steps_per_execution(steps: int, macs_of_batch: int) -> int:
-    """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should."""
-    return divisor(steps, max(1, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch))))
+    """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should.
+
+    Never all of an epoch: of the first one the first execution compiles, and only what follows tells how long it takes.
+    """
+    return divisor(steps, max(1, min(STEPS_AT_ONCE, steps // 2, int(MACS_AT_ONCE / macs_of_batch))))
 
 
 def with_start(network: Network) -> Network:

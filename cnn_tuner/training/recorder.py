@@ -25,7 +25,10 @@ class StopRequestedError(Exception):
 
 
 class Recorder(keras.callbacks.Callback):
-    """The callback of a job's `fit`. What is validated is the average of the weights, where the network keeps one."""
+    """The callback of a job's `fit`. What is validated is the average of the weights, where the network keeps one.
+
+    `validation_share`: of the time of an epoch's batches its validation is expected to take.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Recorder(keras.callbacks.Callback):
         progress: Progress,
         on_epoch: Callable[[Epoch], None],
         should_stop: Callable[[], bool],
+        validation_share: float = math.inf,
     ) -> None:
         super().__init__()
         self.job, self.progress = job, progress
@@ -45,7 +49,7 @@ class Recorder(keras.callbacks.Callback):
         self._steps = 0  # of its network so far
         self._last_step = 0  # of its course, where it has all the time that it needs
         self._is_first = True
-        self._pace = _Pace()
+        self._pace = _Pace(validation_share)
         self._weights: list[np.ndarray] = []  # set aside while their average is validated
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -108,7 +112,7 @@ class Recorder(keras.callbacks.Callback):
             )
             self.model.stop_training = True
             return
-        self._pace.resume()
+        self._pace.resume(self._steps - self._epoch_steps)
         self._keep(epoch + 1, score)
         if epoch + 1 > self.job.initial_epoch:  # earlier ones are trained again only where their state was lost
             record = Epoch(epoch + 1, metrics, self._epoch_seconds())
@@ -166,10 +170,15 @@ class Recorder(keras.callbacks.Callback):
 
 
 class _Pace:
-    """How long a batch takes, and an epoch beside its batches. The first execution, which compiles, is left out."""
+    """How long a batch takes, and an epoch beside its batches.
 
-    def __init__(self) -> None:
+    The first execution, which compiles, is left out; the first validation, which does so too, takes no more than a
+    share of what the batches of its epoch take.
+    """
+
+    def __init__(self, validation_share: float) -> None:
         self.rest_seconds = 0.0  # of an epoch, validation for the most part
+        self._first_share: float | None = validation_share
         self._trained_seconds, self._trained_steps = 0.0, 0
         self._last: tuple[float, int] | None = None
         self._paused_at = self._looked_at = 0.0
@@ -187,8 +196,12 @@ class _Pace:
     def pause(self) -> None:
         self._paused_at = time.monotonic()
 
-    def resume(self) -> None:
+    def resume(self, steps: int) -> None:
+        """Ends an epoch of so many batches."""
         self.rest_seconds = time.monotonic() - self._paused_at if self._paused_at else 0.0
+        if self._first_share is not None and self._trained_steps:
+            self.rest_seconds = min(self.rest_seconds, self._first_share * steps * self.step_seconds)
+        self._first_share = None
 
     @property
     def step_seconds(self) -> float:

@@ -38,6 +38,7 @@ from cnn_tuner.data.files import expanded, one_line, printable
 from cnn_tuner.errors import CnnTunerError, UsageError, storage_error
 from cnn_tuner.metrics import strict_json
 
+SPARED = ("matplotlib", "pandas")  # which no command needs of Keras, and which take a second and more to load
 LOGS = Path("~/.cache/cnn_tuner")  # of what was not foreseen
 
 app = typer.Typer(
@@ -135,7 +136,8 @@ def main() -> NoReturn:
     is_debug, as_json = "--debug" in arguments, "--json" in arguments
     try:
         given = [argument for argument in arguments if argument != "--debug"]
-        with quiet_tensorflow(is_debug):  # whenever a command, or TensorBoard for its first page, loads it
+        # Whenever a command, or TensorBoard for its first page, loads it.
+        with quiet_tensorflow(is_debug, () if "--hypermodel" in arguments else SPARED):
             code = app(given, standalone_mode=False, prog_name=app.info.name)
     except typer.TyperException as error:
         code = _fail(UsageError(_explain(error, arguments)), UsageError.exit_code, as_json)

@@ -153,7 +153,7 @@ def hang_later(job, on_epoch, should_stop):
 
 def stop_by_signal(job, on_epoch, should_stop):
     """Sends the driver a signal, as a person would in the middle of a job."""
-    os.kill(os.getppid(), signal.SIGUSR1)
+    os.kill(job.values["driver"], signal.SIGUSR1)
     while not should_stop():
         os.sched_yield()
     return result(job, "stopped")

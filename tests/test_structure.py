@@ -160,11 +160,21 @@ def test_heavy_packages_stay_where_they_belong(heavy):
     assert not {module for module in using if not is_in(module, HEAVY[heavy])}
 
 
-# Where processes begin: the commands, and the worker that a driver starts, which says nothing to anybody but has a GPU
-# to choose before TensorFlow looks for it, and has to end at once when its driver is gone. The reader of an export is a
-# program of its own, which nothing imports. Ray reads what it is to be from the environment when it is loaded. A Python
-# program comes in by the API: it may name the cache in the environment, and has Keras choose its backend there.
-ENTRIES = ("cli", "commands", "api.words", "api.loading", "executors.connecting", "executors.worker", "export.reader")
+# Where processes begin: the commands, and the worker that a driver or a fork server starts, which says nothing to
+# anybody but has a GPU to choose before TensorFlow looks for it, and has to end at once when its driver is gone. The
+# reader of an export is a program of its own, which nothing imports. Ray reads what it is to be from the environment
+# when it is loaded. A Python program comes in by the API: it may name the cache in the environment, and has Keras
+# choose its backend there.
+ENTRIES = (
+    "cli",
+    "commands",
+    "api.words",
+    "api.loading",
+    "executors.connecting",
+    "executors.forkserver",
+    "executors.worker",
+    "export.reader",
+)
 
 
 def calls(tree: ast.AST) -> set[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.export.verify import Measured, Reading
@@ -255,6 +257,12 @@ class NoLogs:
         return lambda *_, **__: None
 
 
-def unread(measured: Measured, exports: dict[str, Path]) -> dict[str, Reading]:
-    """Stands in for `winner.verify`: exports without the processes that read them again, which take seconds."""
-    return {name: Reading(0.0, measured.scores, {}) for name in exports}
+def read_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Has exports be made without the processes that read them again, which take seconds."""
+    from cnn_tuner.search import winner  # loads TensorFlow
+
+    def unread(readers: None, measured: Measured, exports: dict[str, Path]) -> dict[str, Reading]:
+        return {name: Reading(0.0, measured.scores, {}) for name in exports}
+
+    patch.setattr(winner, "Readers", lambda kinds: nullcontext())
+    patch.setattr(winner, "verify", unread)

@@ -20,18 +20,18 @@ BACKEND, LOG_LEVEL = "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"  # environment vari
 
 
 @contextmanager
-def quiet_tensorflow(is_debug: bool = False) -> Iterator[None]:
+def quiet_tensorflow(is_debug: bool = False, spared: Sequence[str] = ()) -> Iterator[None]:
     """Keeps what TensorFlow says while it is loaded away from the terminal, unless loading it fails.
 
     It is loaded by whatever asks for it first: a driver has started its workers by then, which load theirs. With
-    `is_debug` it is heard.
+    `is_debug` it is heard. Of packages that Keras loads where they are there, it is loaded without those `spared`.
 
     Raises:
         UsageError: Keras is loaded with another backend.
     """
     choose_backend()
     is_loaded = "tensorflow" in sys.modules
-    finder = None if is_loaded or is_debug or _Finder.is_there() else _Finder()
+    finder = None if is_loaded or is_debug or _Finder.is_there() else _Finder(spared)
     if finder is not None:
         os.environ.setdefault(LOG_LEVEL, "2")
         sys.meta_path = [finder, *sys.meta_path]  # another list: some thread may walk this one
@@ -62,8 +62,8 @@ def choose_backend() -> None:
 class _Finder(MetaPathFinder):
     """Finds TensorFlow as Python does, and has it loaded unheard. Who only asks whether it is there changes nothing."""
 
-    def __init__(self) -> None:
-        self._thread = threading.local()
+    def __init__(self, spared: Sequence[str]) -> None:
+        self._thread, self._spared = threading.local(), spared
 
     @classmethod
     def is_there(cls) -> bool:
@@ -81,23 +81,25 @@ class _Finder(MetaPathFinder):
         finally:
             self._thread.is_asking = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            spec.loader = _Loader(spec.loader, self._spared)
         return spec
 
 
 class _Loader(Loader):
     """Loads TensorFlow by the loader that it has, while nothing of it is heard."""
 
-    def __init__(self, own: Loader) -> None:
-        self._own = own
+    def __init__(self, own: Loader, spared: Sequence[str]) -> None:
+        self._own, self._spared = own, spared
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._own.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         assert module.__spec__ is not None
+        from cnn_tuner.executors.worker import without  # which a command without TensorFlow need not load
+
         module.__loader__ = module.__spec__.loader = self._own
-        with _unheard():
+        with _unheard(), without(self._spared):
             self._own.exec_module(module)
             for gpu in module.config.list_physical_devices("GPU"):
                 module.config.experimental.set_memory_growth(gpu, True)  # leave room for whoever shares it

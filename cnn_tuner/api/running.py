@@ -60,7 +60,7 @@ def run(make: Callable[[Observer], Tuning | Resuming], telling: Telling, is_debu
     try:
         session = make(telling)
         telling.begin(session)
-        with stopping_on_signal(session, reporter.line), quiet_tensorflow(is_debug):
+        with stopping_on_signal(session, reporter.line), quiet_tensorflow(is_debug), session.workers_loading():
             outcome = session.run()
     except BaseException as error:
         reporter.close()

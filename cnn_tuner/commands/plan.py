@@ -28,8 +28,9 @@ def plan(request: Request, as_json: bool) -> None:
     tuning = Tuning(request, Silent())
     from cnn_tuner.search.planning import make_plan
 
-    config, dataset = tuning.prepare()
-    found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
+    with tuning.workers_loading():
+        config, dataset = tuning.prepare()
+        found = make_plan(config, dataset, request.workers, request.runs, time.monotonic() - tuning.began)
     if as_json:
         print(strict_json.dumps(found.to_dict()))
         return

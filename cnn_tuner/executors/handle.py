@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from time import monotonic
 
+from cnn_tuner.executors import forking
 from cnn_tuner.executors.base import Settings
 from cnn_tuner.executors.worker import STOP
 from cnn_tuner.runs.records import Job
@@ -20,12 +19,6 @@ from cnn_tuner.runs.records import Job
 LEAVE_SECONDS = 2.0  # for a worker to end by itself
 TAIL_BYTES = 4096  # of a worker's output, in which its last line is looked for
 EXCEPTION = "its process ended with exit code 1: "  # which is how Python ends after an exception that nothing caught
-# Not multiprocessing.Process: that imports the user's main program once more in each worker, which breaks notebooks
-# and programs without a guard.
-BOOTSTRAP = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from cnn_tuner.executors import worker; worker.main(int(sys.argv[2]))"
-)
 
 
 class WorkerHandle:
@@ -50,12 +43,12 @@ class WorkerHandle:
                 raise
         self._send((settings, slot))
 
-    def _start(self, handle: int) -> subprocess.Popen[bytes]:
-        # Unbuffered, so that what a program error prints last is the last line.
-        path = [entry for entry in sys.path if isinstance(entry, str)]  # as the import system does
-        command = [sys.executable, "-u", "-c", BOOTSTRAP, json.dumps(path), str(handle)]
+    def _start(self, handle: int) -> subprocess.Popen[bytes] | forking.Forked:
+        server = forking.current()
+        if server is not None and (forked := server.fork(handle, self._output.fileno())) is not None:
+            return forked
         return subprocess.Popen(
-            command,
+            forking.python("worker", "(int(sys.argv[2]))", str(handle)),
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,

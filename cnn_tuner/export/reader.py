@@ -1,9 +1,10 @@
 """Reads an export in a new process and writes what it predicts. Run as a file, so that nothing of cnn_tuner is there.
 
-python -I reader.py FORMAT FILE IMAGES.npy ANSWERS.npz
+python -I reader.py FORMAT
 
-FORMAT is a name of `formats.FORMATS`. When the answers are written, it prints a line and waits for one: `time` has it
-measure how long 1 and 64 images take, alone on the machine, and print that as JSON.
+FORMAT is a name of `formats.FORMATS`. It waits for a line with [FILE, IMAGES.npy, ANSWERS.npz] as JSON. When the
+answers are written, it prints a line and waits for another one: `time` has it measure how long 1 and 64 images take,
+alone on the machine, and print that as JSON.
 """
 
 from __future__ import annotations
@@ -47,9 +48,25 @@ def scored(call: Call, images: Any) -> Any:
     return np.concatenate(answers)
 
 
+def hide(*packages: str) -> None:
+    """Has importing them fail."""
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]
+
+
+def load_tensorflow() -> None:
+    """Without Keras, whose code a SavedModel must not need."""
+    hide("cnn_tuner", "keras")
+    import tensorflow  # noqa: F401
+
+
+def load_keras() -> None:
+    """Without what it loads where that is there, and reading a model needs nothing of."""
+    hide("cnn_tuner", "matplotlib", "pandas", "sklearn")
+    import keras  # noqa: F401
+
+
 def read_saved_model(folder: str, images: Any) -> tuple[Answers, Call]:
     """The `scores` and the class names of a SavedModel, by TensorFlow alone."""
-    sys.modules["keras"] = sys.modules["cnn_tuner"] = None  # type: ignore[assignment]  # importing either would fail
     import numpy as np
     import tensorflow as tf
 
@@ -139,7 +156,6 @@ def oriented(jpeg: bytes, value: int) -> bytes:
 
 def read_keras(file: str, images: Any) -> tuple[Answers, Call]:
     """The scores of a .keras file, by Keras, with code from the file refused."""
-    sys.modules["cnn_tuner"] = None  # type: ignore[assignment]
     import keras
 
     model = keras.saving.load_model(file, compile=False, safe_mode=True)
@@ -148,7 +164,7 @@ def read_keras(file: str, images: Any) -> tuple[Answers, Call]:
 
 def read_litert(file: str, images: Any) -> tuple[Answers, Call]:
     """The scores of a .tflite file, by LiteRT without TensorFlow; whole numbers are multiplied by their scale."""
-    sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["cnn_tuner"] = None  # type: ignore[assignment]
+    hide("tensorflow", "keras", "cnn_tuner")
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
@@ -174,7 +190,7 @@ def read_litert(file: str, images: Any) -> tuple[Answers, Call]:
 
 def read_onnx(file: str, images: Any) -> tuple[Answers, Call]:
     """The scores of an ONNX file, by ONNX Runtime without TensorFlow."""
-    sys.modules["tensorflow"] = sys.modules["keras"] = sys.modules["cnn_tuner"] = None  # type: ignore[assignment]
+    hide("tensorflow", "keras", "cnn_tuner")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -193,6 +209,7 @@ READERS = {
     "litert_int8": read_litert,
     "onnx": read_onnx,
 }
+LOADERS = {"tf_saved_model": load_tensorflow, "keras": load_keras}  # what takes long to load, while there is time
 
 
 def latencies(call: Call, images: Any) -> dict[int, float]:
@@ -217,11 +234,17 @@ def be_the_first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def main(kind: str, path: str, images_file: str, answers_file: str) -> None:
+def main(kind: str) -> None:
     """Reads, predicts, writes; then times, when told to."""
+    be_the_first_to_go()
+    if kind in LOADERS:
+        LOADERS[kind]()
     import numpy as np
 
-    be_the_first_to_go()
+    asked = sys.stdin.readline()
+    if not asked:  # whoever began this is gone
+        return
+    path, images_file, answers_file = json.loads(asked)
     images = np.load(images_file, allow_pickle=False)
     answers, call = READERS[kind](path, images)
     np.savez(answers_file, **answers)
@@ -231,4 +254,4 @@ def main(kind: str, path: str, images_file: str, answers_file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1])

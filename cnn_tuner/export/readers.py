@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from cnn_tuner.data.dataset import Images, save
 from cnn_tuner.errors import VerificationError
 
 READER = Path(__file__).with_name("reader.py")
@@ -20,22 +24,38 @@ SECONDS_AN_IMAGE = 1.0
 
 
 class Reader:
-    """A process that reads the export at `path`, at work from the start, until `end`."""
+    """A process that reads an export: from the start it loads what it reads with, until `end`."""
 
-    def __init__(self, kind: str, path: Path, images: Path, scratch: Path, seconds: float) -> None:
-        """Starts it on the images (N, H, W, C) uint8 in a .npy file; it is killed after so many seconds."""
-        self.path, self._seconds = path, seconds
+    def __init__(self, kind: str, scratch: Path) -> None:
+        self.path = Path()
         self._answers, self._errors = scratch / f"{kind}.npz", scratch / f"{kind}.txt"
-        command = [sys.executable, "-I", str(READER), kind, str(path), str(images), str(self._answers)]
         with self._errors.open("w") as file:
             # A session of its own: the Ctrl-C that asks for the best so far must not end the reader that verifies it.
             self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True, start_new_session=True
+                [sys.executable, "-I", str(READER), kind],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                start_new_session=True,
             )
         self._has_expired = False
+        self._seconds = 0.0
+        self._watch: threading.Timer | None = None
+
+    def ask(self, path: Path, images: Path, seconds: float) -> None:
+        """Has it read an export for images (N, H, W, C) uint8 in a .npy file; it is killed after so many seconds."""
+        self.path, self._seconds = path, seconds
         self._watch = threading.Timer(seconds, self._expire)
         self._watch.daemon = True
         self._watch.start()
+        self._say(json.dumps([str(path), str(images), str(self._answers)]))
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, as what it does not answer tells
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
 
     def _expire(self) -> None:
         self._has_expired = True
@@ -65,14 +85,47 @@ class Reader:
 
     def latencies(self) -> dict[int, float]:
         """The median seconds of a call, by its number of images; empty when it could not measure that."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write("time\n")
-        self.process.stdin.flush()
+        assert self.process.stdout is not None
+        self._say("time")
         line = self.process.stdout.readline()
         return {int(count): seconds for count, seconds in json.loads(line or "{}").items()}
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         self.process.kill()
-        self.process.communicate()
+        with suppress(BrokenPipeError):
+            self.process.communicate()
+
+
+class Readers:
+    """A process for each of these formats, all at once; ended with the `with` statement."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._kinds = tuple(kinds)
+        self._started: dict[str, Reader] = {}
+
+    def __enter__(self) -> Readers:
+        self._folder = tempfile.TemporaryDirectory(prefix="cnn-tuner-")
+        try:
+            for kind in self._kinds:
+                self._started[kind] = Reader(kind, Path(self._folder.name))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._started.values():
+            reader.end()
+        self._folder.cleanup()
+
+    def ask(self, images: Images, exports: Mapping[str, Path]) -> dict[str, Reader]:
+        """Has all of these exports read, for images (N, H, W, C) uint8; the reader of each, by its format."""
+        file = Path(self._folder.name) / "images.npy"
+        save(file, images)
+        asked = {kind: self._started[kind] for kind in exports}
+        for kind, reader in asked.items():
+            reader.ask(exports[kind], file, SECONDS + SECONDS_AN_IMAGE * len(images))
+        return asked

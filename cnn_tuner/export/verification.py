@@ -15,7 +15,8 @@ from cnn_tuner.export.checks import container
 from cnn_tuner.export.formats import saved_model
 from cnn_tuner.export.formats.registry import FORMATS
 from cnn_tuner.export.manifest import Manifest
-from cnn_tuner.export.verify import MAX_GROWTH, MAX_LOSS, Measured, Reading, compared, readers
+from cnn_tuner.export.readers import Readers
+from cnn_tuner.export.verify import MAX_GROWTH, MAX_LOSS, Measured, Reading, compared
 from cnn_tuner.metrics import scores
 
 
@@ -93,12 +94,13 @@ def verify_folder(folder: Path) -> Iterator[Step]:
         raise VerificationError(f"{folder / manifest.FILE}: {said}")
     there = {name: folder / FORMATS[name].path for name in found.formats if not FORMATS[name].missing}
     readings: dict[str, Reading] = {}
-    with readers(samples, there) as started:
+    with Readers(there) as started:
+        asked = started.ask(samples.images, there)
         for name in found.formats:
-            if name not in started:
+            if name not in asked:
                 yield Step(name, "skipped", FORMATS[name].missing)
                 continue
-            readings[name] = compared(started[name], name, samples)
+            readings[name] = compared(asked[name], name, samples)
             told = f"a new process says the same of {len(samples.images)} images"
             yield Step(name, "passed", f"{told} (largest difference {readings[name].difference:.1g})")
     yield _check_accuracy(folder, found, samples, readings)

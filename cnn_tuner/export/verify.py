@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from cnn_tuner.data.dataset import Images, save
+from cnn_tuner.data.dataset import Images
 from cnn_tuner.errors import FormatError, VerificationError
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL
-from cnn_tuner.export.readers import SECONDS, SECONDS_AN_IMAGE, Reader
+from cnn_tuner.export.readers import Reader, Readers
 from cnn_tuner.metrics import scores as scores_module
 
 MAX_DIFFERENCE = 1e-5  # of a score between the live model and a reader, relative where scores are larger than 1
@@ -47,35 +44,21 @@ class Reading:
     latency: dict[int, float] = field(default_factory=dict)
 
 
-def verify(measured: Measured, exports: dict[str, Path]) -> dict[str, Reading]:
-    """Reads each export in a process of its own, compares it with what was measured, and times it.
+def verify(readers: Readers, measured: Measured, exports: dict[str, Path]) -> dict[str, Reading]:
+    """Has each export read in a process of its own, compares it with what was measured, and times it.
 
     Args:
+        readers: those processes, at least one for each export.
         measured: the live model's answers.
         exports: the format of each export and its path.
 
     Raises:
         VerificationError: a reader failed, or an answer differs; the message says which image and by how much.
     """
-    with readers(measured, exports) as started:
-        found = {kind: compared(reader, kind, measured) for kind, reader in started.items()}
-        # Once all have answered: what is timed must be alone on the machine.
-        return {kind: replace(found[kind], latency=reader.latencies()) for kind, reader in started.items()}
-
-
-@contextmanager
-def readers(measured: Measured, exports: dict[str, Path]) -> Iterator[dict[str, Reader]]:
-    """A process for each export, all at once, each asked about what was measured; they are ended at the end."""
-    with tempfile.TemporaryDirectory(prefix="cnn-tuner-") as scratch:
-        images = Path(scratch) / "images.npy"
-        save(images, measured.images)
-        seconds = SECONDS + SECONDS_AN_IMAGE * len(measured.images)
-        started = {kind: Reader(kind, path, images, Path(scratch), seconds) for kind, path in exports.items()}
-        try:
-            yield started
-        finally:
-            for reader in started.values():
-                reader.end()
+    asked = readers.ask(measured.images, exports)
+    found = {kind: compared(reader, kind, measured) for kind, reader in asked.items()}
+    # Once all have answered: what is timed must be alone on the machine.
+    return {kind: replace(found[kind], latency=reader.latencies()) for kind, reader in asked.items()}
 
 
 def compared(reader: Reader, kind: str, measured: Measured) -> Reading:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn import metrics
 
 UNEQUAL = (
     1.5  # times as many images as the rarest class has the most frequent one: an accuracy tells little of the rare
@@ -110,6 +109,8 @@ def _auc(y: np.ndarray, scores: np.ndarray) -> float | None:
     told = [i for i in range(y.shape[1]) if 0 < y[:, i].sum() < len(y)]
     if not told:
         return None
+    from sklearn import metrics  # which training has no use for, and takes a second and a half to load
+
     return float(np.mean([metrics.roc_auc_score(y[:, i], scores[:, i]) for i in told]))
 
 
@@ -122,6 +123,8 @@ def by_class(
     """
     if task == "regression":
         return []
+    from sklearn import metrics
+
     truth = y[:, 0].astype(int) if task == "binary" else y.astype(int)
     # scikit-learn takes a single column of 0 and 1 for two classes: the label is the second.
     labels = [1] if truth.shape[1:] == (1,) else list(range(len(class_names)))

@@ -170,7 +170,7 @@ class FinalJobs:
         self.store.lose_job(job.number)
         self.observer.job_lost(job.trial, reason)
         over = self._over.get(job.number)
-        left = None if over is None else over - self.clock() - self.forecast.startup_seconds  # of a new worker
+        left = None if over is None else over - self.clock() - self.forecast.worker_seconds  # of a new worker
         self._submit(replace(job, attempt=job.attempt + 1), left)
 
     def _end(self, result: Result) -> None:

@@ -113,7 +113,7 @@ class FinalTraining:
     def _train_finalists(self, chosen: list[Trial], plan: FinalPlan) -> None:
         starting, self._is_timed = 0.0, plan.is_timed
         if plan.is_wide and self.widen is not None and self._jobs.executor.slots > 1:
-            self._jobs.executor, starting = self.widen(), self.forecast.startup_seconds
+            self._jobs.executor, starting = self.widen(), self.forecast.worker_seconds
         if plan.is_timed and len(chosen) == 1 and self._grow_trunk(chosen[0], plan):
             starting = 0.0
         self._jobs.goal = self._jobs.begun + plan.epochs
@@ -200,7 +200,7 @@ class FinalTraining:
             return replace(twin, refit="the budget leaves no time for it")
         starting = 0.0
         if needs_time and self.widen is not None and self._is_worth_widening(own):
-            self._jobs.executor, starting = self.widen(), self.forecast.startup_seconds
+            self._jobs.executor, starting = self.widen(), self.forecast.worker_seconds
         self.observer.phase(f"training trial {twin.trial.number} again, on train and validation", self._jobs.goal)
         seconds = self._seconds_each(1, starting)
         self._jobs.train(deque([Training(twin.trial, REFIT, earlier)]), twin.trial, seconds)
@@ -214,7 +214,7 @@ class FinalTraining:
         """Whether most of a job like this one fits in; where jobs are planned one after the other, half of it."""
         left, takes = self._jobs.ends_at - self.clock(), own.seconds
         if self._is_worth_widening(own):
-            takes = self.forecast.startup_seconds + own.seconds / gain_of(self._jobs.executor.slots)
+            takes = self.forecast.worker_seconds + own.seconds / gain_of(self._jobs.executor.slots)
         return left >= takes * (0.5 if plan.is_timed and plan.refits else MOST_OF_A_JOB)
 
     def _is_worth_widening(self, own: JobRecord) -> bool:
@@ -222,7 +222,7 @@ class FinalTraining:
 
         `own` is its twin, which had those of one worker.
         """
-        is_long = own.seconds > WORTH_A_START * self.forecast.startup_seconds
+        is_long = own.seconds > WORTH_A_START * self.forecast.worker_seconds
         return is_long and self.widen is not None and self._jobs.executor.slots > 1
 
     def _checked(self, twin: Candidate, refit: JobRecord) -> Candidate:

@@ -14,15 +14,17 @@ from cnn_tuner.runs.records import Epoch, Job, Result, Trial
 from cnn_tuner.search.final_plan import FinalPlan, Pace, plan_final, side_by_side
 
 if TYPE_CHECKING:
+    from cnn_tuner.executors.forking import ForkServer
     from cnn_tuner.oracles.feasible import FeasibleOracle
 
 STARTUP_SECONDS = 5.0  # of a process that loads TensorFlow, where none was seen yet
 NEARLY, SLACK = 0.2, 0.1  # of an epoch is left of one that may still end; so much later than foreseen it may do so
-EXPORT_STARTUPS = 2.5  # what evaluation, export, its verification in two new processes and the report take, in those
+EXPORT_STARTUPS = 1.8  # what evaluation, export, its verification in two new processes and the report take, in those
 TEST_PASSES = 4  # over the test part: of the live model, and of the readers of both files
 VAL_PASSES = 2  # over the validation part: what the winner's score is in float32, and how far to trust its scores
 FORMAT_STARTUPS = 0.2  # that each other format takes; its reader loads no TensorFlow and runs beside the others
 FORMAT_PASSES = 2
+FORK_SECONDS = 0.3  # of a new worker that a fork server begins
 
 
 def export_seconds(config: RunConfig, startup_seconds: float, epoch_seconds: float) -> float:
@@ -52,7 +54,8 @@ class Forecast:
 
     `earlier_epochs` are those of the search that earlier processes trained. `workers_began` is when the worker
     processes were started, None for the first job's submission, and `crowding` how many of those that loaded TensorFlow
-    then shared a core; `widens` says whether one job can have the cores of all workers, which it cannot have of GPUs.
+    then shared a core; `server` begins them, where that is a fork server. `widens` says whether one job can have the
+    cores of all workers, which it cannot have of GPUs.
     """
 
     config: RunConfig
@@ -60,6 +63,7 @@ class Forecast:
     earlier_epochs: int = 0
     workers_began: float | None = None
     crowding: float = 1.0
+    server: ForkServer | None = None
     widens: bool = True
     pace: budgets.Pace = field(default_factory=budgets.Pace)
     _leaders: list[tuple[float, int, float]] = field(default_factory=list)  # score, trial, seconds of an epoch
@@ -110,8 +114,21 @@ class Forecast:
 
     @property
     def startup_seconds(self) -> float:
-        """What a process takes that loads TensorFlow, none beside it."""
+        """What a process takes that loads TensorFlow and sets up a network, none beside it."""
+        if (loading := self._loading_seconds) is not None:
+            return loading + self.pace.setup_seconds
         return STARTUP_SECONDS if self.pace.startup_seconds is None else self.pace.startup_seconds / self.crowding
+
+    @property
+    def worker_seconds(self) -> float:
+        """What a new worker takes until it trains, none beside it."""
+        if self._loading_seconds is not None:
+            return FORK_SECONDS + self.pace.setup_seconds
+        return self.startup_seconds
+
+    @property
+    def _loading_seconds(self) -> float | None:
+        return None if self.server is None else self.server.loading_seconds
 
     def export_seconds(self, best: Trial | None) -> float:
         """From the end of the final training to the end of the run."""
@@ -128,11 +145,11 @@ class Forecast:
         each, setup = self._finalists_seconds(best), self.pace.setup_seconds
         # Of several folds the final training goes on with the network of one.
         searched = 0.0 if best is None else _searched_seconds(best) / max(1, self.config.data.folds)
-        pace = Pace(self.final_seconds_of(best), each, setup, self.startup_seconds, slots, searched, self.widens)
+        pace = Pace(self.final_seconds_of(best), each, setup, self.worker_seconds, slots, searched, self.widens)
         if self.budget.seconds is None:
             room = None
         elif now is None:
-            room = final_room(self.budget.seconds, self.startup_seconds + pace.wide(ENOUGH_EPOCHS))
+            room = final_room(self.budget.seconds, self.worker_seconds + pace.wide(ENOUGH_EPOCHS))
             if self.config.hypermodel is not None:
                 room = min(room, CUSTOM_FINAL_SHARE * self.budget.seconds)
         else:

@@ -24,7 +24,7 @@ from scipy.optimize import nnls
 from cnn_tuner.data.dataset import Dataset, Part
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
-from cnn_tuner.executors import registry
+from cnn_tuner.executors import forking, registry
 from cnn_tuner.executors.base import Executor, settings_of
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.budget import ENOUGH_EPOCHS, TYPICAL_POINTS, final_room
@@ -34,7 +34,7 @@ from cnn_tuner.runs.records import EpochEnded, Job, JobDone, JobLost
 from cnn_tuner.search import measuring
 from cnn_tuner.search.affordable import GUESSED_RATE, Affordable
 from cnn_tuner.search.final_plan import Pace, plan_final
-from cnn_tuner.search.forecast import export_seconds
+from cnn_tuner.search.forecast import FORK_SECONDS, export_seconds
 from cnn_tuner.search.session import MEASURED, TRAINER
 from cnn_tuner.spaces.architecture import (
     FEASIBILITY_DRAWS,
@@ -132,7 +132,10 @@ def make_plan(config: RunConfig, dataset: Dataset, workers: Workers, runs: Path,
             after, points = _measure_points(config, measurable, scale, chosen, executor, Path(folder))
         finally:
             executor.close()
-    return _calculated(config, sample, oracle, chosen, Start(loading_seconds, startup + after, crowding), points)
+    server = forking.current()
+    process = None if server is None else server.loading_seconds
+    start = Start(loading_seconds, startup + after, crowding, process)
+    return _calculated(config, sample, oracle, chosen, start, points)
 
 
 def _images(sample: Sample) -> int:
@@ -265,11 +268,15 @@ def _is_enough(seconds: list[float]) -> bool:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds before the workers are started, and from then on to the first epoch, when so many shared a core."""
+    """Seconds before the workers are started, and from then on to the first epoch, when so many shared a core.
+
+    `process`: of a process that loads TensorFlow, where a fork server did and the workers are its copies.
+    """
 
     loading: float
     workers: float
     crowding: float = 1.0
+    process: float | None = None
 
 
 def _calculated(
@@ -295,7 +302,8 @@ def _calculated(
         return oracle.setups_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
 
     start = max(0.0, startup.workers - setup_seconds)
-    export = export_seconds(config, start / startup.crowding, epoch_seconds / config.work_share)
+    process = start / startup.crowding if startup.process is None else startup.process
+    export = export_seconds(config, process, epoch_seconds / config.work_share)
     start += startup.loading
     trials = math.inf if search.max_trials is None else float(search.max_trials)
     if space.is_finite():
@@ -303,9 +311,9 @@ def _calculated(
     # The time is kept free for the largest network that the search may find.
     largest = max(point.epoch_seconds * min(1.0, most_macs / point.macs) for point in points) / config.work_share
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
-    alone = startup.workers / startup.crowding
-    pace = Pace(largest, (largest,) * search.finalists, setup_seconds, alone, slots)
-    enough = alone + pace.wide(ENOUGH_EPOCHS)
+    worker = startup.workers / startup.crowding if startup.process is None else FORK_SECONDS + setup_seconds
+    pace = Pace(largest, (largest,) * search.finalists, setup_seconds, worker, slots)
+    enough = worker + pace.wide(ENOUGH_EPOCHS)
     share = None if search.budget_seconds is None else final_room(search.budget_seconds, enough)
     final = plan_final(search, pace, share, trials * oracle.epochs_a_point(asked)).seconds
     if search.budget_seconds is not None:

@@ -72,6 +72,10 @@ class Resuming(Session):
         self.store, self.wishes, self._config = run, wishes, run.config
         self.hypermodel = wishes.hypermodel
 
+    @property
+    def has_own_networks(self) -> bool:
+        return self.store.config.hypermodel is not None
+
     def run(self) -> Outcome:
         """Goes on with the run until it is complete.
 

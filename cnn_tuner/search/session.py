@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from cnn_tuner.data.dataset import Dataset
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import FormatError, StorageError, storage_error
+from cnn_tuner.executors import forking
 from cnn_tuner.executors import registry as executors
+from cnn_tuner.executors.worker import SPARED
 from cnn_tuner.export.formats import registry as formats
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs import machine
@@ -105,6 +107,15 @@ class Session:
         self._executor: Executor | None = None
         self._has_gpus = False
         self._widen: Callable[[], Executor] | None = None  # the cores of all workers for one
+
+    @property
+    def has_own_networks(self) -> bool:
+        """Whether the networks are a person's own."""
+        return self.hypermodel is not None
+
+    def workers_loading(self) -> AbstractContextManager[None]:
+        """Has workers load from now on what they train with, long before it is known what that will be."""
+        return forking.serving(self.workers, self.trainer, () if self.has_own_networks else SPARED)
 
     def request_stop(self) -> None:
         """Ends soon, with the best so far exported. Safe to call from a signal handler."""
@@ -252,6 +263,7 @@ class Session:
             packed = self._packed_networks()
             forecast.workers_began = time.monotonic()
             forecast.crowding = machine.crowding(workers, is_driver_loading="tensorflow" not in sys.modules)
+            forecast.server = forking.current()
 
             def started(workers: Workers) -> Executor:
                 if self._executor is not None:

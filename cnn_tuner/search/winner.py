@@ -14,6 +14,7 @@ from cnn_tuner.export import package, verification
 from cnn_tuner.export.formats import keras_file, saved_model
 from cnn_tuner.export.formats.registry import FORMATS, SAVED_MODEL, Source
 from cnn_tuner.export.manifest import Manifest
+from cnn_tuner.export.readers import Readers
 from cnn_tuner.export.verify import Measured, Reading, verify
 from cnn_tuner.metrics import calibration, scores, thresholds
 from cnn_tuner.metrics.intervals import measure_intervals
@@ -111,6 +112,13 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
     if winner is None or not store.best_model.is_file() or live is None:
         raise SearchError(f"{store.folder}: has no best.keras with an evaluation.npz to export")
     observer.phase("exporting, and verifying in a new process")
+    with Readers({"keras", *formats}) as readers:  # which load what they read with while it is written
+        return _export(store, dataset, formats, readers)
+
+
+def _export(store: RunStore, dataset: Dataset, formats: Sequence[str], readers: Readers) -> Export:
+    winner, live = store.winner(), evaluation.load(store.evaluation)
+    assert winner is not None and live is not None
     model = saved_model.in_float32(keras_file.load(store.best_model, is_chain=store.config.hypermodel is None))
     facts = dataset.task, dataset.class_names, dataset.train.x
     source = Source(model, *facts, store.best_model, winner.temperature, store.config.data.fit)
@@ -119,7 +127,7 @@ def export(store: RunStore, dataset: Dataset, observer: Observer, formats: Seque
     measured = Measured(dataset.task, dataset.class_names, dataset.test.x, live.scores, dataset.test.y)
     try:
         exports = package.write_formats(source, aside, formats)
-        readings = verify(measured, {"keras": store.best_model} | exports)
+        readings = verify(readers, measured, {"keras": store.best_model} | exports)
         trial = next(each for each in store.trials() if each.number == winner.trial)
         own = {name: readings[name] for name in exports}
         found = package.write_papers(aside, measured, own, store.config, winner, trial)

@@ -72,12 +72,15 @@ def steps_of_epoch(images: int, values: Point) -> int:
     Of 37 batches each would run by itself, and small networks wait for Python.
     """
     steps = math.ceil(images / int(values.get("batch_size", BATCH_SIZE)))
-    return next(n for n in range(steps, 0, -1) if divisor(n, STEPS_AT_ONCE) >= min(FEW_AT_ONCE, n))
+    return next(n for n in range(steps, 0, -1) if at_once(n, STEPS_AT_ONCE) >= min(FEW_AT_ONCE, n // 4))
 
 
-def divisor(steps: int, most: int) -> int:
-    """The largest divisor of `steps` that is not over `most`."""
-    return next(n for n in range(min(most, steps), 0, -1) if steps % n == 0)
+def at_once(steps: int, most: int) -> int:
+    """The largest divisor of an epoch's steps that is not over `most`.
+
+    Never all of them: of a network's first epoch the first execution compiles, what follows tells how long it takes.
+    """
+    return next(n for n in range(max(1, min(most, steps // 2)), 0, -1) if steps % n == 0)
 
 
 def recipe_of(values: Point) -> Recipe:

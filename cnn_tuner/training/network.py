@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from cnn_tuner.models.optimizers import Course
 from cnn_tuner.runs.records import Job
-from cnn_tuner.spaces.recipe import STEPS_AT_ONCE, divisor
+from cnn_tuner.spaces.recipe import STEPS_AT_ONCE, at_once
 from cnn_tuner.training.batches import Data
 from cnn_tuner.training.state import Progress, of_network
 
@@ -140,11 +140,8 @@ def assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) ->
 
 
 def steps_per_execution(steps: int, macs_of_batch: int) -> int:
-    """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should.
-
-    Never all of an epoch: of the first one the first execution compiles, and only what follows tells how long it takes.
-    """
-    return divisor(steps, max(1, min(STEPS_AT_ONCE, steps // 2, int(MACS_AT_ONCE / macs_of_batch))))
+    """How many batches run before Python is asked again: a divisor of `steps`, so that epochs end where they should."""
+    return at_once(steps, min(STEPS_AT_ONCE, int(MACS_AT_ONCE / macs_of_batch)))
 
 
 def with_start(network: Network) -> Network:

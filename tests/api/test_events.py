@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -57,6 +58,9 @@ class FormulaSession:
         executor = FormulaExecutor(loses={2: 1})
         self.search = Search(self.store, make_oracle(self.store.config), executor, NoLogs(), observer)
         self.has_begun, self.is_stopping = True, False
+
+    def workers_loading(self):
+        return nullcontext()
 
     def request_stop(self) -> None:
         self.is_stopping = True

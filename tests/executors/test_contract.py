@@ -505,7 +505,7 @@ def test_a_stop_from_a_signal_handler_wakes_the_driver(make):
     run(executor, "train")
     before, began = signal.signal(signal.SIGUSR1, lambda *_: executor.stop()), time.monotonic()
     try:
-        assert run(executor, "stop_by_signal").result.status == "stopped"
+        assert run(executor, "stop_by_signal", driver=os.getpid()).result.status == "stopped"
         assert time.monotonic() - began < SETTINGS.hang_seconds / worker.SIGNS  # before a sign of life would have
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -11,8 +11,9 @@ from cnn_tuner.errors import VerificationError
 from cnn_tuner.export import readers
 
 ANSWERS = """
-import sys, numpy as np
-np.savez(sys.argv[4], scores=np.load(sys.argv[3]) / 2)
+import json, sys, numpy as np
+path, images, answers = json.loads(sys.stdin.readline())
+np.savez(answers, scores=np.load(images) / 2)
 print("noise of a library")
 print("answered", flush=True)
 print('{"1": 0.5}' if sys.stdin.readline() == "time\\n" else "", flush=True)
@@ -28,7 +29,8 @@ def started(tmp_path, monkeypatch):
         (tmp_path / "reader.py").write_text(program)
         monkeypatch.setattr(readers, "READER", tmp_path / "reader.py")
         np.save(tmp_path / "images.npy", np.arange(4))
-        running.append(readers.Reader("keras", Path("digits/1"), tmp_path / "images.npy", tmp_path, seconds))
+        running.append(readers.Reader("keras", tmp_path))
+        running[-1].ask(Path("digits/1"), tmp_path / "images.npy", seconds)
         return running[-1]
 
     yield start
@@ -63,3 +65,22 @@ def test_a_process_ends_with_its_reader(started):
     reader.end()
     assert reader.process.returncode == -9
     assert not reader._watch.is_alive() or reader._watch.finished.is_set()
+
+
+def test_a_reader_that_is_not_asked_ends_with_the_others(tmp_path, monkeypatch):
+    (tmp_path / "reader.py").write_text(ANSWERS)
+    monkeypatch.setattr(readers, "READER", tmp_path / "reader.py")
+    with readers.Readers(["keras", "onnx"]) as started:
+        asked = started.ask(np.zeros((2, 1, 1, 1), np.uint8), {"onnx": tmp_path / "model.onnx"})
+        assert asked.keys() == {"onnx"}
+        assert asked["onnx"].answers()["scores"].shape == (2, 1, 1, 1)
+        processes = [reader.process for reader in started._started.values()]
+    assert [process.returncode for process in processes] == [-9, -9]
+
+
+def test_a_process_that_is_told_nothing_ends_by_itself(started):
+    reader = started("import sys\nsys.exit('cannot load')")
+    reader.process.wait()
+    reader.ask(Path("digits/1"), Path("images.npy"), 60.0)  # after its end
+    with pytest.raises(VerificationError, match="cannot load"):
+        reader.answers()

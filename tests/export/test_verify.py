@@ -15,6 +15,7 @@ from toys import NAMES, toy_part, toy_space
 from cnn_tuner.errors import FormatError, UsageError, VerificationError
 from cnn_tuner.export.formats import saved_model
 from cnn_tuner.export.formats.registry import Source
+from cnn_tuner.export.readers import Readers
 from cnn_tuner.export.served import Served
 from cnn_tuner.export.verify import Measured, compare, verify
 from cnn_tuner.metrics import calibration
@@ -52,7 +53,9 @@ def multiclass(tmp_path_factory) -> tuple[Measured, Path]:
 def test_a_faithful_export_and_a_keras_file_are_verified(multiclass, tmp_path):
     live, folder = multiclass
     built("multiclass").save(tmp_path / "best.keras")
-    found = verify(live, {"tf_saved_model": folder, "keras": tmp_path / "best.keras"})
+    exports = {"tf_saved_model": folder, "keras": tmp_path / "best.keras"}
+    with Readers(exports) as readers:
+        found = verify(readers, live, exports)
     assert set(found) == {"tf_saved_model", "keras"}
     assert max(reading.difference for reading in found.values()) <= 1e-5
     assert all(set(reading.latency) == {1, 64} for reading in found.values())
@@ -107,8 +110,8 @@ def test_another_class_is_found_unless_both_are_equally_likely(multiclass):
 @pytest.mark.slow
 def test_an_export_that_cannot_be_read_is_told(multiclass, tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"no")
-    with pytest.raises(FormatError, match="a new process cannot read it: ") as error:
-        verify(multiclass[0], {"tf_saved_model": tmp_path})
+    with pytest.raises(FormatError, match="a new process cannot read it: ") as error, Readers(["tf_saved_model"]) as it:
+        verify(it, multiclass[0], {"tf_saved_model": tmp_path})
     assert error.value.format == "tf_saved_model", "so that the others may still be had"
     assert "\n" not in str(error.value)
 

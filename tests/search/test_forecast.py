@@ -6,6 +6,7 @@ import math
 import random
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toys import FINITE_SPACE, NoLogs, formula, toy_config, toy_run
@@ -18,6 +19,7 @@ from cnn_tuner.search.final_plan import side_by_side
 from cnn_tuner.search.final_training import FinalTraining
 from cnn_tuner.search.forecast import (
     EXPORT_STARTUPS,
+    FORK_SECONDS,
     FORMAT_STARTUPS,
     STARTUP_SECONDS,
     Forecast,
@@ -127,7 +129,8 @@ def test_the_search_ends_when_its_part_of_the_budget_is_over():
     best = trial(8.0, 2.0, 2.0)
     assert forecast.search_ends_at(best) == 700.0 - 2 * 19.0 - forecast.export_seconds(best)
     forecast.config = toy_config(budget_seconds=600, finalists=9, final_seeds=9, final_epochs=900)
-    assert forecast.search_ends_at(best) == 700.0 - FINAL_SHARE * 600 - forecast.export_seconds(best)
+    ends_at = 700.0 - FINAL_SHARE * 600 - forecast.export_seconds(best)
+    assert forecast.search_ends_at(best) == pytest.approx(ends_at)
 
 
 def test_what_jobs_take_beside_their_epochs_is_not_hidden_by_those_that_still_run():
@@ -141,6 +144,15 @@ def test_a_process_that_loads_tensorflow_alone_takes_less_than_those_that_shared
     forecast = with_one_job(forecast_of())
     forecast.crowding = 1.5
     assert forecast.startup_seconds == pytest.approx(4.0 / 1.5)
+
+
+def test_where_a_fork_server_loaded_tensorflow_it_says_what_that_took():
+    forecast = with_one_job(forecast_of(), setup=1.0)
+    forecast.server = SimpleNamespace(loading_seconds=None)
+    assert forecast.startup_seconds == forecast.worker_seconds == 4.0, "it is not known yet"
+    forecast.server.loading_seconds = 6.0
+    assert forecast.startup_seconds == pytest.approx(7.0), "of a process that reads the export"
+    assert forecast.worker_seconds == pytest.approx(FORK_SECONDS + 1.0)
 
 
 def test_a_job_that_was_lost_for_good_or_failed_at_once_tells_nothing_of_setting_up():

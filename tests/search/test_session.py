@@ -19,7 +19,6 @@ from cnn_tuner.export.formats import keras_file, registry
 from cnn_tuner.export.formats.registry import FORMATS
 from cnn_tuner.report import page
 from cnn_tuner.runs.store import RunStore
-from cnn_tuner.search import winner
 from cnn_tuner.search.final_training import FinalTraining
 from cnn_tuner.search.observer import Silent
 from cnn_tuner.search.session import Session
@@ -35,7 +34,7 @@ def request_(tmp_path) -> Request:
 
 @pytest.fixture(autouse=True)
 def unread(monkeypatch):
-    monkeypatch.setattr(winner, "verify", toys.unread)
+    toys.read_nothing(monkeypatch)
 
 
 class StopsAt(Silent):

@@ -65,7 +65,7 @@ def write_request(folder: Path, task: str) -> Request:
 @pytest.fixture
 def unread(monkeypatch):
     """Exports without the processes that read them again and without pages to look at, for tests of something else."""
-    monkeypatch.setattr(winner, "verify", toys.unread)
+    toys.read_nothing(monkeypatch)
     monkeypatch.setattr(Session, "_show", lambda self, run: None)
 
 
@@ -241,7 +241,7 @@ def test_export_refuses_other_data(request_, unread):
 @pytest.mark.slow
 def test_an_export_that_fails_its_verification_leaves_nothing(request_, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(winner, "verify", toys.unread)
+        toys.read_nothing(patch)
         outcome = tuned(replace(request_, max_trials=1, epochs=1, final_epochs=1))
     run = RunStore.open(outcome.folder)
     found = evaluation.load(run.evaluation)

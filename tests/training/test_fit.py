@@ -286,11 +286,25 @@ def test_where_it_pays_a_training_begins_with_filters_that_have_seen_the_images(
 
 
 @pytest.mark.slow
-def test_an_epoch_of_one_execution_tells_the_time_too(job, data, monkeypatch):
+def test_an_epoch_of_one_batch_tells_the_time_too(job, data, monkeypatch):
     Clock(monkeypatch)
-    assert SevenSteps().set_up(job, data).at_once == 5
-    result = train(replace(job, seconds=0.35), data)
-    assert len(result.epochs) == 3, "the first one compiles"
+    result = train(replace(job, values=VALUES | {"batch_size": 96}, seconds=0.35), data)
+    assert len(result.epochs) == 3
+
+
+def test_a_first_epoch_is_told_to_take_what_later_ones_do(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(recorder, "time", SimpleNamespace(monotonic=lambda: now))
+    pace = recorder._Pace(validation_share=0.1)
+    for epoch, validation in enumerate((3.0, 0.25)):
+        pace.begin(8 * epoch)
+        for at_once in range(2):
+            now += 1.0 if epoch or at_once else 5.0  # it is traced
+            pace.note(8 * epoch + 4 * (at_once + 1))
+        pace.pause()
+        now += validation  # the first one is traced, too
+        pace.resume(8)
+        assert pace.seconds(8) == pytest.approx(2.0 + (0.1 * 2.0, 0.25)[epoch])
 
 
 @pytest.mark.parametrize(("seconds", "epochs"), [later(0.1, 1), (1.4, 2), later(1.6, 3), later(60.0, 4)])
@@ -811,7 +825,7 @@ def test_sampled_classes_come_as_often_and_without_a_weight(job):
 
 
 @pytest.mark.parametrize(
-    ("steps", "macs", "expected"), [(36, 1, 18), (37, 1, 1), (20, 1, 20), (36, 10**9, 1), (36, 3 * 10**8, 4)]
+    ("steps", "macs", "expected"), [(36, 1, 18), (37, 1, 1), (20, 1, 10), (1, 1, 1), (36, 10**9, 1), (36, 3 * 10**8, 4)]
 )
 def test_steps_at_once_divide_the_epoch_and_stay_short(steps, macs, expected):
     assert steps_per_execution(steps, macs) == expected

@@ -1,0 +1,5 @@
+"""Takes for ever to be loaded."""
+
+import threading
+
+threading.Event().wait()

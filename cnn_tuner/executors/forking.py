@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from multiprocessing.connection import wait
 from time import monotonic
 
 from cnn_tuner.executors.forkserver import FORK, NUMBER, SECONDS
@@ -72,7 +72,7 @@ class Forked:
 
     def _read(self, seconds: float | None) -> bool:
         """Takes in what the server says, if it says something in so many seconds."""
-        if self._code is not None or not select.select([self._status], [], [], seconds)[0]:
+        if self._code is not None or not wait([self._status], seconds):
             return False
         told = os.read(self._status, NUMBER.size)
         if len(told) < NUMBER.size:  # the server is gone

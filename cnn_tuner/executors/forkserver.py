@@ -17,9 +17,11 @@ import socket
 import struct
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from multiprocessing.connection import wait
 from time import process_time
 from typing import NoReturn
 
@@ -37,6 +39,8 @@ def main(handle: int, module: str, *spared: str) -> None:
     with _leaving_with(control), worker.without(spared):
         import_module(module)
     gc.freeze()  # what is shared by all copies is not touched by their collections
+    # Python sees threads of libraries, which are made for this (OpenBLAS's, jemalloc's), and warns of a copy.
+    warnings.simplefilter("ignore", DeprecationWarning)
     with suppress(OSError):
         control.send(SECONDS.pack(process_time()))
     woken, waker = os.pipe()
@@ -46,11 +50,11 @@ def main(handle: int, module: str, *spared: str) -> None:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     children: dict[int, int] = {}  # process ids, and where it is told how they ended
     while True:
-        ready, _, _ = select.select([control.fileno(), woken], [], [])
+        ready = wait([control, woken])
         if woken in ready:
             os.read(woken, 4096)
             _reap(children, os.WNOHANG)
-        if control.fileno() in ready:
+        if control in ready:
             try:
                 message, handles, _, _ = socket.recv_fds(control, len(FORK), 3)
             except OSError:
@@ -58,17 +62,29 @@ def main(handle: int, module: str, *spared: str) -> None:
             if not message:
                 break
             connection, output, status = handles
-            pid = os.fork()
+            pid = _forked()
             if pid == 0:
                 for each in (control.fileno(), woken, waker, status, *children.values()):
                     os.close(each)
                 _become_worker(connection, output)
             os.close(connection)
             os.close(output)
-            os.write(status, NUMBER.pack(pid))
-            children[pid] = status
+            if pid is None:
+                os.close(status)  # which tells the driver
+            else:
+                children[pid] = status
+                with suppress(OSError):  # it may be gone
+                    os.write(status, NUMBER.pack(pid))
     while children:  # they end as their connections do
         _reap(children, 0)
+
+
+def _forked() -> int | None:
+    """As `os.fork`; None where there is no room for another process."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
 
 
 def _reap(children: dict[int, int], flags: int) -> None:

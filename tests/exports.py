@@ -21,6 +21,7 @@ from toys import NAMES, toy_space
 from cnn_tuner.errors import InfeasibleError
 from cnn_tuner.export.formats import saved_model
 from cnn_tuner.export.formats.registry import Source
+from cnn_tuner.export.served import Served
 from cnn_tuner.metrics.tasks import Output
 from cnn_tuner.models import builder
 from cnn_tuner.spaces import architecture
@@ -37,17 +38,32 @@ def network(task: str = "multiclass", point: dict[str, Any] = POINT, shape=(8, 8
 def write(folder: Path, task: str = "multiclass", live: keras.Model | None = None) -> Path:
     """An export of a task in `folder`; that of no network in particular is made once."""
     if live is None:
-        return shutil.copytree(_of(task), folder, dirs_exist_ok=True)
+        return shutil.copytree(kept(task), folder, dirs_exist_ok=True)
     nothing = np.zeros((0, *live.input_shape[1:]), np.uint8)
     saved_model.write(Source(live, task, NAMES[task], nothing, folder / "unused.keras"), folder)
     return folder
 
 
-@functools.cache
-def _of(task: str) -> Path:
+def kept(task: str = "multiclass") -> Path:
+    """One of a task for all tests, which leave it as it is."""
+    return _kept(task)
+
+
+def served(task: str = "multiclass") -> Served:
+    """The same, loaded once: that takes seconds."""
+    return _served(task)
+
+
+@functools.cache  # here, where a task is always given, and not above
+def _kept(task: str) -> Path:
     made = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, made)
-    return write(Path(made) / "1", task, network(task))
+    return write(Path(made).resolve() / "1", task, network(task))
+
+
+@functools.cache
+def _served(task: str) -> Served:
+    return Served(_kept(task))
 
 
 def changed(export: Path, folder: Path, change: Callable[[Any], None]) -> Path:

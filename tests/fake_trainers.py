@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from cnn_tuner.errors import DataError
@@ -151,6 +152,15 @@ def hang_later(job, on_epoch, should_stop):
     threading.Event().wait()
 
 
+def draw(job, on_epoch, should_stop):
+    """Tells a number of NumPy's own generator."""
+    import numpy as np
+
+    told = epoch()
+    on_epoch(replace(told, metrics=told.metrics | {"drawn": float(np.random.random())}))
+    return result(job, "completed")
+
+
 def stop_by_signal(job, on_epoch, should_stop):
     """Sends the driver a signal, as a person would in the middle of a job."""
     os.kill(job.values["driver"], signal.SIGUSR1)
@@ -257,6 +267,7 @@ def chatter(job, on_epoch, should_stop):
 
 ACTS = {
     "train": train,
+    "draw": draw,
     "fail": fail,
     "until_stopped": until_stopped,
     "is_stopped": is_stopped,

@@ -291,6 +291,7 @@ def test_a_port_that_is_taken_is_one_line(tuned, cnn_tuner, monkeypatch):
     def taken(self):
         raise program.TensorBoardPortInUseError("port 6006 is in use")
 
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which the command changes
     monkeypatch.setattr(program.TensorBoard, "launch", taken)
     code, _, err = cnn_tuner("tensorboard", "--runs", tuned[0] / "runs")
     assert (code, err) == (2, "error: --port: TensorBoard cannot be served: port 6006 is in use\n")
@@ -298,6 +299,7 @@ def test_a_port_that_is_taken_is_one_line(tuned, cnn_tuner, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:html5lib's sanitizer:DeprecationWarning")
 def test_how_to_select_some_of_very_many_runs_is_told(tuned, cnn_tuner, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which the command changes
     monkeypatch.setattr(program.TensorBoard, "launch", lambda self: "http://127.0.0.1:6006/")
     monkeypatch.setattr("threading.Event.wait", lambda self, *_: None)
     for most, told in ((3, False), (2, True)):

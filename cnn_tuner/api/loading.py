@@ -60,7 +60,10 @@ def choose_backend() -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds TensorFlow as Python does, and has it loaded unheard. Who only asks whether it is there changes nothing."""
+    """Finds TensorFlow, and what is built upon it, as Python does, and has it loaded unheard.
+
+    Who only asks whether it is there changes nothing.
+    """
 
     def __init__(self, spared: Sequence[str]) -> None:
         self._thread, self._spared = threading.local(), spared
@@ -73,7 +76,7 @@ class _Finder(MetaPathFinder):
         sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "tensorflow" or getattr(self._thread, "is_asking", False):
+        if name not in LOADERS or getattr(self._thread, "is_asking", False):
             return None
         self._thread.is_asking = True
         try:
@@ -81,12 +84,12 @@ class _Finder(MetaPathFinder):
         finally:
             self._thread.is_asking = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._spared)
+            spec.loader = LOADERS[name](spec.loader, self._spared)
         return spec
 
 
 class _Loader(Loader):
-    """Loads TensorFlow by the loader that it has, while nothing of it is heard."""
+    """Loads a package by the loader that it has, while other packages are not found that it can do without."""
 
     def __init__(self, own: Loader, spared: Sequence[str]) -> None:
         self._own, self._spared = own, spared
@@ -95,16 +98,31 @@ class _Loader(Loader):
         return self._own.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
         from cnn_tuner.executors.worker import without  # which a command without TensorFlow need not load
 
+        assert module.__spec__ is not None
         module.__loader__ = module.__spec__.loader = self._own
-        with _unheard(), without(self._spared):
-            self._own.exec_module(module)
+        with without(self._spared):
+            self.load(module)
+
+    def load(self, module: ModuleType) -> None:
+        self._own.exec_module(module)
+
+
+class _TensorFlowLoader(_Loader):
+    """The same, while nothing of it is heard."""
+
+    def load(self, module: ModuleType) -> None:
+        with _unheard():
+            super().load(module)
             for gpu in module.config.list_physical_devices("GPU"):
                 module.config.experimental.set_memory_growth(gpu, True)  # leave room for whoever shares it
             module.config.list_logical_devices()  # looks for devices now, while it is not heard
         module.get_logger().setLevel(logging.ERROR)
+
+
+# Each loads the ones before it; KerasTuner's own use of them is for its tuner of scikit-learn's models.
+LOADERS = {"tensorflow": _TensorFlowLoader, "keras": _Loader, "keras_tuner": _Loader}
 
 
 @contextmanager

@@ -29,6 +29,7 @@ def tensorboard(
     opened = open_run(folder, run)
     trials = opened.last_trial()
     opened.close()
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorBoard loads TensorFlow, and a search beside it needs the memory
     from tensorboard import program
 
     server = program.TensorBoard()

@@ -15,13 +15,14 @@ from multiprocessing.connection import wait
 from time import monotonic
 
 from cnn_tuner.executors.forkserver import FORK, NUMBER, SECONDS
+from cnn_tuner.executors.worker import SPARED
 from cnn_tuner.runs import machine
 from cnn_tuner.runs.machine import Workers
 
 # Not multiprocessing.Process: that imports the user's main program once more in each worker, which breaks notebooks
 # and programs without a guard.
 BOOTSTRAP = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from cnn_tuner.executors import {0}; {0}.main"
-LEAVE_SECONDS = 2.0  # for the server to end by itself
+UNKNOWN = 255  # the exit code of a worker whose server is gone, as multiprocessing has it
 
 _current: ContextVar[ForkServer | None] = ContextVar("current", default=None)
 
@@ -31,8 +32,12 @@ def python(module: str, call: str, *arguments: str) -> list[str]:
 
     Unbuffered, so that what a program error prints last is the last line.
     """
-    path = [entry for entry in sys.path if isinstance(entry, str)]  # as the import system does
-    return [sys.executable, "-u", "-c", BOOTSTRAP.format(module) + call, json.dumps(path), *arguments]
+    return [sys.executable, "-u", "-c", BOOTSTRAP.format(module) + call, json.dumps(module_path()), *arguments]
+
+
+def module_path() -> list[str]:
+    """Where modules are found: of what is in sys.path what the import system looks at."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
 
 
 class Forked:
@@ -64,9 +69,11 @@ class Forked:
 
     def kill(self) -> None:
         """Ends it at once; with the server, if that has not come to begin it."""
-        if self._code is None and self.pid is None:
+        while self._read(0.0):
+            pass
+        if self._code is None and self._pid is None:
             self._server.kill()
-        elif self._code is None and self._pid is not None:
+        elif self._code in (None, UNKNOWN) and self._pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
 
@@ -75,11 +82,9 @@ class Forked:
         if self._code is not None or not wait([self._status], seconds):
             return False
         told = os.read(self._status, NUMBER.size)
-        if len(told) < NUMBER.size:  # the server is gone
-            if self._pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(self._pid, signal.SIGKILL)
-            self._code = -signal.SIGKILL
+        if len(told) < NUMBER.size:  # the server is gone, or cannot begin it
+            self._code = UNKNOWN
+            self._server.is_spent |= self._pid is None
         elif self._pid is None:
             self._pid = NUMBER.unpack(told)[0]
         else:
@@ -96,6 +101,7 @@ class ForkServer:
     """
 
     def __init__(self, module: str, spared: Sequence[str] = ()) -> None:
+        self.is_spent = False  # it could not begin a worker: the next does so by itself, or says why not
         self._seconds: float | None = None
         self._control, theirs = socket.socketpair()
         with theirs:
@@ -114,7 +120,9 @@ class ForkServer:
                 raise
 
     def fork(self, connection: int, output: int) -> Forked | None:
-        """Begins a worker with these file descriptors, once the server is ready; None where it is gone."""
+        """Begins a worker with these file descriptors, once the server is ready; None where it cannot."""
+        if self.is_spent:
+            return None
         told, status = os.pipe()
         try:
             socket.send_fds(self._control, [FORK], [connection, output, status])
@@ -139,27 +147,24 @@ class ForkServer:
         self._process.kill()
 
     def close(self) -> None:
-        """Ends it; workers have ended before."""
+        """Ends it, once its workers have ended. May be called again."""
         self._control.close()
-        try:
-            self._process.wait(LEAVE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
 
 @contextmanager
-def serving(workers: Workers, trainer: str, spared: Sequence[str]) -> Iterator[None]:
+def serving(workers: Workers, trainer: str, has_own_networks: bool = False) -> Iterator[None]:
     """Has the workers that this thread begins meanwhile be copies of one process, where that can be.
 
     Not where there may be a GPU, whose driver allows no copies, and on Linux only: of other systems' libraries not all
     stand it. From now on it loads the module of `trainer`, as `cnn_tuner.executors.base.Settings` has it, while the
-    caller does other things.
+    caller does other things; with networks of a person's own, which may use anything, all that Keras loads.
     """
     if workers.executor != "processes" or sys.platform != "linux" or machine.may_have_gpu():
         yield
         return
-    server = ForkServer(trainer.partition(":")[0], spared)
+    server = ForkServer(trainer.partition(":")[0], () if has_own_networks else SPARED)
     token = _current.set(server)
     try:
         yield

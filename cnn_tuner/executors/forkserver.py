@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import threading
 import traceback
 import warnings
@@ -75,8 +76,8 @@ def main(handle: int, module: str, *spared: str) -> None:
                 children[pid] = status
                 with suppress(OSError):  # it may be gone
                     os.write(status, NUMBER.pack(pid))
-    while children:  # they end as their connections do
-        _reap(children, 0)
+    _reap(children, 0)  # they end as their connections do
+    os._exit(0)  # at once: to take TensorFlow apart takes a second
 
 
 def _forked() -> int | None:
@@ -93,7 +94,9 @@ def _reap(children: dict[int, int], flags: int) -> None:
         pid, state = os.waitpid(-1, flags)
         if pid == 0:
             return
-        status = children.pop(pid)
+        status = children.pop(pid, None)
+        if status is None:  # of something that a module began
+            continue
         with suppress(OSError):  # nobody wants to know
             os.write(status, NUMBER.pack(os.waitstatus_to_exitcode(state)))
         os.close(status)
@@ -107,6 +110,8 @@ def _become_worker(connection: int, output: int) -> NoReturn:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
+        if (numpy := sys.modules.get("numpy")) is not None:
+            numpy.random.seed()  # as of another process; Python does so for its own
         worker.main(connection)
     except BaseException:
         traceback.print_exc()

@@ -17,6 +17,7 @@ from cnn_tuner.executors.worker import STOP
 from cnn_tuner.runs.records import Job
 
 LEAVE_SECONDS = 2.0  # for a worker to end by itself
+MOST_BYTES = 2**16  # of networks, that a connection holds while nobody reads it: a server may be loading still
 TAIL_BYTES = 4096  # of a worker's output, in which its last line is looked for
 EXCEPTION = "its process ended with exit code 1: "  # which is how Python ends after an exception that nothing caught
 
@@ -36,15 +37,15 @@ class WorkerHandle:
         with theirs:
             self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
             try:
-                self._process = self._start(theirs.fileno())
+                self._process = self._start(settings, theirs.fileno())
             except BaseException:
                 self.connection.close()
                 self._output.close()
                 raise
-        self._send((settings, slot))
+        self._send((settings, slot, forking.module_path()))
 
-    def _start(self, handle: int) -> subprocess.Popen[bytes] | forking.Forked:
-        server = forking.current()
+    def _start(self, settings: Settings, handle: int) -> subprocess.Popen[bytes] | forking.Forked:
+        server = forking.current() if len(settings.networks) <= MOST_BYTES else None
         if server is not None and (forked := server.fork(handle, self._output.fileno())) is not None:
             return forked
         return subprocess.Popen(

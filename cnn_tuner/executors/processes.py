@@ -80,7 +80,7 @@ class ProcessExecutor:
         for end in (self._waker, self._woken):
             end.setblocking(False)
         try:
-            # All at once and now: they load TensorFlow while the driver goes on.
+            # All at once and now: they get ready while the driver goes on.
             for number in range(settings.slots):
                 self._slots.append(_Slot(number, WorkerHandle(settings, number)))
         except BaseException:

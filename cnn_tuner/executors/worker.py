@@ -1,7 +1,8 @@
 """What runs in a worker process: its main thread trains, another one reads what the driver sends.
 
-The driver sends the settings and the slot's number, then jobs, and STOP for the job before it. The worker sends Ready,
-then for each job EpochEnded and ALIVE, and at its end Ended. When the connection ends, so does the worker.
+The driver sends the settings, the slot's number and where modules are found, then jobs, and STOP for the job before it.
+The worker sends Ready, then for each job EpochEnded and ALIVE, and at its end Ended. When the connection ends, so does
+the worker.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def without(packages: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         for name in hidden:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
 
 
 def main(handle: int) -> None:
@@ -68,7 +69,7 @@ def main(handle: int) -> None:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     connection = Connection(handle)
-    settings, slot = connection.recv()
+    settings, slot, sys.path[:] = connection.recv()  # a fork server was begun with what its driver had then
     if settings.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus[slot]
     if Path(settings.folder).is_dir():

@@ -95,8 +95,7 @@ class Reader:
         if self._watch is not None:
             self._watch.cancel()
         self.process.kill()
-        with suppress(BrokenPipeError):
-            self.process.communicate()
+        self.process.communicate()
 
 
 class Readers:

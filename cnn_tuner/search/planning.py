@@ -302,7 +302,8 @@ def _calculated(
         return oracle.setups_a_point(points) * setup_seconds + oracle.epochs_a_point(points) * epoch_seconds
 
     start = max(0.0, startup.workers - setup_seconds)
-    process = start / startup.crowding if startup.process is None else startup.process
+    alone = startup.workers / startup.crowding  # until a network is set up
+    process = alone if startup.process is None else startup.process + setup_seconds
     export = export_seconds(config, process, epoch_seconds / config.work_share)
     start += startup.loading
     trials = math.inf if search.max_trials is None else float(search.max_trials)
@@ -311,7 +312,7 @@ def _calculated(
     # The time is kept free for the largest network that the search may find.
     largest = max(point.epoch_seconds * min(1.0, most_macs / point.macs) for point in points) / config.work_share
     asked = TYPICAL_POINTS if math.isinf(trials) else max(1.0, trials)
-    worker = startup.workers / startup.crowding if startup.process is None else FORK_SECONDS + setup_seconds
+    worker = alone if startup.process is None else FORK_SECONDS + setup_seconds
     pace = Pace(largest, (largest,) * search.finalists, setup_seconds, worker, slots)
     enough = worker + pace.wide(ENOUGH_EPOCHS)
     share = None if search.budget_seconds is None else final_room(search.budget_seconds, enough)

@@ -15,7 +15,6 @@ from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import FormatError, StorageError, storage_error
 from cnn_tuner.executors import forking
 from cnn_tuner.executors import registry as executors
-from cnn_tuner.executors.worker import SPARED
 from cnn_tuner.export.formats import registry as formats
 from cnn_tuner.metrics.tasks import Objective
 from cnn_tuner.runs import machine
@@ -115,7 +114,7 @@ class Session:
 
     def workers_loading(self) -> AbstractContextManager[None]:
         """Has workers load from now on what they train with, long before it is known what that will be."""
-        return forking.serving(self.workers, self.trainer, () if self.has_own_networks else SPARED)
+        return forking.serving(self.workers, self.trainer, self.has_own_networks)
 
     def request_stop(self) -> None:
         """Ends soon, with the best so far exported. Safe to call from a signal handler."""
@@ -235,7 +234,7 @@ class Session:
         return not run.config.objective.is_better(score, earlier.score)
 
     def _measure_baselines(self, run: RunStore, dataset: Dataset) -> None:
-        """What simple models reach, once a run and before its workers need the processors."""
+        """What simple models reach, once a run and before its workers train."""
         if run.baselines() is None and not self.is_stopping:
             from cnn_tuner.baselines import registry
 
@@ -281,8 +280,9 @@ class Session:
                 self.observer.workers_chosen(workers, self._checkpoint_bytes(run, workers))
                 yield executor
             finally:
-                if self._executor is not None:
-                    self._executor.close()
+                for each in (self._executor, forecast.server):
+                    if each is not None:
+                        each.close()
 
     def _shared_folder(self, run: RunStore) -> tuple[Path, bool]:
         """Where workers find the images: in the run's folder, or where all nodes of a cluster see them; which it is."""

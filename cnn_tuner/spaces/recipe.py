@@ -72,6 +72,8 @@ def steps_of_epoch(images: int, values: Point) -> int:
     Of 37 batches each would run by itself, and small networks wait for Python.
     """
     steps = math.ceil(images / int(values.get("batch_size", BATCH_SIZE)))
+    if steps < FEW_AT_ONCE:
+        return steps
     return next(n for n in range(steps, 0, -1) if at_once(n, STEPS_AT_ONCE) >= min(FEW_AT_ONCE, n // 4))
 
 

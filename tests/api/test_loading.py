@@ -8,11 +8,13 @@ import sys
 LOADING = """
 import importlib.util, logging, os, sys
 from cnn_tuner.api.loading import quiet_tensorflow
-with quiet_tensorflow({is_debug}):
+with quiet_tensorflow({is_debug}, ["pandas", "matplotlib"]):
     with quiet_tensorflow({is_debug}):
         print("tensorflow" in sys.modules)
     importlib.util.find_spec("tensorflow")  # as packages do that have a use for it
-    import keras
+    import keras_tuner  # which begins with Keras, which begins with TensorFlow
+    print(*sorted({{"keras", "matplotlib", "pandas", "sklearn", "tensorflow"}} & set(sys.modules)))
+    import pandas
     import tensorflow as tf
     print(tf.__spec__.loader is tf.__loader__, type(tf.__loader__).__name__)
     os.write(2, b"heard again")
@@ -47,7 +49,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_it_is_loaded_when_it_is_asked_for_and_not_heard():
     told = run(LOADING.format(is_debug=False))
-    assert told.stdout == "False\nTrue SourceFileLoader\n0\nTrue\n"
+    assert told.stdout == "False\nkeras sklearn tensorflow\nTrue SourceFileLoader\n0\nTrue\n"
     assert told.stderr == "heard again"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -35,9 +36,19 @@ globals().update(
 
 @pytest.fixture(autouse=True)
 def served(monkeypatch):
+    begun, fork = [], forking.ForkServer.fork
+
+    def forked(*arguments):
+        begun.append(fork(*arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(forking.ForkServer, "fork", forked)
     monkeypatch.setattr(forking.machine, "may_have_gpu", lambda: False)
-    with forking.serving(Workers(), SETTINGS.trainer, ()):
+    with forking.serving(Workers(), SETTINGS.trainer):
+        while forking.current().loading_seconds is None:  # or a worker would seem to hang that waits for it
+            os.sched_yield()
         yield
+    assert None not in begun, "a worker that begins by itself says nothing here"
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ from toys import toy_dataset
 
 from cnn_tuner.data.shared import shared
 from cnn_tuner.errors import SearchError
-from cnn_tuner.executors import forking, processes, registry
+from cnn_tuner.executors import forking, forkserver, processes, registry
 from cnn_tuner.executors.base import Settings
-from cnn_tuner.executors.worker import SPARED
 from cnn_tuner.metrics.tasks import Objective, Output
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded, Job, JobDone, JobLost
@@ -50,7 +49,7 @@ def without_gpu(monkeypatch):
 
 @pytest.fixture
 def server():
-    with forking.serving(Workers(), SETTINGS.trainer, ()):
+    with forking.serving(Workers(), SETTINGS.trainer):
         yield forking.current()
     assert forking.current() is None
 
@@ -85,10 +84,10 @@ def test_workers_are_copies_of_the_server(make, server):
 
 
 def test_there_is_no_server_where_none_can_be(monkeypatch):
-    with forking.serving(Workers(executor="inline"), SETTINGS.trainer, ()):
+    with forking.serving(Workers(executor="inline"), SETTINGS.trainer):
         assert forking.current() is None
     monkeypatch.setattr(forking.machine, "may_have_gpu", lambda: True)
-    with forking.serving(Workers(), SETTINGS.trainer, ()):
+    with forking.serving(Workers(), SETTINGS.trainer):
         assert forking.current() is None
 
 
@@ -126,7 +125,7 @@ def test_a_worker_that_cannot_start_says_why(make, trainer, line):
 
 
 def test_a_module_that_cannot_be_loaded_is_told_by_a_worker_without_the_server():
-    with forking.serving(Workers(), "nowhere:open", ()):
+    with forking.serving(Workers(), "nowhere:open"):
         executor = registry.create("processes", replace(SETTINGS, trainer="nowhere:open"))
         executor.submit(job("train"))
         with pytest.raises(SearchError, match=r"cannot start: ModuleNotFoundError: No module named 'nowhere'$"):
@@ -157,6 +156,56 @@ def test_what_a_server_cannot_begin_is_begun_without_it(make, server):
     assert metrics(events)["driver"] == os.getpid()
 
 
+def test_where_a_copy_cannot_be_made_a_worker_begins_by_itself(make, server, monkeypatch):
+    """As where the process table is full: the server tells by ending what it was given."""
+
+    def refused(control, message, handles):
+        told = os.dup(handles[2])
+        os.close(told)
+        return len(message)
+
+    monkeypatch.setattr(forking.socket, "send_fds", refused)
+    executor = make()
+    assert not server.is_spent
+    events, last = run(executor, "train")
+    assert isinstance(last, JobDone)
+    assert (metrics(events)["driver"], server.is_spent) == (os.getpid(), True)
+
+
+def test_a_fork_that_fails_ends_nothing(monkeypatch):
+    def full():
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "fork", full)
+    assert forkserver._forked() is None
+
+
+def test_a_worker_finds_modules_where_the_driver_does_by_then(make, server, tmp_path, monkeypatch):
+    (tmp_path / "found_later.py").write_text("from fake_trainers import open_acting")
+    monkeypatch.syspath_prepend(str(tmp_path))  # after the server began
+    events, last = run(make(trainer="found_later:open_acting"), "train")
+    assert isinstance(last, JobDone)
+    assert metrics(events)["driver"] == server._process.pid
+
+
+def test_networks_that_no_connection_holds_are_for_a_worker_that_reads_at_once(make):
+    events, last = run(make(networks=bytes(2**20)), "train")
+    assert isinstance(last, JobDone)
+    assert metrics(events)["driver"] == os.getpid()
+
+
+def test_copies_draw_other_numbers():
+    drawn = []
+    with forking.serving(Workers(), "numpy:no trainer"):
+        for _ in range(2):
+            executor = registry.create("processes", SETTINGS)
+            events, _ = run(executor, "draw")
+            drawn.append(metrics(events)["drawn"])
+            assert metrics(events)["driver"] == forking.current()._process.pid
+            executor.close()
+    assert drawn[0] != drawn[1]
+
+
 def test_workers_of_a_server_that_was_killed_end_with_their_job_lost(make, server):
     executor = make(slots=2)
     executor.submit(job("until_stopped", 1))
@@ -170,10 +219,10 @@ def test_workers_of_a_server_that_was_killed_end_with_their_job_lost(make, serve
 
 def test_an_executor_that_is_closed_before_the_server_is_ready_is_soon_gone(monkeypatch):
     monkeypatch.setattr(processes, "LEAVE_SECONDS", 0.1)
-    with forking.serving(Workers(), "endless_module:open", ()):
+    with forking.serving(Workers(), "endless_module:open"):
         server = forking.current()
         registry.create("processes", SETTINGS).close()
-        assert server._process.wait(10) in (-signal.SIGKILL, 1)
+        assert server._process.wait(10) == -signal.SIGKILL
 
 
 def test_what_is_spared_is_not_loaded_and_can_be_later():
@@ -190,14 +239,13 @@ def test_what_is_spared_is_not_loaded_and_can_be_later():
 DRIVER = """
 from cnn_tuner.executors import forking
 from cnn_tuner.executors.base import Settings
-from cnn_tuner.executors.worker import SPARED
 from cnn_tuner.executors.processes import ProcessExecutor
 from cnn_tuner.runs.machine import Workers
 from cnn_tuner.runs.records import EpochEnded
 from executors.test_forking import job
 
 forking.machine.may_have_gpu = lambda: False
-with forking.serving(Workers(), "fake_trainers:open_acting", ()):
+with forking.serving(Workers(), "fake_trainers:open_acting"):
     executor = ProcessExecutor(Settings("fake_trainers:open_acting", "data", slots=3))
     for number, act in enumerate(("until_stopped", "hang", "train")):
         executor.submit(job(act, number))
@@ -246,7 +294,7 @@ def test_a_copy_trains_as_another_process_does(tmp_path):
         settings = Settings("cnn_tuner.training.fit:open_trainer", str(data), slots=2, threads=1)
         for name in ("spawned", "forked"):
             workers = Workers(executor="processes" if name == "forked" else "inline")  # of which no server is made
-            with forking.serving(workers, settings.trainer, SPARED):
+            with forking.serving(workers, settings.trainer):
                 assert (forking.current() is None) == (name == "spawned")
                 executor = registry.create("processes", settings)
                 for number in (1, 2):

@@ -49,6 +49,11 @@ def multiclass(tmp_path_factory) -> tuple[Measured, Path]:
     return measured("multiclass", live), folder
 
 
+@pytest.fixture(scope="module")
+def served(multiclass) -> Served:
+    return Served(multiclass[1])
+
+
 @pytest.mark.slow
 def test_a_faithful_export_and_a_keras_file_are_verified(multiclass, tmp_path):
     live, folder = multiclass
@@ -116,9 +121,8 @@ def test_an_export_that_cannot_be_read_is_told(multiclass, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_served_says_class_and_probabilities(multiclass):
-    live, folder = multiclass
-    served = Served(folder)
+def test_served_says_class_and_probabilities(multiclass, served):
+    live, _ = multiclass
     assert (served.image_shape, served.class_names) == ((8, 8, 1), NAMES["multiclass"])
     for answer, scores in zip(served.predict(IMAGES), live.scores, strict=True):
         assert answer["class"] == NAMES["multiclass"][int(scores.argmax())]
@@ -154,8 +158,7 @@ def test_each_weight_is_stored_once(tmp_path):
     assert stored == pytest.approx(4 * live.count_params(), rel=0.1)
 
 
-def test_dropout_is_off(multiclass):
-    served = Served(multiclass[1])
+def test_dropout_is_off(served):
     np.testing.assert_array_equal(served.scores(IMAGES), served.scores(IMAGES))
 
 
@@ -166,9 +169,9 @@ def test_versions_count_up_and_strangers_are_ignored(tmp_path):
     assert saved_model.next_version(tmp_path) == 11
 
 
-def test_no_images_are_refused(multiclass):
+def test_no_images_are_refused(served):
     with pytest.raises(UsageError, match=r"^no images: a prediction takes one at least$"):
-        Served(multiclass[1]).scores(IMAGES[:0])
+        served.scores(IMAGES[:0])
 
 
 def test_a_folder_without_a_saved_model_is_refused(tmp_path):

@@ -23,6 +23,7 @@ from cnn_tuner.commands import output
 from cnn_tuner.data.options import DataOptions
 from cnn_tuner.data.pictures import read_image
 from cnn_tuner.errors import DataError, UsageError
+from cnn_tuner.export import served as served_module
 from cnn_tuner.export.served import Served
 from cnn_tuner.predict import answers, evaluating, inputs
 from cnn_tuner.terminal.reporters import Reporter
@@ -31,8 +32,8 @@ IMAGES = exports.images(6)
 
 
 @pytest.fixture(scope="module")
-def export(tmp_path_factory) -> Path:
-    return exports.write(tmp_path_factory.mktemp("export") / "1")
+def export() -> Path:
+    return exports.kept()
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,17 @@ def pictures(tmp_path_factory) -> Path:
     (folder / "out.png").symlink_to("/etc/passwd")
     (folder / "loop").symlink_to(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch):
+    tasks = {exports.kept(task): task for task in NAMES}
+
+    def of_commands(folder: Path) -> Served:
+        return exports.served(tasks[folder]) if folder in tasks else Served(folder)
+
+    for module in (served_module, evaluating):
+        monkeypatch.setattr(module, "Served", of_commands)
 
 
 @pytest.fixture
@@ -69,7 +81,7 @@ def test_a_folder_without_images_is_told(tmp_path):
 
 def test_images_are_predicted_in_batches(export, pictures, monkeypatch):
     monkeypatch.setattr(inputs, "BATCH", 2)
-    served, sizes = Served(export), []
+    served, sizes = exports.served(), []
     whole = served.predict
     monkeypatch.setattr(
         served, "predict", lambda images, *others: (sizes.append(len(images)), whole(images, *others))[1]
@@ -97,8 +109,8 @@ def test_every_form_says_the_same(cnn_tuner, export, pictures):
 
 
 @pytest.mark.parametrize("task", ["binary", later("multilabel"), "regression"])
-def test_every_task_has_its_columns(task, tmp_path):
-    served = Served(exports.write(tmp_path / "1", task))
+def test_every_task_has_its_columns(task):
+    served = exports.served(task)
     found = [{"image": "a", **answer} for answer in served.predict(IMAGES)]
     table = list(csv.reader(io.StringIO("".join(answers.comma_separated(found)))))
     first = {"binary": ["class", "probability"], "multilabel": ["labels"], "regression": []}[task]
@@ -123,7 +135,7 @@ def test_names_of_somebody_elses_export_move_no_cursor(capsys):
 
 
 def test_numbers_are_the_shortest_decimals_that_mean_them(export):
-    served = Served(export)
+    served = exports.served()
     for answer, scores in zip(served.predict(IMAGES), served.scores(IMAGES), strict=True):
         told = list(answer["probabilities"].values())
         np.testing.assert_array_equal(np.array(told, np.float32), scores)
@@ -307,7 +319,7 @@ def test_all_parts_are_all_images(tmp_path):
 
 def accuracy_of(export: Path, folder: Path) -> float:
     """Of the images of a folder, by the names that an export gives them."""
-    served, right, count = Served(export), 0, 0
+    served, right, count = exports.served(), 0, 0
     for path in folder.rglob("*.png"):
         [answer] = served.predict(read_image(path, served.image_shape)[None])
         right, count = right + (answer["class"] == path.parent.name), count + 1
@@ -316,14 +328,14 @@ def accuracy_of(export: Path, folder: Path) -> float:
 
 def test_image_files_are_made_of_the_exports_size_and_classes_are_known_by_their_names(tmp_path):
     """The toys' classes are in another order than folders are."""
-    export, photos = exports.write(tmp_path / "1"), image_folder(tmp_path / "photos")
+    export, photos = exports.kept(), image_folder(tmp_path / "photos")
     found = evaluating.evaluate_export(export, str(photos), DataOptions(), has_all_parts=True)
     assert [row["class"] for row in found["classes"]] == list(NAMES["multiclass"])
     assert found["test"]["accuracy"] == pytest.approx(accuracy_of(export, photos))
 
 
 def test_one_image_of_one_class_is_enough(cnn_tuner, tmp_path):
-    export, photos = exports.write(tmp_path / "1"), image_folder(tmp_path / "photos")
+    export, photos = exports.kept(), image_folder(tmp_path / "photos")
     for path in photos.rglob("*.png"):
         if path != min((photos / "two").iterdir()):
             path.unlink()
@@ -344,7 +356,7 @@ def test_one_image_of_one_class_is_enough(cnn_tuner, tmp_path):
 
 
 def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
-    export, photos = exports.write(tmp_path / "1"), image_folder(tmp_path / "photos")
+    export, photos = exports.kept(), image_folder(tmp_path / "photos")
     (photos / "one").rename(photos / "ones")
     with pytest.raises(DataError, match=r"ones: labels out of range: the model knows no such class; it knows zero, "):
         evaluating.evaluate_export(export, str(photos), DataOptions(), has_all_parts=True)
@@ -356,16 +368,16 @@ def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
 
 @pytest.mark.parametrize("names", [None, ("three", "two", "one", "zero")])
 def test_numbers_of_classes_mean_what_the_data_call_them(tmp_path, names):
-    export, part = exports.write(tmp_path / "1"), toy_part("multiclass", 20, 0)
+    export, part = exports.kept(), toy_part("multiclass", 20, 0)
     arrays = {} if names is None else {"class_names": np.array(names)}
     y = part.y if names is None else 3 - part.y
     np.savez(tmp_path / "x.npz", x_train=part.x, y_train=y, **arrays)
     found = evaluating.evaluate_export(export, f"npz:{tmp_path / 'x.npz'}", DataOptions(), has_all_parts=True)
-    assert found["test"]["accuracy"] == pytest.approx((Served(export).scores(part.x).argmax(axis=1) == part.y).mean())
+    assert found["test"]["accuracy"] == pytest.approx((exports.served().scores(part.x).argmax(axis=1) == part.y).mean())
 
 
 def test_a_test_part_of_one_class_has_no_auc_and_no_nan(cnn_tuner, tmp_path):
-    export, part = exports.write(tmp_path / "1", "binary"), toy_part("binary", 20, 0)
+    export, part = exports.kept("binary"), toy_part("binary", 20, 0)
     np.savez(tmp_path / "x.npz", x_train=part.x, y_train=part.y, x_test=part.x[:5], y_test=np.ones_like(part.y[:5]))
     code, out, _ = cnn_tuner("evaluate", export, "--data", f"npz:{tmp_path / 'x.npz'}", "--json")
     found = json.loads(out, parse_constant=lambda text: pytest.fail(text))
@@ -374,7 +386,7 @@ def test_a_test_part_of_one_class_has_no_auc_and_no_nan(cnn_tuner, tmp_path):
 
 
 def test_images_of_another_shape_are_refused(tmp_path):
-    export = exports.write(tmp_path / "1")
+    export = exports.kept()
     part = toy_part("multiclass", 40, 0)
     np.savez(tmp_path / "x.npz", x_train=np.repeat(part.x, 2, axis=1), y_train=part.y)
     with pytest.raises(DataError, match=r"x.npz: has images of 16x8x1, but .*1 takes 8x8x1$"):
@@ -385,24 +397,24 @@ def decided(served, threshold):
     return [answer.get("class", answer.get("labels")) for answer in served.predict(IMAGES, threshold)]
 
 
-def test_thresholds_decide_where_there_are_two_classes_or_labels(tmp_path):
-    served = Served(exports.write(tmp_path / "binary", "binary"))
+def test_thresholds_decide_where_there_are_two_classes_or_labels():
+    served = exports.served("binary")
     first, second = served.class_names
     usual = served.predict(IMAGES)
     assert decided(served, (0.5,)) == [answer["class"] for answer in usual]
     assert decided(served, (0.0,)) == [second] * 6 and decided(served, (1.0,)) == [first] * 6
     for answer in served.predict(IMAGES, (1.0,)):
         assert answer["probability"] == pytest.approx(answer["probabilities"][first])
-    served = Served(exports.write(tmp_path / "multilabel", "multilabel"))
+    served = exports.served("multilabel")
     names = served.class_names
     assert decided(served, (0.0,) * len(names)) == [list(names)] * 6
     assert decided(served, (0.0,) + (1.0,) * (len(names) - 1)) == [[names[0]]] * 6
 
 
-def test_a_threshold_as_it_is_typed(cnn_tuner, export, pictures, tmp_path):
-    binary = exports.write(tmp_path / "binary", "binary")
+def test_a_threshold_as_it_is_typed(cnn_tuner, export, pictures):
+    binary = exports.kept("binary")
     code, out, _ = cnn_tuner("predict", pictures / "z.png", "--model", binary, "--threshold", "1")
-    first, second = Served(binary).class_names
+    first, second = exports.served("binary").class_names
     assert code == 0 and f"  {first} " in out and f"(then {second} " in out
     for given, told in (
         ("val", f"{binary}: has no manifest.json: "),

@@ -79,8 +79,8 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Served:
-    return Served(exports.write(tmp_path_factory.mktemp("export") / "1"))
+def served() -> Served:
+    return exports.served()
 
 
 def described(served: Served) -> Model:
@@ -141,8 +141,8 @@ def test_a_file_is_decoded_as_for_training(running, served):
 
 
 @pytest.mark.parametrize("task", [later("binary"), "multilabel", "regression"])
-def test_the_other_tasks_have_their_rows_too(task, tmp_path):
-    served = Served(exports.write(tmp_path / "1", task))
+def test_the_other_tasks_have_their_rows_too(task):
+    served = exports.served(task)
     [row] = rows(served.answer("serving_default", IMAGES[:1]))
     expected = {"binary": {"class", "probability", "probabilities"}, "multilabel": {"is_present", "probabilities"}}
     if task == "regression":
